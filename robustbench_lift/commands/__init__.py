@@ -1,0 +1,1 @@
+"""One module a command: read arguments, call the library, print."""
