@@ -202,7 +202,7 @@ class Run:
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"{folder / 'run.json'} is damaged ({error}). Restore it from a copy, or delete the folder and run again."
+                f"{folder / 'run.json'} is damaged ({error}). Restore it from a copy, or delete the folder and re-run."
             ) from None
         if manifest.schema != SCHEMA:
             raise DataError(

@@ -1,0 +1,1 @@
+"""Images with ids: where they come from, and how they are checked."""

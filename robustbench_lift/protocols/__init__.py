@@ -1,0 +1,1 @@
+"""Which cells there are, and which frames of an image a cell shows: clean, corruption, perturbation, shift."""
