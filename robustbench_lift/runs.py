@@ -14,6 +14,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ class Manifest:
     model: dict[str, Any]
     """spec, name, arch, pooling, placement, weights_sha256, parameters, num_classes, preprocessing, card."""
     data: dict[str, Any]
-    """name, images (count), classes (count), fingerprint (sha256 over ids and labels)."""
+    """name, images (count), classes (count), sets: images and fingerprint (sha256 of ids, labels, pixels) a protocol."""
     signature: dict[str, dict[str, str]]
     """Fields that fix the protocol: `common` and one entry a protocol."""
     cells: tuple[str, ...]
@@ -270,8 +271,17 @@ class Run:
         """Expected cells that are not there yet."""
         return tuple(cell for cell in self.expected if not self.has(cell))
 
-    def write(self, cell: Cell, predictions: Predictions) -> None:
-        """Store a cell, whole or not at all."""
+    def part(self, cell: Cell, index: int, count: int) -> Path:
+        """Where job `index` of `count` leaves its share of a cell until all shares are there."""
+        whole = self.file(cell)
+        return whole if count == 1 else whole.with_name(f"{cell.severity}.part-{index}-of-{count}.npz")
+
+    def has_part(self, cell: Cell, index: int, count: int) -> bool:
+        """Whether a job has nothing left to do for a cell."""
+        return self.has(cell) or self.part(cell, index, count).exists()
+
+    def write(self, cell: Cell, predictions: Predictions, *, shard: tuple[int, int] = (0, 1)) -> None:
+        """Store a cell, or one job's share of it, whole or not at all."""
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -280,7 +290,26 @@ class Run:
             top5=predictions.top5,
             confidence=predictions.confidence,
         )
-        write_atomic(self.file(cell), buffer.getvalue())
+        write_atomic(self.part(cell, *shard), buffer.getvalue())
+
+    def merge(self, cell: Cell, count: int) -> bool:
+        """Make the cell out of its shares when all are there; whoever comes last does it, twice does no harm."""
+        parts = [self.part(cell, index, count) for index in range(count)]
+        if count == 1 or self.has(cell) or not all(part.exists() for part in parts):
+            return self.has(cell)
+        shares = [_load(part) for part in parts]
+        self.write(
+            cell,
+            Predictions.sorted(
+                np.concatenate([share.ids for share in shares]),
+                np.concatenate([share.labels for share in shares]),
+                np.concatenate([share.top5 for share in shares]),
+                np.concatenate([share.confidence for share in shares]),
+            ),
+        )
+        for part in parts:
+            part.unlink(missing_ok=True)
+        return True
 
     def read(self, cell: Cell) -> Predictions:
         """The predictions of a cell.
@@ -290,25 +319,30 @@ class Run:
             DataError: the file is damaged; the message says which to delete.
         """
         file = self.file(cell)
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                predictions = Predictions(stored["ids"], stored["labels"], stored["top5"], stored["confidence"])
-        except FileNotFoundError:
+        if not file.exists():
             raise IncompleteError(
                 f"{self.path} has no predictions for {cell.key} ({len(self.missing())} of {len(self.expected)} cells "
                 "are missing). Run the same command again: it goes on where it stopped."
-            ) from None
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, DataError) as error:
+            )
+        predictions = _load(file)
+        images = self.manifest.data.get("sets", {}).get(cell.protocol, self.manifest.data)["images"]
+        if len(predictions.ids) != images:
             raise DataError(
-                f"{file} is damaged ({error}). Delete this one file and run the same command again; "
-                "only that cell is computed anew."
-            ) from None
-        if len(predictions.ids) != self.manifest.data["images"]:
-            raise DataError(
-                f"{file} holds {len(predictions.ids)} images, the run has {self.manifest.data['images']}. Delete this "
-                "file and run the same command again."
+                f"{file} holds {len(predictions.ids)} images, the run has {images}. Delete this file and run the same "
+                "command again."
             )
         return predictions
+
+
+def _load(file: Path) -> Predictions:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return Predictions(stored["ids"], stored["labels"], stored["top5"], stored["confidence"])
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, DataError) as error:
+        raise DataError(
+            f"{file} is damaged ({error}). Delete this one file and run the same command again; "
+            "only that cell is computed anew."
+        ) from None
 
 
 def write_atomic(path: Path, content: bytes) -> None:

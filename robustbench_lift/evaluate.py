@@ -1,0 +1,244 @@
+"""Models x cells -> predictions: the only part that runs a network, and all it writes is predictions.
+
+Several models look at the same frames, so that reading and corrupting is paid once. Reading (worker processes),
+rendering (a thread) and the forward passes overlap. A cell is stored when it is complete; a cell that is stored is
+skipped; nothing depends on batch size, order, workers or restarts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_lift.data.base import fingerprint
+from robustbench_lift.errors import DataError, IncomparableError, UsageError
+from robustbench_lift.protocols.base import EvaluationProtocol
+from robustbench_lift.runs import Cell, Manifest, Predictions, Run
+
+if TYPE_CHECKING:
+    from robustbench_lift.models import LoadedModel
+    from robustbench_lift.pipeline import Engine
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an evaluation stands, told after every batch."""
+
+    cell: Cell
+    """The cell under way."""
+    cells_done: int
+    """Cells complete, those found on disk included."""
+    cells_total: int
+    """All cells."""
+    images_done: int
+    """Images of this cell that are done."""
+    images_total: int
+    """Images of this cell."""
+    note: str = ""
+    """Something to tell once: a smaller batch after running out of memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How to evaluate; none of it but precision and shard changes a number, and precision is in the signature."""
+
+    batch_size: int = 256
+    """Frames in one forward pass; halved by itself when memory runs out."""
+    device: str = "auto"
+    """`auto` takes CUDA when there is one."""
+    precision: str = "fp32"
+    """fp32 (without TF32), tf32, bf16 or fp16."""
+    workers: int = 0
+    """Processes that read and prepare images; 0 reads in this process."""
+    compile: bool = False
+    """Compile each network with torch.compile."""
+    shard: tuple[int, int] = (0, 1)
+    """(i, n): this job takes every n-th image, starting with i; the last of the n jobs merges the cells."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
+        if self.batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
+        index, count = self.shard
+        if count < 1 or not 0 <= index < count:
+            raise UsageError(f"shard {index}/{count} does not exist: i/n needs 0 <= i < n.")
+
+
+def evaluate(
+    model: LoadedModel | str | Sequence[LoadedModel | str],
+    protocol: EvaluationProtocol | Sequence[EvaluationProtocol],
+    *,
+    run: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    settings: Settings | None = None,
+    normaliser: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    provenance: dict[str, object] | None = None,
+) -> list[Run]:
+    """Evaluate models on protocols and store the predictions, one run folder a model.
+
+    Args:
+        model: a model spec, a loaded model, or several; several see the same frames.
+        protocol: one protocol or several, over images of one data set.
+        run: the run folder of each model. A folder that holds cells of the same model, protocol and images goes on.
+        settings: batch size, device, precision, workers, shard.
+        normaliser: what CE and FR are divided by when scored: `alexnet` or the path of a run relative to each folder.
+        progress: called after every batch.
+        provenance: extra facts for run.json (command line, git revision).
+
+    Returns:
+        The runs, in the order of the models.
+
+    Raises:
+        IncomparableError: a folder holds something else.
+        StorageError: a folder cannot be written.
+        DataError: a model gives NaN, or an image cannot be used.
+
+    Example:
+        >>> from robustbench_lift import evaluate
+        >>> from robustbench_lift.embedded import protocols
+        >>> evaluate("photos/resnet-lift", protocols()[0], run="runs/lift")  # doctest: +SKIP
+    """
+    from robustbench_lift.models import load_model
+    from robustbench_lift.pipeline import Engine
+
+    settings = settings or Settings()
+    specs = [model] if isinstance(model, str) or not isinstance(model, Sequence) else list(model)
+    paths = [run] if isinstance(run, str | os.PathLike) else list(run)
+    protocols = list(protocol) if isinstance(protocol, Sequence) else [protocol]
+    if len(specs) != len(paths):
+        raise UsageError(f"{len(specs)} models need as many run folders, not {len(paths)}.")
+    engine = Engine(settings)
+    models = [load_model(spec, device=str(engine.device)) if isinstance(spec, str) else spec for spec in specs]
+    runs = [
+        Run.prepare(path, manifest(one, protocols, settings, normaliser=normaliser, provenance=provenance or {}))
+        for one, path in zip(models, paths, strict=True)
+    ]
+    cells = [(p, cell) for p in protocols for cell in p.cells()]
+    for done, (which, cell) in enumerate(cells):
+        pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
+        for one, store in pending:
+            classes = len(which.images(cell).class_names)
+            if one.num_classes != classes:
+                raise DataError(
+                    f"{one.name} has {one.num_classes} outputs, the data set {store.manifest.data['name']} has "
+                    f"{classes} classes: its answers cannot be scored. Evaluate a checkpoint trained for these classes."
+                )
+        if pending:
+            say = _reporter(progress, cell, done, len(cells))
+            _evaluate_cell(engine, which, cell, pending, settings, say)
+    return runs
+
+
+def _reporter(
+    progress: Callable[[Progress], None] | None, cell: Cell, done: int, total: int
+) -> Callable[[int, int, str], None]:
+    def say(images_done: int, images_total: int, note: str = "") -> None:
+        if progress is not None:
+            whole = done + (images_done == images_total)
+            progress(Progress(cell, whole, total, images_done, images_total, note))
+
+    return say
+
+
+def _evaluate_cell(
+    engine: Engine,
+    protocol: EvaluationProtocol,
+    cell: Cell,
+    pending: list[tuple[LoadedModel, Run]],
+    settings: Settings,
+    say: Callable[[int, int, str], None],
+) -> None:
+    images = protocol.images(cell)
+    index, count = settings.shard
+    mine = list(range(index, len(images.ids), count))
+    waiting = [(m, r) for m, r in pending if not r.has_part(cell, index, count)]
+    answers: dict[int, list[tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]]] = {
+        k: [] for k in range(len(waiting))
+    }
+    done = 0
+    for rows, frames in engine.stream(protocol, cell, images, mine) if waiting else ():
+        for k, (one, _) in enumerate(waiting):
+            answers[k].append(engine.predict(one, frames, lambda note: say(done, len(mine), note)))
+        done += len(rows)
+        if done < len(mine):
+            say(done, len(mine), "")
+    ids = [images.ids[i] for i in mine]
+    for k, (_, store) in enumerate(waiting):
+        predictions = Predictions.sorted(
+            ids,
+            images.labels[mine],
+            np.concatenate([top5 for top5, _ in answers[k]]),
+            np.concatenate([confidence for _, confidence in answers[k]]),
+        )
+        store.write(cell, predictions, shard=(index, count))
+    for _, store in pending:
+        store.merge(cell, count)
+    say(len(mine), len(mine), "")
+
+
+def manifest(
+    model: LoadedModel,
+    protocols: Sequence[EvaluationProtocol],
+    settings: Settings,
+    *,
+    normaliser: str | None,
+    provenance: dict[str, object],
+) -> Manifest:
+    """run.json of one model on some protocols.
+
+    Raises:
+        IncomparableError: the protocols are over different data sets.
+    """
+    from robustbench_lift.provenance import environment
+
+    sets: dict[str, dict[str, object]] = {}
+    names, classes = set(), 0
+    for protocol in protocols:
+        source = protocol.images(protocol.cells()[0])
+        content = getattr(source, "content", bytes)()
+        sets[protocol.name] = {
+            "images": len(source.ids),
+            "fingerprint": fingerprint(source.ids, source.labels, content),
+        }
+        names.add(source.name)
+        classes = len(source.class_names)
+    if len(names) != 1:
+        raise IncomparableError(f"one run is over one data set, not over {', '.join(sorted(names))}.")
+    largest = max(sets.values(), key=lambda entry: int(str(entry["images"])))
+    common = {
+        "data": f"{names.pop()}@{str(largest['fingerprint'])[:8]}",
+        "n": str(largest["images"]),
+        "precision": settings.precision,
+    }
+    return Manifest(
+        model=model_record(model),
+        data={"name": common["data"].split("@")[0], "images": largest["images"], "classes": classes, "sets": sets},
+        signature={"common": common, **{p.name: p.fields() for p in protocols}},
+        cells=tuple(cell.key for p in protocols for cell in p.cells()),
+        normaliser=normaliser,
+        provenance={**environment(settings.device), **provenance},
+    )
+
+
+def model_record(model: LoadedModel) -> dict[str, object]:
+    """What run.json says of a model."""
+    return {
+        "spec": model.spec,
+        "name": model.name,
+        "arch": model.arch,
+        "pooling": model.pooling,
+        "placement": model.placement,
+        "weights_sha256": model.weights_sha256,
+        "parameters": model.parameters,
+        "num_classes": model.num_classes,
+        "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.preprocessing).items()},
+        "card": dict(model.card),
+    }

@@ -1,0 +1,49 @@
+"""Where a result comes from: versions, git revision, machine. Told with every run, never compared."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+PACKAGES = ("robustbench-lift", "torch", "torchvision", "numpy", "scipy", "pillow", "opencv-python", "scikit-image")
+
+
+def environment(device: str = "cpu") -> dict[str, object]:
+    """Versions of what computes, the git revision when there is one, device, command and time (UTC)."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "git": git_revision(),
+        "device": device,
+        "machine": platform.machine(),
+        "command": " ".join(["robustbench-lift", *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, None when it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_revision(folder: Path | None = None) -> str | None:
+    """The revision of the checkout that this code runs from, with `-dirty` when files differ; None outside git."""
+    where = folder or Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=where,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
