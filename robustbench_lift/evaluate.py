@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from robustbench_lift.models import LoadedModel
     from robustbench_lift.pipeline import Engine
 
+Answer = tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]
+"""top-5 classes [n, T, 5] and top-1 confidence [n, T] of a batch."""
+
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -160,13 +163,12 @@ def _evaluate_cell(
     index, count = settings.shard
     mine = list(range(index, len(images.ids), count))
     waiting = [(m, r) for m, r in pending if not r.has_part(cell, index, count)]
-    answers: dict[int, list[tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]]] = {
-        k: [] for k in range(len(waiting))
-    }
+    answers: list[list[Answer]] = [[] for _ in waiting]
     done = 0
+    engine.tell = lambda note: say(done, len(mine), note)
     for rows, frames in engine.stream(protocol, cell, images, mine) if waiting else ():
         for k, (one, _) in enumerate(waiting):
-            answers[k].append(engine.predict(one, frames, lambda note: say(done, len(mine), note)))
+            answers[k].append(engine.predict(one, frames))
         done += len(rows)
         if done < len(mine):
             say(done, len(mine), "")
@@ -203,11 +205,8 @@ def manifest(
     names, classes = set(), 0
     for protocol in protocols:
         source = protocol.images(protocol.cells()[0])
-        content = getattr(source, "content", bytes)()
-        sets[protocol.name] = {
-            "images": len(source.ids),
-            "fingerprint": fingerprint(source.ids, source.labels, content),
-        }
+        mark = fingerprint(source.ids, source.labels, getattr(source, "content", bytes)())
+        sets[protocol.name] = {"images": len(source.ids), "fingerprint": mark}
         names.add(source.name)
         classes = len(source.class_names)
     if len(names) != 1:

@@ -57,6 +57,7 @@ class Engine:
         self.settings = settings
         self.batch_size = settings.batch_size
         self.device = pick_device(settings.device)
+        self.tell: Callable[[str], None] = lambda note: None
 
     def stream(
         self, protocol: EvaluationProtocol, cell: Cell, images: ImageSet, rows: list[int]
@@ -86,9 +87,7 @@ class Engine:
         return ahead(produce(), AHEAD)
 
     @torch.inference_mode()
-    def predict(
-        self, model: LoadedModel, frames: Tensor, tell: Callable[[str], None]
-    ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
+    def predict(self, model: LoadedModel, frames: Tensor) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
         """top-5 classes [n, T, 5] and top-1 confidence [n, T] of uint8 frames [n, T, 3, h, w]."""
         n, count = frames.shape[:2]
         flat = frames.flatten(0, 1)
@@ -105,7 +104,7 @@ class Engine:
                     ) from None
                 torch.cuda.empty_cache()
                 self.batch_size = max(1, self.batch_size // 2)
-                tell(f"out of memory: the batch size is now {self.batch_size}")
+                self.tell(f"out of memory: the batch size is now {self.batch_size}")
                 continue
             start += len(piece)
             top, confidence = rank(logits, model.name)

@@ -34,7 +34,7 @@ class EvaluationProtocol(Protocol):
         ...
 
     def images(self, cell: Cell) -> ImageSet:
-        """The images a cell reads: one set for all cells when frames are generated, a folder each for official trees."""
+        """The images a cell reads: one set for all cells when frames are generated, a folder each on disk."""
         ...
 
     def frames(self, cell: Cell) -> int:
@@ -42,7 +42,7 @@ class EvaluationProtocol(Protocol):
         ...
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Resize and crop one image ([H, W, 3], or a clip [T, H, W, 3]) to what `render` takes; batches need one size."""
+        """Resize and crop one image ([H, W, 3], or a clip [T, H, W, 3]) to the one size that `render` takes."""
         ...
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:

@@ -96,6 +96,7 @@ class Shift(Clean):
     def _offsets(self, ids: Sequence[str], margin: int) -> Tensor:
         """[n, T, 2] top and left, uniform in 0..margin-1."""
         import torch
+
         from corruptions.randomness import Draws
 
         keys = list(ids)
