@@ -120,6 +120,8 @@ def evaluate(
         raise UsageError(f"{len(specs)} models need as many run folders, not {len(paths)}.")
     engine = Engine(settings)
     models = [load_model(spec, device=str(engine.device)) if isinstance(spec, str) else spec for spec in specs]
+    if settings.compile:
+        models = [engine.compiled(one) for one in models]
     runs = [
         Run.prepare(path, manifest(one, protocols, settings, normaliser=normaliser, provenance=provenance or {}))
         for one, path in zip(models, paths, strict=True)

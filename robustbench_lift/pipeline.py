@@ -13,7 +13,8 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,10 @@ class Engine:
             confidences.append(confidence.cpu())
         top5 = torch.cat(tops).unflatten(0, (n, count)).numpy()
         return top5, torch.cat(confidences).unflatten(0, (n, count)).numpy()
+
+    def compiled(self, model: LoadedModel) -> LoadedModel:
+        """The same model with its network compiled."""
+        return replace(model, module=cast(torch.nn.Module, torch.compile(model.module)))
 
     def _logits(self, model: LoadedModel, images: Tensor) -> Tensor:
         precision = self.settings.precision

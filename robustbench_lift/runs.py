@@ -123,7 +123,7 @@ class Manifest:
     model: dict[str, Any]
     """spec, name, arch, pooling, placement, weights_sha256, parameters, num_classes, preprocessing, card."""
     data: dict[str, Any]
-    """name, images (count), classes (count), sets: a protocol's images and fingerprint (sha256 of ids, labels, pixels)."""
+    """name, images (count), classes (count), sets (a protocol's count and sha256 of its ids, labels, pixels)."""
     signature: dict[str, dict[str, str]]
     """Fields that fix the protocol: `common` and one entry a protocol."""
     cells: tuple[str, ...]

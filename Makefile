@@ -1,0 +1,40 @@
+# Two commands do everything on a machine with Python 3.11+, make and pip:
+#   make demo   set up, run the embedded benchmark
+#   make test   set up, pass the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow test-browser check figures clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python run_benchmark.py
+
+test: $(VENV)/.dev check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
+
+test-browser: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m browser
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(VENV)/.demo $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

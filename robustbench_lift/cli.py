@@ -1,0 +1,83 @@
+"""The command line: `robustbench-lift COMMAND`, and without a command the embedded benchmark.
+
+Commands live in `commands/`, one module each. An error that a user can mend ends in one message and the exit code it
+carries (2 usage, 3 not comparable or incomplete); anything else is a bug of ours and ends with 70.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from robustbench_lift import __version__
+from robustbench_lift.commands import check, compare, convert, corrupt, listing, plan, report, run, train
+from robustbench_lift.commands.console import console, print_error
+
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+class Guarded(typer.core.TyperGroup):
+    """Turns errors of ours into one message and an exit code; usage errors stay typer's."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command."""
+        try:
+            return super().invoke(ctx)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            print_error("stopped. What is complete is stored; the same command goes on from there.")
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # the reader went away (`| head`): nothing to tell, and no message from the interpreter's last flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in {"typer", "click"}:
+                raise
+            code = getattr(error, "exit_code", None)
+            if isinstance(code, int):
+                print_error(str(error))
+                sys.exit(code)
+            traceback.print_exc()
+            print_error("this is a bug of robustbench-lift; please report it with the lines above.")
+            sys.exit(INTERNAL)
+
+
+app = typer.Typer(
+    name="robustbench-lift",
+    cls=Guarded,
+    help="Robustness of image classifiers, and what pooling does to it: ImageNet-C, ImageNet-P, shift consistency.\n\n"
+    "Without a command: the embedded benchmark (no data, no network).",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, report, compare, corrupt, train, check, convert, plan, listing):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"robustbench-lift {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def default(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Run the embedded benchmark when no command is named."""
+    if context.invoked_subcommand is None:
+        run.embedded()
+
+
+def main() -> None:
+    """Entry point of `robustbench-lift` and `run_benchmark.py`."""
+    app()

@@ -1,0 +1,99 @@
+"""Where the commands print: rich on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from robustbench_lift import evaluate
+
+console = Console(soft_wrap=False, highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+LINE_EVERY = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+Advance = Callable[[float, str], None]
+"""Tell the share that is done, 0..1, and what is under way."""
+
+
+def print_error(message: str) -> None:
+    """One message on standard error, names from data shown literally."""
+    errors.print("error: ", style="bold red", end="")
+    errors.print(message, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Advance]:
+    """Progress with time left: a bar on a terminal, a line now and then otherwise.
+
+    Yields:
+        a function to call with the share done, 0..1, and a word for what is under way.
+    """
+    if not console.is_terminal:
+        yield _lines(title)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[doing]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=1.0, doing="")
+        yield lambda share, doing: bar.update(task, completed=share, doing=doing)
+
+
+def _lines(title: str) -> Advance:
+    start = last = time.monotonic()
+
+    def advance(share: float, doing: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < LINE_EVERY and share < 1.0:
+            return
+        last = now
+        left = duration((now - start) * (1 - share) / share) if share > 0 else "unknown"
+        sys.stdout.write(f"{title}: {share:.0%} after {duration(now - start)}, {left} left, {doing}\n")
+        sys.stdout.flush()
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words.
+
+    >>> duration(8), duration(95), duration(7260)
+    ('8 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def follow(advance: Advance, weights: dict[str, float]) -> Callable[[evaluate.Progress], None]:
+    """Turn an evaluation's progress into a share of the work; `weights` is the cost of each cell by key."""
+    total = sum(weights.values()) or 1.0
+    done: dict[str, float] = {}
+
+    def report(state: evaluate.Progress) -> None:
+        if state.note:
+            console.print(state.note, markup=False)
+        key = state.cell.key
+        done[key] = weights.get(key, 0.0) * state.images_done / max(1, state.images_total)
+        advance(min(1.0, sum(done.values()) / total), key)
+
+    return report

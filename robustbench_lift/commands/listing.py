@@ -1,0 +1,119 @@
+"""`list`: what there is: poolings, models, corruptions, perturbations, checkpoints, recipes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_lift.commands.console import console
+from robustbench_lift.errors import unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+KINDS = ("poolings", "models", "checkpoints", "corruptions", "perturbations", "recipes")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("list")(list_)
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "checkpoints",
+    backbone: Annotated[str, typer.Option(help="Backbone whose parameters `list poolings` prints.")] = "resnet50",
+) -> None:
+    """List poolings, models, checkpoints, corruptions, perturbations or recipes.
+
+    Example: `robustbench-lift list poolings --backbone resnet18`
+    """
+    if kind == "poolings":
+        console.print(_poolings(backbone))
+    elif kind == "models":
+        console.print(_models())
+    elif kind == "checkpoints":
+        console.print(_checkpoints())
+    elif kind in ("corruptions", "perturbations"):
+        console.print(_conditions(kind))
+    elif kind == "recipes":
+        console.print(_recipes())
+    else:
+        raise unknown("list", kind, KINDS)
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        right = column in ("parameters", "MACs", "clean error %", "layer parameters at 256 channels")
+        table.add_column(column, justify="right" if right else "left")
+    return table
+
+
+def _poolings(backbone: str) -> Table:
+    from robustbench_lift.errors import RobustbenchError
+    from robustbench_lift.models import build_model
+    from robustbench_lift.pooling import POOLINGS, PoolingError
+
+    table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
+    for name, entry in POOLINGS.items():
+        try:
+            parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
+        except (RobustbenchError, PoolingError) as error:
+            if "unknown architecture" in str(error):
+                raise
+            parameters = "not in a backbone"
+        table.add_row(name, parameters, entry.idea, entry.source)
+    return table
+
+
+def _models() -> Table:
+    from robustbench_lift.models import ARCHITECTURES
+
+    table = _table("Architectures (spec: ARCH/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
+    for name, entry in ARCHITECTURES.items():
+        table.add_row(name, str(entry.input_size), ", ".join(entry.placements), entry.idea)
+    return table
+
+
+def _checkpoints() -> Table:
+    import tomllib
+    from importlib.resources import files
+
+    table = _table("Shipped checkpoints", "name", "architecture", "pooling", "parameters", "clean error %", "data")
+    index = tomllib.loads((files("checkpoints") / "index.toml").read_text(encoding="utf-8"))
+    for name, entry in index.items():
+        table.add_row(
+            name,
+            entry["architecture"],
+            entry["pooling"],
+            f"{entry['parameters']:,}",
+            f"{100 * entry['clean_error']:.1f}",
+            entry["data"],
+        )
+    return table
+
+
+def _conditions(kind: str) -> Table:
+    import corruptions
+
+    lists = {
+        "corruptions": (corruptions.BENCHMARK, corruptions.EXTRA),
+        "perturbations": (corruptions.PERTURBATIONS, corruptions.EXTRA_PERTURBATIONS),
+    }
+    benchmark, extra = lists[kind]
+    table = _table(kind.capitalize(), "name", "set")
+    for name in (*benchmark, *extra):
+        table.add_row(name, "benchmark" if name in benchmark else "extra")
+    return table
+
+
+def _recipes() -> Table:
+    from robustbench_lift.training import RECIPES
+
+    table = _table("Training recipes", "name", "source")
+    for name, recipe in RECIPES.items():
+        table.add_row(name, recipe.source)
+    return table

@@ -1,0 +1,203 @@
+"""`run`: evaluate models and print the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from robustbench_lift.protocols.base import EvaluationProtocol
+    from robustbench_lift.runs import Run
+
+EMBEDDED_OUT = Path("runs/photos")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def embedded(out: Path = EMBEDDED_OUT) -> None:
+    """The embedded benchmark: shipped networks, embedded photographs."""
+    run(models=None, data="photos", out=out)
+
+
+def run(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Model specs: `resnet50/lift@weights.safetensors`, `torchvision:resnet50@file.pth`, ..."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="`photos`, `imagenet:/data/imagenet/val`, `imagenet-c:/data/c`, ...")
+    ] = "photos",
+    protocols: Annotated[
+        str, typer.Option(help="Which of clean, corruption, perturbation, shift; comma-separated.")
+    ] = "clean,corruption,perturbation,shift",
+    out: Annotated[Path | None, typer.Option(help="Folder of the run folders; `runs/<data>` unless told.")] = None,
+    normaliser: Annotated[
+        str | None,
+        typer.Option(
+            help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`."
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str | None, typer.Option(help="Names, comma-separated, or `all19`; the 15 unless told.")
+    ] = None,
+    severities: Annotated[str, typer.Option(help="Severities, comma-separated.")] = "1,2,3,4,5",
+    perturbations: Annotated[
+        str | None, typer.Option(help="Names, comma-separated, or `all14`; the 10 unless told.")
+    ] = None,
+    difficulty: Annotated[int, typer.Option(help="Difficulty of perturbations, 1..3.")] = 1,
+    variant: Annotated[str, typer.Option(help="imagenet-c or imagecorruptions.")] = "imagenet-c",
+    storage: Annotated[
+        str | None, typer.Option(help="`official` (JPEG q85, H.264) or `none`; official for ImageNet, none for photos.")
+    ] = None,
+    shift_mode: Annotated[str, typer.Option(help="crop, parity, diagonal or circular.")] = "crop",
+    draws: Annotated[int, typer.Option(help="Pairs of windows an image in shift consistency.")] = 5,
+    limit: Annotated[int | None, typer.Option(help="A fixed, class-balanced subset of so many images.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option(help="Frames in a forward pass; halves itself when memory runs out.")
+    ] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16; part of the signature.")] = "fp32",
+    workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the networks.")] = False,
+    shard: Annotated[str, typer.Option(help="i/n: this job's share of the images; the last job merges.")] = "",
+    report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
+) -> None:
+    """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
+
+    A run goes on where it stopped; a run of other weights, another protocol or other images is refused.
+
+    Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
+    """
+    from robustbench_lift import embedded as shipped
+    from robustbench_lift.evaluate import Settings, evaluate
+    from robustbench_lift.requests import Request
+
+    request = Request(
+        data=data,
+        protocols=_names(protocols),
+        corruptions=_names(corruptions),
+        severities=tuple(_integer(s, "severity") for s in _names(severities)),
+        perturbations=_names(perturbations),
+        difficulty=difficulty,
+        variant=variant,
+        storage=storage,
+        shift_mode=shift_mode,
+        draws=draws,
+        limit=limit,
+        seed=seed,
+    )
+    settings = Settings(
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        workers=workers,
+        compile=compile_,
+        shard=_shard(shard),
+    )
+    plans = request.build()
+    specs = list(models or (shipped.MODELS if request.embedded else ()))
+    if not specs:
+        raise UsageError(
+            "no model given. Name at least one, for example `resnet50/lift@weights.safetensors`; "
+            "`robustbench-lift list models` shows what there is."
+        )
+    folder = out or Path("runs") / plans[0].images(plans[0].cells()[0]).name
+    divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
+    with progress(f"{len(specs)} models") as advance:
+        runs = evaluate(
+            specs,
+            plans,
+            run=[folder / _folder_name(spec) for spec in specs],
+            settings=settings,
+            normaliser=divisor,
+            progress=follow(advance, _weights(plans)),
+        )
+    _tell(runs, folder, report=report)
+
+
+def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
+    from robustbench_lift.report import console_tables, document, render_all
+
+    open_cells = sum(len(one.missing()) for one in runs)
+    if open_cells:
+        console.print(f"{open_cells} cells wait for other shards; the last job merges them. Runs lie in {folder}")
+        return
+    made = document(runs)
+    for table in console_tables(made):
+        console.print(table)
+    if report:
+        for path in render_all(runs, folder / "report"):
+            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    console.print(
+        f"runs: {folder}  (one folder a model; `robustbench-lift report {folder}` makes it all again)", markup=False
+    )
+
+
+def _normaliser(asked: str | None, default: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
+    """What to record as normaliser, and the models with the measured normaliser among them."""
+    chosen = asked or default
+    if chosen in (None, "none"):
+        return None, specs
+    if chosen == "alexnet":
+        return "alexnet", specs
+    assert chosen is not None
+    return f"../{_folder_name(chosen)}", [chosen, *(spec for spec in specs if spec != chosen)]
+
+
+def _folder_name(spec: str) -> str:
+    """A folder name for a model spec: the weights file's stem when there is one, the spec otherwise.
+
+    >>> _folder_name("photos/resnet-lift"), _folder_name("resnet50/lift@/w/best.safetensors")
+    ('resnet-lift', 'resnet50-lift-best')
+    """
+    head, _, file = spec.partition("@")
+    head = head.removeprefix("photos/").partition("?")[0]
+    stem = Path(file).name.partition(".")[0]
+    name = "-".join(part for part in (head, stem) if part)
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
+    """Cost of each cell in frames, for the time left."""
+    return {
+        cell.key: float(len(plan.images(cell).ids) * (plan.frames(cell) or 31))
+        for plan in plans
+        for cell in plan.cells()
+    }
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _integer(text: str, what: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{what} {text!r} is not a whole number.") from None
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`i/n` from 1 to n as (i - 1, n); torchrun's rank when nothing is given."""
+    import os
+
+    if not text:
+        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    index, slash, count = text.partition("/")
+    if not slash:
+        raise UsageError(f"--shard {text!r}: expected i/n, for example 1/4.")
+    first, jobs = _integer(index, "shard"), _integer(count, "number of shards")
+    if not 1 <= first <= jobs:
+        raise UsageError(f"--shard {text}: i goes from 1 to n.")
+    return first - 1, jobs
