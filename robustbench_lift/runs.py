@@ -336,7 +336,8 @@ class Run:
 
 def _load(file: Path) -> Predictions:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # from memory: a damaged archive would leave a file of numpy's open
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             return Predictions(stored["ids"], stored["labels"], stored["top5"], stored["confidence"])
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, DataError) as error:
         raise DataError(

@@ -110,7 +110,7 @@ def test_bands(height: int) -> tuple[tuple[int, int], ...]:
     >>> test_bands(512), test_bands(300)
     (((134, 206), (305, 377)), ((114, 186),))
     """
-    count = 2 if height >= 400 else 1
+    count = 2 if height >= 420 else 1
     tops = [height * (k + 1) // (count + 1) - REGION // 2 for k in range(count)]
     return tuple((top, top + REGION) for top in tops)
 
