@@ -30,14 +30,14 @@ def test_the_same_patches_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize("photograph", photos.PHOTOGRAPHS, ids=lambda p: p.name)
-def test_test_regions_lie_in_the_test_bands_and_training_never_does(photograph: photos.Photograph) -> None:
+def test_test_regions_lie_in_the_held_out_bands_and_training_never_does(photograph: photos.Photograph) -> None:
     height, width, channels = photos.pixels(photograph).shape
     assert channels == 3
     rows_trained = np.zeros(height, dtype=bool)
     for top, bottom in photos.training_bands(height):
         assert bottom - top >= photos.SIZE
         rows_trained[top:bottom] = True
-    corners = photos.test_corners(height, width)
+    corners = photos.held_out_corners(height, width)
     assert len(set(corners)) == photos.PATCHES
     for top, left in corners:
         assert 0 <= left <= width - photos.REGION

@@ -104,10 +104,10 @@ def pixels(photograph: Photograph) -> npt.NDArray[np.uint8]:
     return array
 
 
-def test_bands(height: int) -> tuple[tuple[int, int], ...]:
+def held_out_bands(height: int) -> tuple[tuple[int, int], ...]:
     """Row ranges [top, bottom) set aside for testing: two bands in tall photographs, one in others.
 
-    >>> test_bands(512), test_bands(300)
+    >>> held_out_bands(512), held_out_bands(300)
     (((134, 206), (305, 377)), ((114, 186),))
     """
     count = 2 if height >= 420 else 1
@@ -116,14 +116,14 @@ def test_bands(height: int) -> tuple[tuple[int, int], ...]:
 
 
 def training_bands(height: int) -> tuple[tuple[int, int], ...]:
-    """Row ranges [top, bottom) that training crops are taken from: the complement of `test_bands`."""
-    edges = [0, *(row for band in test_bands(height) for row in band), height]
+    """Row ranges [top, bottom) that training crops are taken from: the complement of `held_out_bands`."""
+    edges = [0, *(row for band in held_out_bands(height) for row in band), height]
     return tuple((edges[k], edges[k + 1]) for k in range(0, len(edges), 2))
 
 
-def test_corners(height: int, width: int) -> tuple[tuple[int, int], ...]:
+def held_out_corners(height: int, width: int) -> tuple[tuple[int, int], ...]:
     """(top, left) of the `PATCHES` test regions of a photograph, evenly spaced along its test bands."""
-    bands = test_bands(height)
+    bands = held_out_bands(height)
     each = PATCHES // len(bands)
     lefts = [round(k * (width - REGION) / (each - 1)) for k in range(each)]
     return tuple((top, left) for top, _ in bands for left in lefts)
@@ -142,7 +142,7 @@ class PhotoTest:
         entries = []
         for label, photograph in enumerate(PHOTOGRAPHS):
             array = pixels(photograph)
-            corners = test_corners(array.shape[0], array.shape[1])
+            corners = held_out_corners(array.shape[0], array.shape[1])
             for number in range(step // 2, PATCHES, step):
                 top, left = corners[number]
                 entries.append(
