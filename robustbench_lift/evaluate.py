@@ -52,8 +52,8 @@ class Progress:
 class Settings:
     """How to evaluate; none of it but precision and shard changes a number, and precision is in the signature."""
 
-    batch_size: int = 256
-    """Frames in one forward pass; halved by itself when memory runs out."""
+    batch_size: int | None = None
+    """Frames in one forward pass; None is 256 on CUDA and what fits the caches on a CPU. Halved when memory runs out."""
     device: str = "auto"
     """`auto` takes CUDA when there is one."""
     precision: str = "fp32"
@@ -68,7 +68,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
         index, count = self.shard
         if count < 1 or not 0 <= index < count:
