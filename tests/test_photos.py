@@ -11,8 +11,11 @@ import torch
 
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import fingerprint
-from robustbench_lift.data.photo_training import PhotoTraining
 from robustbench_lift.errors import DataError
+from robustbench_lift.training.photographs import PhotoSource
+from robustbench_lift.training.recipes import RECIPES
+
+CPU = torch.device("cpu")
 
 
 def test_at_least_twelve_balanced_classes() -> None:
@@ -45,8 +48,8 @@ def test_test_regions_lie_in_the_held_out_bands_and_training_never_does(photogra
 
 
 def test_training_crops_come_from_the_training_rows() -> None:
-    source = PhotoTraining()
-    crops, labels = source.batch(torch.arange(0, 150), epoch=3, seed=0)
+    source = PhotoSource(recipe=RECIPES["photos"])
+    crops, labels = source.batch(torch.arange(0, 150), 3, 0, CPU)
     for crop, label in zip(crops.numpy(), labels.tolist(), strict=True):
         photograph = photos.pixels(photos.PHOTOGRAPHS[label])
         bands = [photograph[top:bottom] for top, bottom in photos.training_bands(photograph.shape[0])]
@@ -63,12 +66,12 @@ def _contains(band: np.ndarray, crop: np.ndarray) -> bool:
 
 
 def test_a_crop_depends_on_seed_epoch_and_sample_alone() -> None:
-    source = PhotoTraining()
-    together, _ = source.batch(torch.tensor([5, 77, 3000]), epoch=1, seed=4)
-    alone, _ = source.batch(torch.tensor([77]), epoch=1, seed=4)
+    source = PhotoSource(recipe=RECIPES["photos"])
+    together, _ = source.batch(torch.tensor([5, 77, 3000]), 1, 4, CPU)
+    alone, _ = source.batch(torch.tensor([77]), 1, 4, CPU)
     assert torch.equal(together[1], alone[0])
-    assert not torch.equal(source.batch(torch.tensor([77]), epoch=2, seed=4)[0], alone)
-    assert not torch.equal(source.batch(torch.tensor([77]), epoch=1, seed=5)[0], alone)
+    assert not torch.equal(source.batch(torch.tensor([77]), 2, 4, CPU)[0], alone)
+    assert not torch.equal(source.batch(torch.tensor([77]), 1, 5, CPU)[0], alone)
 
 
 def test_another_photograph_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
