@@ -1,0 +1,98 @@
+"""The layout keeps its promises: which package may import which, what is public, what the source may contain."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("robustbench_lift", "corruptions", "metrics", "checkpoints")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level and dotted names of all imports of a module, wherever they stand in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_arrow(path: Path) -> None:
+    names = imported(path)
+    roots = {name.partition(".")[0] for name in names}
+    inside = path.relative_to(ROOT).parts
+    assert "imagecorruptions" not in roots, "imagecorruptions is an oracle of the tests, never imported at run time"
+    if inside[0] in ("corruptions", "metrics"):
+        assert "robustbench_lift" not in roots
+    if inside[0] == "metrics":
+        assert not roots & {"torch", "torchvision", "corruptions", "pandas"}
+    if inside[:2] == ("robustbench_lift", "pooling"):
+        assert not roots & {"corruptions", "metrics", "torchvision", "timm"}
+        assert all(name.startswith("robustbench_lift.pooling") for name in names if name.startswith("robustbench_lift"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_the_command_line_prints(path: Path) -> None:
+    inside = path.relative_to(ROOT).parts
+    if inside[:2] == ("robustbench_lift", "commands") or inside[-1] in ("cli.py", "__main__.py", "gallery.py"):
+        return
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert "print" not in calls
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sources_are_ascii_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.isascii()
+    assert ast.get_docstring(ast.parse(text)), "a module begins with a sentence that says what it is"
+
+
+@pytest.mark.parametrize("module", ["robustbench_lift.cli", "metrics"])
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_exported_names_are_frozen() -> None:
+    import corruptions
+    import metrics
+    import robustbench_lift
+
+    assert sorted(robustbench_lift.__all__) == ["__version__", "compare", "evaluate", "load_model"]
+    for name in robustbench_lift.__all__:
+        assert getattr(robustbench_lift, name) is not None
+    public = {"corrupt", "perturb", "BENCHMARK", "EXTRA", "PERTURBATIONS", "EXTRA_PERTURBATIONS", "CorruptionError"}
+    assert public <= set(corruptions.__all__)
+    entry_points = {
+        "ALEXNET",
+        "Baseline",
+        "consistency",
+        "corruption_error",
+        "flip_probability",
+        "mean_corruption_error",
+        "mean_flip_rate",
+        "relative_mean_corruption_error",
+        "top5_distance",
+    }
+    assert entry_points <= set(metrics.__all__)
+
+
+def test_the_two_lists_of_the_benchmark_agree() -> None:
+    import corruptions
+    import metrics
+
+    assert corruptions.BENCHMARK == metrics.CORRUPTIONS
+    assert corruptions.PERTURBATIONS == metrics.PERTURBATIONS
