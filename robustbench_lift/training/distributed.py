@@ -1,0 +1,79 @@
+"""One process or many: what training needs of torch.distributed, with the same code for both.
+
+`torchrun --nproc-per-node 8 ... robustbench-lift train ...` sets the environment; without it there is one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, distributed
+
+from robustbench_lift.errors import UsageError
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of processes); (0, 1) without torchrun.
+
+    >>> world()
+    (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the group that torchrun announces (nccl on CUDA, gloo otherwise); leave it at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this process; `auto` takes CUDA when there is one, and torchrun's local rank picks which.
+
+    Raises:
+        UsageError: CUDA is asked for and absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1.") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("this machine has no CUDA device that torch can use; use --device cpu.")
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", device.index or 0)))
+        torch.cuda.set_device(device)
+    return device
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over all processes, in every process."""
+    if world()[1] > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def same_everywhere(tensors: list[Tensor]) -> None:
+    """Give every process the values of the first one (BatchNorm's running statistics before a test)."""
+    if world()[1] > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
+
+
+def wait() -> None:
+    """Wait for all processes."""
+    if world()[1] > 1:
+        distributed.barrier()

@@ -1,0 +1,121 @@
+"""Clean error on an image set, every image once: no padded samples, whatever the batch size and number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.errors import DataError
+from robustbench_lift.training import distributed
+from robustbench_lift.training.images import fit
+from robustbench_lift.training.recipes import Recipe
+
+KEEP_BYTES = 1 << 30
+"""Test images that take less than this stay in memory after they were read once."""
+
+
+class Measured(NamedTuple):
+    """Error and loss over a whole image set."""
+
+    error: float
+    """Fraction of images whose top-1 class is wrong."""
+    loss: float
+    """Mean cross-entropy, nats."""
+    images: int
+    """How many images were counted."""
+
+
+def normalise(images: Tensor, recipe: Recipe, *, channels_last: bool = False) -> Tensor:
+    """uint8 [n, 3, H, W] to float32 (x / 255 - mean) / std.
+
+    >>> from robustbench_lift.training.recipes import RECIPES
+    >>> float(normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), RECIPES["imagenet"])[0, 0])
+    2.2489082...
+    """
+    mean = torch.tensor(recipe.mean, device=images.device)[:, None, None]
+    std = torch.tensor(recipe.std, device=images.device)[:, None, None]
+    scaled = (images.float() / 255 - mean) / std
+    return scaled.contiguous(memory_format=torch.channels_last) if channels_last else scaled
+
+
+class _Fitted(Dataset[tuple[Tensor, int]]):
+    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
+        self.images, self.recipe = images, recipe
+
+    def __len__(self) -> int:
+        return len(self.images.ids)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = fit(self.images.read(index), size=self.recipe.size, resize=self.recipe.resize)
+        return torch.from_numpy(image.transpose(2, 0, 1).copy()), int(self.images.labels[index])
+
+
+class TestImages:
+    """An image set as batches of one size; small sets stay in memory."""
+
+    __test__ = False  # not a test class, whatever its name says to pytest
+
+    def __init__(self, images: ImageSet, *, recipe: Recipe, workers: int = 0, batch_size: int = 250) -> None:
+        """Take any image set whose images can be resized and cropped to the recipe's size."""
+        if len(images.ids) == 0:
+            raise DataError(f"{images.name} holds no test images.")
+        rank, ranks = distributed.world()
+        self._data = _Fitted(images, recipe)
+        self._rows = list(range(rank, len(images.ids), ranks))
+        self._workers, self._batch = workers, batch_size
+        self._keep = len(self._rows) * 3 * recipe.size**2 <= KEEP_BYTES
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share: uint8 [n, 3, H, W] and labels int64 [n], on the device."""
+        if self._kept:
+            yield from self._kept
+            return
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            torch.utils.data.Subset(self._data, self._rows),  # type: ignore[arg-type]  # collated batches
+            batch_size=self._batch,
+            num_workers=self._workers,
+        )
+        kept = []
+        for images, labels in loader:
+            pair = images.to(device), labels.to(device)
+            if self._keep:
+                kept.append(pair)
+            yield pair
+        self._kept = kept
+
+
+def measure(
+    module: nn.Module,
+    images: TestImages,
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    autocast: AbstractContextManager[object] | None = None,
+    channels_last: bool = False,
+) -> Measured:
+    """Error and loss of a network in eval mode; it goes back to the mode it was in.
+
+    Returns:
+        The same numbers in every process.
+    """
+    was_training = module.training
+    module.eval()
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    with torch.no_grad(), autocast or nullcontext():
+        for batch, labels in images.batches(device):
+            logits = module(normalise(batch, recipe, channels_last=channels_last)).float()
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+            correct = (logits.argmax(1) == labels).sum()
+            sums += torch.stack([loss.double(), correct.double(), torch.tensor(len(labels), device=device).double()])
+    module.train(was_training)
+    loss_sum, correct_sum, count = distributed.total(sums).tolist()
+    return Measured(1 - correct_sum / count, loss_sum / count, int(np.rint(count)))

@@ -1,0 +1,117 @@
+"""The loss of one batch: cross-entropy plus the poolings' own losses, with weights from the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_lift.errors import UsageError
+from robustbench_lift.training import draws
+from robustbench_lift.training.recipes import Recipe
+
+
+def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | float:
+    """Weighted sum of the poolings' own losses: sum over names of weight * loss.
+
+    LiftPool adds 0.01 * c_u + 0.1 * c_p (section 3); other poolings name their own.
+
+    Args:
+        losses: scalars by name, as `pooling.collect_losses` gives them.
+        recipe: its `auxiliary` weights.
+
+    Raises:
+        UsageError: a loss for which the recipe has no weight.
+
+    Example:
+        >>> from robustbench_lift.training.recipes import RECIPES
+        >>> round(float(auxiliary_loss({"c_u": torch.tensor(2.0), "c_p": torch.tensor(3.0)}, RECIPES["photos"])), 4)
+        0.32
+    """
+    for name in losses:
+        if name not in recipe.auxiliary:
+            raise UsageError(
+                f"the network has the auxiliary loss {name!r}, for which recipe {recipe.name} has no weight (it has "
+                f"{', '.join(recipe.auxiliary) or 'none'}). Give one: --set auxiliary.{name}=0.1, or 0 to leave it out."
+            )
+    return sum((recipe.auxiliary[name] * loss for name, loss in losses.items() if recipe.auxiliary[name]), start=0.0)
+
+
+def cutmix(images: Tensor, labels: Tensor, *, alpha: float, parts: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
+    """Paste a box of each image's neighbour: (images, the neighbours' labels, area that is left of the own image).
+
+    Source: Yun et al., ICCV 2019, Algorithm 1; one box a batch, the partner is the next image of the (shuffled) batch.
+
+    Args:
+        images: [n, 3, H, W].
+        labels: int64 [n].
+        alpha: parameter of the beta distribution.
+        parts: integers that name the batch (seed, epoch, step).
+    """
+    generator = np.random.Generator(np.random.Philox(key=draws.key(*parts)))
+    height, width = images.shape[2:]
+    side = np.sqrt(1 - generator.beta(alpha, alpha))
+    h, w = round(height * side), round(width * side)
+    y, x = int(generator.integers(height)), int(generator.integers(width))
+    top, bottom = max(0, y - h // 2), min(height, y + h // 2)
+    left, right = max(0, x - w // 2), min(width, x + w // 2)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images.roll(1, 0)[:, :, top:bottom, left:right]
+    return mixed, labels.roll(1, 0), 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def task_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Cross-entropy of each image, float32 [n], with the recipe's label smoothing."""
+    return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=recipe.label_smoothing)
+
+
+def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """Parameters with and without weight decay.
+
+    With `decay_all` every parameter decays but those that a layer names in `no_weight_decay()`; without it vectors
+    (biases, normalisation) are spared too.
+    """
+    spared: set[int] = set()
+    for layer in module.modules():
+        names = getattr(layer, "no_weight_decay", None)
+        if callable(names):
+            spared |= {id(layer.get_parameter(name)) for name in names()}
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            continue
+        plain = id(parameter) not in spared and (recipe.decay_all or parameter.ndim > 1)
+        (decayed if plain else free).append(parameter)
+    groups = [(decayed, recipe.weight_decay), (free, 0.0)]
+    return [{"params": members, "weight_decay": decay} for members, decay in groups if members]
+
+
+def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the network's parameters."""
+    groups = parameter_groups(module, recipe)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def anneal(module: nn.Module, fraction: float) -> None:
+    """Tell every layer that has `anneal(fraction)` how much of the training is done, 0..1 (LPS's temperature)."""
+    for layer in module.modules():
+        method = getattr(layer, "anneal", None)
+        if callable(method):
+            method(fraction)
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], module: nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights: a <- decay * a + (1 - decay) * w; counters and buffers are copied."""
+    parameters = {name for name, _ in module.named_parameters()}
+    for name, value in module.state_dict().items():
+        if name in parameters:
+            average[name].lerp_(value.to(average[name].dtype), 1 - decay)
+        else:
+            average[name].copy_(value)

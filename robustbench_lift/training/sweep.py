@@ -1,0 +1,101 @@
+"""Many trainings of one recipe: networks x seeds, in sequence or as independent jobs; what is complete is skipped."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robustbench_lift.errors import UsageError
+from robustbench_lift.training.loop import Outcome
+from robustbench_lift.training.network import Network
+from robustbench_lift.training.recipes import Recipe
+
+
+class Job(NamedTuple):
+    """One training of a sweep."""
+
+    network: Network
+    """What is trained."""
+    seed: int
+    """With which seed."""
+    folder: Path
+    """Where it lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One network of the table at the end."""
+
+    network: str
+    """The network as a spec."""
+    parameters: int
+    """Trainable and fixed parameters."""
+    errors: tuple[float, ...]
+    """Clean error of each complete seed, fractions."""
+    missing: int
+    """Seeds that are not complete."""
+
+    @property
+    def mean(self) -> float:
+        """Mean clean error over the seeds; NaN when one is missing."""
+        return statistics.fmean(self.errors) if self.errors and not self.missing else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over the seeds (n - 1); NaN below two seeds or when one is missing."""
+        return statistics.stdev(self.errors) if len(self.errors) > 1 and not self.missing else math.nan
+
+
+def jobs_of(
+    recipe: Recipe, networks: Sequence[Network], seeds: Sequence[int], *, out: Path, shard: tuple[int, int] = (0, 1)
+) -> list[Job]:
+    """The trainings of a sweep, or this job's share of them.
+
+    >>> from robustbench_lift.training.recipes import RECIPES
+    >>> nets = [Network("resnet8", "max"), Network("resnet8", "lift")]
+    >>> [str(j.folder) for j in jobs_of(RECIPES["photos"], nets, [0, 1], out=Path("t"), shard=(1, 2))]
+    ['t/photos/resnet8-lift/seed0', 't/photos/resnet8-lift/seed1']
+    """
+    index, count = shard
+    if count < 1 or not 0 <= index < count:
+        raise UsageError(f"shard {index}/{count} does not exist: i/n needs 0 <= i < n.")
+    if not networks or not seeds:
+        raise UsageError("a sweep needs at least one network and one seed.")
+    if len({n.slug for n in networks}) < len(networks) or len(set(seeds)) < len(seeds):
+        raise UsageError("a sweep names each network and each seed once.")
+    # seeds outermost: after a stop all networks have the same seeds
+    jobs = [Job(n, s, out / recipe.name / n.slug / f"seed{s}") for s in seeds for n in networks]
+    return jobs[index::count]
+
+
+def sweep(jobs: Sequence[Job], run: Callable[[Job], Outcome]) -> list[tuple[Job, Outcome]]:
+    """Run the jobs in order until one stops before its end; `run` skips what is complete by itself."""
+    outcomes = []
+    for job in jobs:
+        outcome = run(job)
+        outcomes.append((job, outcome))
+        if not outcome.finished:
+            break
+    return outcomes
+
+
+def table(jobs: Sequence[Job]) -> list[Row]:
+    """One row a network from what lies on disk, in the order of the jobs."""
+    from robustbench_lift.training import state
+
+    found: dict[str, list[dict[str, Any] | None]] = {}
+    for job in jobs:
+        path = job.folder / state.RESULT
+        result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        found.setdefault(job.network.spec, []).append(result)
+    rows = []
+    for name, results in found.items():
+        done = [r for r in results if r is not None]
+        parameters = int(done[0]["parameters"]) if done else 0
+        rows.append(Row(name, parameters, tuple(float(r["clean_error"]) for r in done), len(results) - len(done)))
+    return rows
