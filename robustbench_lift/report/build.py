@@ -1,0 +1,375 @@
+"""Runs -> document: every number of a report, computed once.
+
+A run that is not complete is reported as far as it goes: what depends on a missing cell is unknown, never averaged
+over the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.provenance import environment
+from robustbench_lift.report.flips import chosen_flips
+from robustbench_lift.report.schema import (
+    HEADLINES,
+    Bin,
+    CorruptionResult,
+    Document,
+    Group,
+    Model,
+    PerturbationResult,
+    Value,
+)
+from robustbench_lift.report.ties import find_ties
+from robustbench_lift.runs import Cell, Run, differences
+
+if TYPE_CHECKING:
+    import metrics
+    from robustbench_lift.regression import Interval
+    from robustbench_lift.scores import Scores
+
+BINS = 15
+"""Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
+FIRST, LAST = ("skip", "max", "average"), ("lift",)
+"""Poolings that are printed first and last; others stand between them by name."""
+RESERVED = ("condition", "model", "pooling", "arch")
+"""Keys of the first columns of tables, which no label may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A run with what is found out about it before any number is computed."""
+
+    run: Run
+    baseline: metrics.Baseline | None
+    normaliser: str
+    problem: str
+    is_normaliser: bool
+
+
+def document(
+    runs: Sequence[Run],
+    *,
+    title: str = "",
+    command: str = "",
+    replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+    sequences: int = 4,
+) -> Document:
+    """Score runs and put everything a report says into one document.
+
+    Args:
+        runs: one a model; runs of other signatures are marked, never mixed.
+        title: heading; made from the data set unless given.
+        command: the command that makes the report again, printed in it.
+        replicates: bootstrap replicates of intervals and ties; 0 leaves both out.
+        confidence: level of the intervals, between 0 and 1.
+        seed: seed of the bootstrap.
+        class_names: names of the classes for predictions; those of the embedded photographs are known.
+        sequences: how many sequences with changing predictions to take along for the page.
+
+    Raises:
+        UsageError: there are no runs.
+    """
+    if not runs:
+        raise UsageError("a report needs at least one run folder; none was given.")
+    sources = sorted(_sources(runs), key=lambda s: (s.is_normaliser, *_order(s.run)))
+    labels = _labels([s.run for s in sources])
+    groups, keys = _groups(sources)
+    models = tuple(
+        _model(s, label, key, replicates=replicates, confidence=confidence, seed=seed)
+        for s, label, key in zip(sources, labels, keys, strict=True)
+    )
+    ranked = [(m, s.run, s.baseline) for m, s in zip(models, sources, strict=True) if not m.is_normaliser]
+    ties, rule = find_ties(ranked, replicates=replicates, confidence=confidence, seed=seed)
+    data = str(sources[0].run.manifest.data["name"])
+    return Document(
+        title=title or f"Robustness on {data}",
+        data=data,
+        models=models,
+        groups=groups,
+        ties=ties,
+        tie_rule=rule,
+        flips=chosen_flips([(m, run) for m, run, _ in ranked], count=sequences),
+        class_names=tuple(class_names) or _class_names(data),
+        command=command,
+        versions={k: str(v) for k, v in _versions().items() if v is not None},
+        confidence=confidence,
+    )
+
+
+def _versions() -> Mapping[str, object]:
+    versions = environment()["versions"]
+    assert isinstance(versions, dict)
+    return versions
+
+
+def _class_names(data: str) -> tuple[str, ...]:
+    if data != "photos":
+        return ()
+    from robustbench_lift.data.photos import PHOTOGRAPHS
+
+    return tuple(photograph.name for photograph in PHOTOGRAPHS)
+
+
+def _order(run: Run) -> tuple[str, int, str, str]:
+    pooling = run.manifest.model.get("pooling") or ""
+    place = FIRST.index(pooling) if pooling in FIRST else 20 if pooling in LAST else 10
+    return str(run.manifest.model.get("arch")), place, str(pooling), str(run.path)
+
+
+def _sources(runs: Sequence[Run]) -> list[_Source]:
+    """Runs with their normalisers; each normaliser is scored once, and a normaliser is divided by itself."""
+    import metrics
+
+    named = {run.path.resolve(): _named(run) for run in runs}
+    divisors = {folder for folder in named.values() if isinstance(folder, Path)}
+    measured = {folder: _measured(folder) for folder in sorted(divisors)}
+    sources = []
+    for run in runs:
+        here = run.path.resolve()
+        divisor = named[here] or (here if here in divisors else None)
+        if isinstance(divisor, Path):
+            baseline, problem = measured[divisor]
+            text = f"{baseline.name}, measured on the same images" if baseline else ""
+        else:
+            baseline, problem = (metrics.ALEXNET, "") if divisor else (None, "")
+            text = baseline.name if baseline else ""
+        sources.append(_Source(run, baseline, text, problem, here in divisors))
+    return sources
+
+
+def _named(run: Run) -> Path | str | None:
+    """What a run is divided by: a folder, `alexnet` or nothing."""
+    recorded = run.manifest.normaliser
+    return recorded if recorded in (None, "alexnet") else (run.path / recorded).resolve()
+
+
+def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
+    """The normaliser in a run folder, or why there is none: the report says so and leaves the ratios out."""
+    from robustbench_lift.scores import baseline_of
+
+    try:
+        return baseline_of(Run.open(folder)), ""
+    except IncompleteError as error:
+        return None, str(error)
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Short unique labels: the pooling; with the backbone, the name or the folder where that is not enough."""
+    candidates = [
+        (
+            str(run.manifest.model.get("pooling") or run.manifest.model.get("arch") or run.name),
+            f"{run.manifest.model.get('arch')}/{run.manifest.model.get('pooling') or '-'}",
+            run.name,
+            f"{run.name} ({run.path.name})",
+        )
+        for run in runs
+    ]
+    labels: list[str] = []
+    for k, options in enumerate(candidates):
+        others = [o for j, o in enumerate(candidates) if j != k]
+        free = [text for level, text in enumerate(options) if text not in {o[level] for o in others}]
+        label = next((text for text in free if text not in (*labels, *RESERVED)), f"{run_text(runs[k])} #{k + 1}")
+        labels.append(label)
+    return labels
+
+
+def run_text(run: Run) -> str:
+    """A run by its model's name and folder."""
+    return f"{run.name} ({run.path.name})"
+
+
+def _counts(run: Run) -> dict[str, int]:
+    images = run.manifest.data.get("images", 0)
+    sets = run.manifest.data.get("sets", {})
+    protocols = dict.fromkeys(cell.protocol for cell in run.expected)
+    return {protocol: int(sets.get(protocol, {}).get("images", images)) for protocol in protocols}
+
+
+def _groups(sources: Sequence[_Source]) -> tuple[tuple[Group, ...], list[str]]:
+    """Groups of comparable runs, and the key of each run's group."""
+    facts = [
+        {
+            "signature": s.run.manifest.signature,
+            "data": s.run.manifest.data,
+            "normaliser": s.normaliser or "none",
+        }
+        for s in sources
+    ]
+    distinct: list[int] = []
+    keys = []
+    for k, fact in enumerate(facts):
+        same = next((j for j in distinct if facts[j] == fact), None)
+        if same is None:
+            distinct.append(k)
+            same = k
+        keys.append(_letters(distinct.index(same)))
+    groups = tuple(
+        Group(
+            key=_letters(number),
+            signature=sources[k].run.signature,
+            normaliser=sources[k].normaliser,
+            problem=sources[k].problem,
+            counts=_counts(sources[k].run),
+            differs=tuple(differences(facts[distinct[0]], facts[k])),
+        )
+        for number, k in enumerate(distinct)
+    )
+    return groups, keys
+
+
+def _letters(number: int) -> str:
+    """a, b, ..., z, aa, ab, ...
+
+    >>> _letters(0), _letters(25), _letters(26)
+    ('a', 'z', 'aa')
+    """
+    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
+
+
+def _model(source: _Source, label: str, group: str, *, replicates: int, confidence: float, seed: int) -> Model:
+    from robustbench_lift.scores import score
+
+    run, record = source.run, source.run.manifest.model
+    scores = score(run, baseline=source.baseline)
+    spans = _intervals(source, scores, replicates=replicates, confidence=confidence, seed=seed)
+    cells = _cell_errors(run)
+    return Model(
+        label=label,
+        name=run.name,
+        spec=str(record.get("spec", "")),
+        arch=str(record.get("arch", "")),
+        pooling=str(record.get("pooling") or ""),
+        placement=str(record.get("placement") or ""),
+        parameters=int(record.get("parameters", 0)),
+        weights_sha256=str(record.get("weights_sha256", "")),
+        preprocessing=", ".join(f"{k} {v}" for k, v in (record.get("preprocessing") or {}).items() if v is not None),
+        group=group,
+        is_normaliser=source.is_normaliser,
+        counts=_counts(run),
+        cells=len(run.expected),
+        missing=tuple(cell.key for cell in run.missing()),
+        headline={key: _value(getattr(scores, key), spans.get(key)) for key in HEADLINES},
+        corruptions=_corruptions(run, scores, spans, cells),
+        perturbations=_perturbations(run, scores, spans),
+        reliability=_reliability(cells),
+        provenance=_provenance(run),
+    )
+
+
+def _value(value: float | None, span: Interval | None) -> Value:
+    if value is None:
+        return Value()
+    return Value(float(value)) if span is None else Value(float(value), float(span.low), float(span.high))
+
+
+def _intervals(
+    source: _Source, scores: Scores, *, replicates: int, confidence: float, seed: int
+) -> Mapping[str, Interval]:
+    if replicates == 0 or scores.missing:
+        return {}
+    from robustbench_lift.regression import intervals
+
+    return intervals(source.run, baseline=source.baseline, replicates=replicates, confidence=confidence, seed=seed)
+
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _CellCalibration:
+    """Calibration of one cell: bins as sums, so that cells can be added."""
+
+    count: Floats
+    confidence: Floats
+    correct: Floats
+
+    @property
+    def ece(self) -> float:
+        """Mean over predictions of |accuracy - confidence| of their bin."""
+        return float(np.abs(self.correct - self.confidence).sum() / self.count.sum())
+
+
+def _cell_errors(run: Run) -> dict[Cell, tuple[float, _CellCalibration]]:
+    """Error and calibration of every clean and corruption cell that is there."""
+    found = {}
+    for cell in run.expected:
+        if cell.protocol in ("clean", "corruption") and run.has(cell):
+            predictions = run.read(cell)
+            correct = predictions.correct.ravel().astype(np.float64)
+            confidence = predictions.confidence.ravel().astype(np.float64)
+            index = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # bins closed on the right
+            found[cell] = (
+                float(1 - correct.mean()),
+                _CellCalibration(
+                    np.bincount(index, minlength=BINS).astype(np.float64),
+                    np.bincount(index, weights=confidence, minlength=BINS).astype(np.float64),
+                    np.bincount(index, weights=correct, minlength=BINS).astype(np.float64),
+                ),
+            )
+    return found
+
+
+def _corruptions(
+    run: Run, scores: Scores, spans: Mapping[str, Interval], cells: Mapping[Cell, tuple[float, _CellCalibration]]
+) -> dict[str, CorruptionResult]:
+    names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "corruption")
+    result = {}
+    for name in names:
+        here = [cells.get(Cell("corruption", name, s)) for s in range(1, 6)]
+        whole = scores.corruption_errors.get(name)
+        result[name] = CorruptionResult(
+            errors=tuple(None if c is None else c[0] for c in here),
+            calibration=tuple(None if c is None else c[1].ece for c in here),
+            mean_error=_value(None if whole is None else float(np.mean(whole)), spans.get(f"error/{name}")),
+            ce=_value(scores.ce.get(name), spans.get(f"ce/{name}")),
+        )
+    return result
+
+
+def _perturbations(run: Run, scores: Scores, spans: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
+    names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "perturbation")
+    return {
+        name: PerturbationResult(
+            flip_probability=_value(scores.flip_probabilities.get(name), spans.get(f"fp/{name}")),
+            fr=_value(scores.flip_rates.get(name), spans.get(f"fr/{name}")),
+            top5_distance=_value(scores.top5_distances.get(name), None),
+        )
+        for name in names
+    }
+
+
+def _reliability(cells: Mapping[Cell, tuple[float, _CellCalibration]]) -> dict[str, tuple[Bin, ...]]:
+    curves: dict[str, list[_CellCalibration]] = {}
+    for cell, (_, calibration) in sorted(cells.items(), key=lambda item: (item[0].severity, item[0])):
+        curves.setdefault("clean" if cell.protocol == "clean" else f"severity {cell.severity}", []).append(calibration)
+    result = {}
+    for key, parts in curves.items():
+        count, confidence, correct = (
+            np.sum([getattr(part, field) for part in parts], axis=0) for field in ("count", "confidence", "correct")
+        )
+        result[key] = tuple(
+            Bin(int(n), float(p / n) if n else None, float(a / n) if n else None)
+            for n, p, a in zip(count, confidence, correct, strict=True)
+        )
+    return result
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in run.manifest.provenance.items():
+        if isinstance(value, Mapping):
+            flat |= {str(k): str(v) for k, v in value.items() if v is not None}
+        elif value is not None:
+            flat[str(key)] = str(value)
+    return flat

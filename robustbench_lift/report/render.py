@@ -1,0 +1,289 @@
+"""One renderer a format: a `Table` in, text (or a rich renderable) out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from robustbench_lift.report.table import Column, Entry, Row, Table, interval, number
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table as RichTable
+
+SCHEMA = 1
+"""Version of the JSON layout of a table."""
+MARKS = {"best": "*", "second": "+", "": ""}
+
+
+TEXT_WIDTH = 24
+"""Characters of a name before it is broken on a narrow console."""
+
+
+def plain(text: str) -> str:
+    r"""A name without control characters, which could move a terminal's cursor or break a line.
+
+    >>> plain("lift\x1b[2J\n")
+    'lift?[2J?'
+    """
+    return "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in text)
+
+
+def suffix(entry: Entry) -> str:
+    """The marks of an entry as text: `*`, `+`, `~`."""
+    return MARKS[entry.mark] + ("~" if entry.tie else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A table for rich: intervals are printed where the console is wide enough, numbers are never cut."""
+
+    table: Table
+    """What to print."""
+    intervals: bool = True
+    """Whether intervals are wanted at all; every file has them."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Table, notes, signatures."""
+        from rich.text import Text
+
+        wide = self.intervals and _width(self.table, intervals=True) <= options.max_width
+        shared = _unit_line(self.table)
+        yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
+        yield _grid(self.table, intervals=wide)
+        for line in (*self.table.notes, *self.table.signatures):
+            yield Text(plain(line), style="dim")
+        yield Text("")
+
+
+def to_rich(table: Table, *, intervals: bool = True) -> Printed:
+    """A renderable for rich: the table, then notes and signatures."""
+    return Printed(table, intervals)
+
+
+def _unit_line(table: Table) -> str:
+    """Unit and direction when all columns of numbers share them, so that they are said once, in the title."""
+    units = {c.unit_text for c in table.columns if c.unit != "text"}
+    return units.pop() if len(units) == 1 else ""
+
+
+def _cells(table: Table, k: int, *, intervals: bool) -> list[tuple[str, str, str]]:
+    """(number, marks padded to one width, interval) of column k."""
+    column = table.columns[k]
+    entries = [row.entries[k] for row in table.rows]
+    width = max((len(suffix(e)) for e in entries), default=0)
+    return [
+        (plain(number(column, e.value)), suffix(e).ljust(width), interval(column, e) if intervals else "")
+        for e in entries
+    ]
+
+
+def _needed(table: Table, k: int, *, intervals: bool) -> int:
+    """Characters that column k needs for its numbers."""
+    cells = _cells(table, k, intervals=intervals)
+    return max((max(len(text), len(span)) + len(marks) for text, marks, span in cells), default=1)
+
+
+def _width(table: Table, *, intervals: bool) -> int:
+    """Characters that the table needs without breaking words of headings."""
+    total = 0
+    for k, column in enumerate(table.columns):
+        words = [len(word) for word in f"{column.short or column.title} {column.unit_text}".split()]
+        total += max(_needed(table, k, intervals=intervals), *words) + 2
+    return total
+
+
+def _grid(table: Table, *, intervals: bool) -> RichTable:
+    import rich.box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shared = _unit_line(table)
+    grid = RichTable(box=rich.box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for k, column in enumerate(table.columns):
+        header = Text(plain(column.short or column.title), style="bold")
+        if column.unit_text and not shared:
+            header.append("\n" + column.unit_text.replace(",", ""), style="dim")
+        grid.add_column(
+            header,
+            justify="left" if column.unit == "text" else "right",
+            min_width=min(_needed(table, k, intervals=intervals), TEXT_WIDTH if column.unit == "text" else 99),
+            overflow="fold",
+        )
+    styles = {"best": "bold green", "second": "underline", "": ""}
+    columns = [_cells(table, k, intervals=intervals) for k in range(len(table.columns))]
+    for position, row in enumerate(table.rows):
+        cells = []
+        for k, entry in enumerate(row.entries):
+            text, marks, span = columns[k][position]
+            cell = Text(text, style=styles[entry.mark] if row.ranked else "dim")
+            cell.append(marks)
+            if span:
+                cell.append(f"\n{span}{' ' * len(marks)}", style="not bold not underline dim")
+            cells.append(cell)
+        following = position + 1 < len(table.rows) and table.rows[position + 1].rule
+        grid.add_row(*cells, end_section=following)
+    return grid
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table; best bold, second best in italics, ties with a tilde."""
+
+    def cell(column: Column, entry: Entry) -> str:
+        text = _markdown(number(column, entry.value))
+        if column.unit != "text":
+            text = {"best": f"**{text}**", "second": f"_{text}_", "": text}[entry.mark]
+        span = interval(column, entry)
+        return text + ("\\~" if entry.tie else "") + (f" ({span})" if span else "")
+
+    lines = [
+        f"### {_markdown(table.title)}",
+        "",
+        "| " + " | ".join(_markdown(column.heading) for column in table.columns) + " |",
+        "|" + "|".join(" :-- " if column.unit == "text" else " --: " for column in table.columns) + "|",
+    ]
+    for row in table.rows:
+        lines.append("| " + " | ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + " |")
+    notes = [note.replace("* best, + second best, ~", "Bold: best, italics: second best, ~:") for note in table.notes]
+    lines += ["", *(f"- {_markdown(note)}" for note in notes), *(f"- `{_code(line)}`" for line in table.signatures)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(text: str) -> str:
+    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\|*_`[]~#" else c for c in text)
+
+
+def _code(text: str) -> str:
+    return plain(text).replace("`", "'")
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+"""What LaTeX would read as a command, and how it is written instead."""
+
+
+def latex_escape(text: str) -> str:
+    r"""Text that LaTeX prints as it is.
+
+    >>> latex_escape("50% of resnet_8")
+    '50\\% of resnet\\_8'
+    """
+    return "".join(LATEX.get(c, c) for c in plain(text))
+
+
+def to_latex(table: Table) -> str:
+    r"""A booktabs table; best bold, second best underlined, ties with \sim. Needs \usepackage{booktabs}."""
+
+    def cell(column: Column, entry: Entry) -> str:
+        text = latex_escape(number(column, entry.value))
+        if column.unit != "text":
+            text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[entry.mark]
+        return text + (r"$^{\sim}$" if entry.tie else "")
+
+    notes = [
+        n.replace("* best, + second best, ~ tied", "Bold: best, underlined: second best, ~: tied") for n in table.notes
+    ]
+    spans = any(interval(c, e) for row in table.rows for c, e in zip(table.columns, row.entries, strict=True))
+    if spans:
+        notes.append("Confidence intervals are in the CSV and JSON files of this table.")
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex_escape(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if c.unit == 'text' else 'r' for c in table.columns)}}}",
+        r"\toprule",
+        " & ".join(latex_escape(c.title) for c in table.columns) + r" \\",
+        " & ".join(latex_escape(c.unit_text) for c in table.columns) + r" \\",
+        r"\midrule",
+    ]
+    for position, row in enumerate(table.rows):
+        if row.rule and position:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize\raggedright"]
+    lines += [latex_escape(note) + r"\par" for note in (*notes, *table.signatures)]
+    lines += [r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated values at full precision: fractions, intervals and marks in columns of their own.
+
+    The last column repeats the signature lines, so that the file needs no comment lines.
+    """
+    spans = [any(r.entries[k].low is not None for r in table.rows) for k in range(len(table.columns))]
+    marks = [any(suffix(r.entries[k]) for r in table.rows) for k in range(len(table.columns))]
+    header: list[str] = []
+    for column, has_span, has_mark in zip(table.columns, spans, marks, strict=True):
+        header.append(column.data_heading)
+        header += [f"{column.title} low", f"{column.title} high"] if has_span else []
+        header += [f"{column.title} mark"] if has_mark else []
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*header, "signature"])
+    for row in table.rows:
+        line: list[object] = []
+        for entry, has_span, has_mark in zip(row.entries, spans, marks, strict=True):
+            line.append(_exact(entry.value))
+            line += [_exact(entry.low), _exact(entry.high)] if has_span else []
+            line += [" ".join(w for w in (entry.mark, "tie" if entry.tie else "") if w)] if has_mark else []
+        writer.writerow([*line, " ; ".join(table.signatures)])
+    return stream.getvalue()
+
+
+def _exact(value: float | int | str | None) -> object:
+    return "" if value is None else repr(value) if isinstance(value, float) else value
+
+
+def to_data(table: Table) -> dict[str, Any]:
+    """The table as plain JSON values: fractions, columns with unit and direction, a mapping a row."""
+
+    def entry(one: Entry) -> dict[str, Any]:
+        return asdict(one)
+
+    def row(one: Row) -> dict[str, Any]:
+        return {c.key: entry(e) for c, e in zip(table.columns, one.entries, strict=True)}
+
+    return {
+        "schema": SCHEMA,
+        "name": table.name,
+        "title": table.title,
+        "columns": [
+            {**asdict(c), "unit": "fraction" if c.unit == "percent" else c.unit, "heading": c.data_heading}
+            for c in table.columns
+        ],
+        "rows": [row(one) for one in table.rows],
+        "notes": list(table.notes),
+        "signatures": list(table.signatures),
+    }
+
+
+def to_json(table: Table) -> str:
+    """The table as JSON text."""
+    return json.dumps(to_data(table), indent=1, allow_nan=False) + "\n"
+
+
+TEXT: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "json": to_json}
+"""Formats that are files, by ending."""
