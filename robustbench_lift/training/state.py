@@ -95,9 +95,9 @@ def read_state(
         words = json.loads(stored.pop("words"))
         position, history = Position(**words["position"]), words["history"]
     except (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} is damaged ({str(error).splitlines()[0][:200]}). Restore it from a copy, or delete {folder} to "
-            "start again."
+            f"{path} is damaged ({reason[:200]}). Restore it from a copy, or delete {folder} to start again."
         ) from None
     wrong = differences(words["identity"], identity)
     if wrong:
