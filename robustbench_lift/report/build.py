@@ -218,6 +218,7 @@ def _groups(sources: Sequence[_Source]) -> tuple[tuple[Group, ...], list[str]]:
         Group(
             key=_letters(number),
             signature=sources[k].run.signature,
+            fields={p: {f: str(v) for f, v in d.items()} for p, d in sources[k].run.manifest.signature.items()},
             normaliser=sources[k].normaliser,
             problem=sources[k].problem,
             counts=_counts(sources[k].run),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.report.render import plain
 from robustbench_lift.report.schema import Document, Model, Value
-from robustbench_lift.report.style import FAINT, INK, category, looks, title
+from robustbench_lift.report.style import EDGE, FAINT, INK, category, looks, title
 from robustbench_lift.report.tables import (
     group_notes,
     missing_notes,
@@ -27,6 +27,7 @@ from robustbench_lift.report.tables import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 160
@@ -40,15 +41,22 @@ FEW = 5
 """A bin of a reliability diagram with fewer predictions is noise and is left out (a note says so)."""
 
 
-def _figure(document: Document, height: float, heading: str, *extra: str) -> Figure:
-    """An empty figure with a heading above and the notes and signature lines below."""
+HEAD, LEGEND = 0.32, 0.26
+"""Inches above the panels for the heading, and for a row of a legend of the whole figure."""
+LEGEND_COLUMNS, LABEL = 120, 32
+"""Characters of a legend row, and of a label before it is cut (tables have it whole)."""
+
+
+def _figure(document: Document, height: float, heading: str, *extra: str, legend: Sequence[str] = ()) -> Figure:
+    """An empty figure with a heading, room for a legend of these labels, and the notes and signature lines below."""
     from matplotlib.figure import Figure
 
     lines: list[str] = []
     notes = (*extra, *normaliser_notes(document), *missing_notes(document), *group_notes(document))
     for text in (*filter(None, notes), *(signature_text(document, group) for group in document.groups)):
         lines += textwrap.wrap(plain(text), NOTE_COLUMNS)
-    head, foot = 0.32, 0.13 * len(lines) + 0.1
+    rows = -(-len(legend) // _per_row(legend))
+    head, foot = HEAD + LEGEND * rows, 0.13 * len(lines) + 0.1
     whole = height + head + foot
     figure = Figure(figsize=(WIDTH, whole))
     figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole))
@@ -62,12 +70,35 @@ def _figure(document: Document, height: float, heading: str, *extra: str) -> Fig
     return figure
 
 
+def _per_row(labels: Sequence[str]) -> int:
+    """How many labels fit in a row of a legend."""
+    return max(1, min(8, LEGEND_COLUMNS // (max((len(label) for label in labels), default=0) + 7)))
+
+
+def _label(document: Document, model: Model) -> str:
+    """The label of a model in a figure, cut where it is very long."""
+    text = plain(shown(document, model))
+    return _literal(text if len(text) <= LABEL else f"{text[: LABEL - 3]}...")
+
+
+def _legend(figure: Figure, axes: Axes) -> Legend:
+    """The legend of `axes` under the heading, for the whole figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, ncols=_per_row(labels), fontsize=8, frameon=False, loc="upper left", labelcolor=INK,
+        columnspacing=1.4, bbox_to_anchor=(0.003, 1 - HEAD / figure.get_figheight()),
+    )  # fmt: skip
+    legend.set_in_layout(False)
+    return legend
+
+
 def _literal(text: str) -> str:
     """Text that matplotlib does not take for mathematics."""
     return "\n".join(plain(line) for line in text.split("\n")).replace("$", r"\$")
 
 
 def _bare(axes: Axes) -> None:
+    axes.set_facecolor("none")  # a dark page shows through; files are saved on white
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -111,10 +142,10 @@ def _bars(
             [100 * v.value for _, v in known if v.value is not None],
             width * 0.94,
             color=look.colour,
-            edgecolor=INK,
+            edgecolor=EDGE,
             linewidth=0.5,
             hatch=look.hatch,
-            label=_literal(shown(document, model)),
+            label=_label(document, model),
             yerr=tuple(zip(*spans, strict=True)) if has_span else None,
             error_kw={"ecolor": INK, "elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7},
         )
@@ -171,10 +202,10 @@ def figure_9(document: Document) -> Figure:
         whole = ("mCE", "mce") if ratio else ("mean", "mean_error")
         _bars(top, document, models, corruptions, error, (whole[0], lambda m: m.headline[whole[1]]))
         top.set_ylabel("CE, % of the normaliser" if ratio else "mean error, %")
-        columns = min(len(models), 8)
+        labels = [_label(document, m) for m in models]
         top.legend(
-            ncols=columns, fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07), borderaxespad=0,
-            labelcolor=INK, handlelength=1.6, columnspacing=1.4,
+            ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
+            borderaxespad=0, labelcolor=INK, handlelength=1.6, columnspacing=1.4,
         )  # fmt: skip
     if perturbations:
         bottom = axes.pop(0)
@@ -187,8 +218,11 @@ def figure_9(document: Document) -> Figure:
         _bars(bottom, document, models, perturbations, flips, (last[0], lambda m: m.headline[last[1]]))
         bottom.set_ylabel("FR, % of the normaliser" if ratio else "flip probability, %")
         if not corruptions:
-            bottom.legend(ncols=min(len(models), 8), fontsize=8, frameon=False, loc="lower left",
-                          bbox_to_anchor=(0, 1.07), labelcolor=INK)  # fmt: skip
+            labels = [_label(document, m) for m in models]
+            bottom.legend(
+                ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
+                labelcolor=INK,
+            )  # fmt: skip
     return figure
 
 
@@ -224,11 +258,12 @@ def figure_4(document: Document) -> Figure:
         axes.errorbar(
             [100 * (1 - clean.value)], [100 * consistency.value], xerr=[[high], [low]],
             yerr=[[v] for v in _span(consistency)], fmt=marker, markersize=9,
-            markerfacecolor="none" if look is None else look.colour, markeredgecolor=INK, markeredgewidth=0.9,
-            ecolor=INK, elinewidth=0.6, capsize=2, label=_literal(shown(document, model)),
+            markerfacecolor="none" if look is None else look.colour, markeredgewidth=0.9,
+            markeredgecolor=INK if look is None else EDGE,
+            ecolor=INK, elinewidth=0.6, capsize=2, label=_label(document, model),
         )  # fmt: skip
         axes.annotate(
-            _literal(shown(document, model)), (100 * (1 - clean.value), 100 * consistency.value), xytext=(7, 6),
+            _label(document, model), (100 * (1 - clean.value), 100 * consistency.value), xytext=(7, 6),
             textcoords="offset points", fontsize=8.5, color=INK,
         )  # fmt: skip
     axes.set_xlabel("top-1 accuracy on clean images, %")
@@ -247,7 +282,12 @@ def severity(document: Document) -> Figure:
         raise UsageError("error against severity needs corruption cells; these runs have none.")
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = _figure(document, 0.4 + 1.75 * rows, f"Error against severity ({document.data}); lower is better")
+    figure = _figure(
+        document,
+        0.4 + 1.75 * rows,
+        f"Error against severity ({document.data}); lower is better",
+        legend=[_label(document, m) for m in models],
+    )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
     for k, axes in enumerate(grid.flat):
@@ -265,8 +305,8 @@ def severity(document: Document) -> Figure:
                 [s for s, _ in known], [v for _, v in known], marker="" if look is None else look.marker,
                 markersize=3.6, color=INK if look is None else look.colour,
                 linestyle=":" if look is None else look.line,
-                linewidth=1.0 if look is None else 1.5, markeredgecolor=INK, markeredgewidth=0.4,
-                label=_literal(shown(document, model)),
+                linewidth=1.0 if look is None else 1.5, markeredgecolor=EDGE, markeredgewidth=0.4,
+                label=_label(document, model),
             )  # fmt: skip
         axes.set_title(_literal(title(names[k])), fontsize=8.5, color=INK, pad=3)
         axes.set_xticks(range(6), ["clean", "1", "2", "3", "4", "5"])
@@ -275,10 +315,7 @@ def severity(document: Document) -> Figure:
         axes.tick_params(labelsize=7)
     for row in grid:
         row[0].set_ylabel("error, %")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, ncols=min(8, len(labels)), fontsize=8, frameon=False, loc="outside upper left", labelcolor=INK
-    )
+    _legend(figure, grid[0, 0])
     return figure
 
 
@@ -287,6 +324,7 @@ def reliability(document: Document) -> Figure:
     models = [m for m in document.models if any(b.count for bins in m.reliability.values() for b in bins)]
     if not models:
         raise UsageError("reliability diagrams need clean or corruption cells; these runs have none.")
+    curves = list(dict.fromkeys(key for m in models for key in m.reliability))
     columns = min(4, len(models))
     rows = -(-len(models) // columns)
     figure = _figure(
@@ -294,9 +332,9 @@ def reliability(document: Document) -> Figure:
         f"Reliability: accuracy against confidence ({document.data}); on the diagonal is best",
         "Points below the diagonal are over-confident. Area of a point: share of the predictions in its bin; bins of "
         f"fewer than {FEW} predictions are left out.",
+        legend=curves,
     )  # fmt: skip
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    curves = list(dict.fromkeys(key for m in models for key in m.reliability))
     style = looks(tuple(curves))
     for k, axes in enumerate(grid.flat):
         if k >= len(models):
@@ -312,10 +350,10 @@ def reliability(document: Document) -> Figure:
             x, y = [100 * (b.confidence or 0.0) for b in known], [100 * (b.accuracy or 0.0) for b in known]
             axes.plot(x, y, color=look.colour, linestyle=look.line, linewidth=1.2, zorder=2)
             axes.scatter(
-                x, y, s=[6 + 60 * b.count / total for b in known], color=look.colour, edgecolors=INK, linewidths=0.4,
+                x, y, s=[6 + 60 * b.count / total for b in known], color=look.colour, edgecolors=EDGE, linewidths=0.4,
                 marker=look.marker, zorder=3, label=key,
             )  # fmt: skip
-        axes.set_title(_literal(shown(document, models[k])), fontsize=9, color=INK, pad=3)
+        axes.set_title(_label(document, models[k]), fontsize=9, color=INK, pad=3)
         axes.set_xlim(0, 101)
         axes.set_ylim(-2, 102)
         axes.grid(color=FAINT, linewidth=0.5)
@@ -324,10 +362,7 @@ def reliability(document: Document) -> Figure:
         row[0].set_ylabel("accuracy, %")
     for axes in grid[-1]:
         axes.set_xlabel("confidence, %")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    legend = figure.legend(
-        handles, labels, ncols=6, fontsize=8, frameon=False, loc="outside upper left", labelcolor=INK
-    )
+    legend = _legend(figure, grid[0, 0])
     for handle in legend.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([28])

@@ -74,10 +74,11 @@ def console_tables(made: Document, names: Sequence[str] = CONSOLE, *, intervals:
     Raises:
         UsageError: there is no such table.
     """
-    return [to_rich(make_table(made, name), intervals=intervals) for name in names if _has_rows(made, name)]
+    return [to_rich(make_table(made, name), intervals=intervals) for name in names if has_rows(made, name)]
 
 
-def _has_rows(made: Document, name: str) -> bool:
+def has_rows(made: Document, name: str) -> bool:
+    """Whether the document has cells that a table is about."""
     needs = {"corruption": "corruptions", "perturbation": "perturbations"}
     wanted = next((attribute for word, attribute in needs.items() if word in name), None)
     return wanted is None or any(getattr(model, wanted) for model in made.models)
@@ -115,7 +116,7 @@ def render_all(
     made = source if isinstance(source, Document) else document(source)
     folder = Path(out)
     contents: dict[Path, bytes] = {folder / "document.json": made.to_json().encode()}
-    for name in tables if tables is not None else [name for name in TABLES if _has_rows(made, name)]:
+    for name in tables if tables is not None else [name for name in TABLES if has_rows(made, name)]:
         table = make_table(made, name)
         for form in formats:
             if form in TEXT:

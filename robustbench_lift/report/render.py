@@ -21,6 +21,8 @@ SCHEMA = 1
 MARKS = {"best": "*", "second": "+", "": ""}
 
 
+UNIT_WIDTH = len("% lower")
+"""Characters of the longest part of a unit line that is not broken."""
 TEXT_WIDTH = 24
 """Characters of a name before it is broken on a narrow console."""
 
@@ -56,7 +58,8 @@ class Printed:
         shared = _unit_line(self.table)
         yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
         yield _grid(self.table, intervals=wide)
-        for line in (*self.table.notes, *self.table.signatures):
+        legend = ("* best, + second best, ~ tied with the best; - unknown.",) if self.table.is_marked else ()
+        for line in (*legend, *self.table.notes, *self.table.signatures):
             yield Text(plain(line), style="dim")
         yield Text("")
 
@@ -89,13 +92,20 @@ def _needed(table: Table, k: int, *, intervals: bool) -> int:
     return max((max(len(text), len(span)) + len(marks) for text, marks, span in cells), default=1)
 
 
+def _width_of(table: Table, k: int, *, intervals: bool) -> int:
+    """Characters of column k: its numbers, and the longest word of its heading."""
+    column = table.columns[k]
+    needed = _needed(table, k, intervals=intervals)
+    words = max(len(word) for word in (column.short or column.title or "-").split())
+    if column.unit == "text":
+        return max(min(needed, TEXT_WIDTH), words)
+    unit = 0 if _unit_line(table) or not column.unit_text else UNIT_WIDTH
+    return max(needed, min(words, TEXT_WIDTH), unit)
+
+
 def _width(table: Table, *, intervals: bool) -> int:
-    """Characters that the table needs without breaking words of headings."""
-    total = 0
-    for k, column in enumerate(table.columns):
-        words = [len(word) for word in f"{column.short or column.title} {column.unit_text}".split()]
-        total += max(_needed(table, k, intervals=intervals), *words) + 2
-    return total
+    """Characters that the whole table needs."""
+    return sum(_width_of(table, k, intervals=intervals) + 2 for k in range(len(table.columns)))
 
 
 def _grid(table: Table, *, intervals: bool) -> RichTable:
@@ -109,12 +119,8 @@ def _grid(table: Table, *, intervals: bool) -> RichTable:
         header = Text(plain(column.short or column.title), style="bold")
         if column.unit_text and not shared:
             header.append("\n" + column.unit_text.replace(",", ""), style="dim")
-        grid.add_column(
-            header,
-            justify="left" if column.unit == "text" else "right",
-            min_width=min(_needed(table, k, intervals=intervals), TEXT_WIDTH if column.unit == "text" else 99),
-            overflow="fold",
-        )
+        width = _width_of(table, k, intervals=intervals)
+        grid.add_column(header, justify="left" if column.unit == "text" else "right", width=width, overflow="fold")
     styles = {"best": "bold green", "second": "underline", "": ""}
     columns = [_cells(table, k, intervals=intervals) for k in range(len(table.columns))]
     for position, row in enumerate(table.rows):
@@ -149,7 +155,8 @@ def to_markdown(table: Table) -> str:
     ]
     for row in table.rows:
         lines.append("| " + " | ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + " |")
-    notes = [note.replace("* best, + second best, ~", "Bold: best, italics: second best, ~:") for note in table.notes]
+    legend = ("Bold: best, italics: second best, ~: tied with the best; -: unknown.",) if table.is_marked else ()
+    notes = (*legend, *table.notes)
     lines += ["", *(f"- {_markdown(note)}" for note in notes), *(f"- `{_code(line)}`" for line in table.signatures)]
     return "\n".join(lines) + "\n"
 
@@ -200,9 +207,8 @@ def to_latex(table: Table) -> str:
             text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[entry.mark]
         return text + (r"$^{\sim}$" if entry.tie else "")
 
-    notes = [
-        n.replace("* best, + second best, ~ tied", "Bold: best, underlined: second best, ~: tied") for n in table.notes
-    ]
+    legend = ["Bold: best, underlined: second best, ~: tied with the best; -: unknown."] if table.is_marked else []
+    notes = [*legend, *table.notes]
     spans = any(interval(c, e) for row in table.rows for c, e in zip(table.columns, row.entries, strict=True))
     if spans:
         notes.append("Confidence intervals are in the CSV and JSON files of this table.")

@@ -139,6 +139,8 @@ class Group:
     """`a`, `b`, ... in the order of appearance; printed as a mark when there are several."""
     signature: str
     """The line that fixes the protocol."""
+    fields: dict[str, dict[str, str]]
+    """The same by protocol and field."""
     normaliser: str
     """What CE and FR are divided by, empty when nothing fits."""
     problem: str

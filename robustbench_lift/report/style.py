@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 INK = "#1c1e21"
 """Text and axes in a file; replaced by the page's own text colour inside HTML."""
+EDGE = "#1b1d20"
+"""Edges and hatches of bars and markers: dark on every page, since every fill is lighter."""
 FAINT = "#c9ccd1"
 """Grid lines; the same in light and dark pages, drawn thin."""
 

@@ -87,6 +87,8 @@ class Row:
     """As many as there are columns."""
     rule: bool = False
     """Whether a rule is drawn above it."""
+    foot: bool = False
+    """Whether it stays below the others when a page sorts them: a mean, the normaliser."""
     ranked: bool = True
     """Whether it takes part in best marks."""
 
@@ -107,6 +109,11 @@ class Table:
     """Footnotes: the tie rule, what is missing, group marks."""
     signatures: tuple[str, ...] = ()
     """The signature line of each group with its counts, marked where there are several."""
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether anything is marked as best, so that a legend is needed."""
+        return any(entry.mark for row in self.rows for entry in row.entries)
 
 
 def number(column: Column, value: float | int | str | None) -> str:

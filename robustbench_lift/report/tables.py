@@ -7,13 +7,13 @@ best marks never cross a group.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from robustbench_lift.errors import unknown
 from robustbench_lift.report.marks import TIE_RULE, mark
 from robustbench_lift.report.schema import HEADLINES, Document, Group, Model, Value
 from robustbench_lift.report.table import Column, Direction, Entry, Row, Table
 
-LEGEND = "* best, + second best, ~ tied with the best; - unknown."
 NAMED = 4
 """Missing cells that are named in a note; the document has them all."""
 
@@ -79,16 +79,12 @@ def normaliser_notes(document: Document) -> tuple[str, ...]:
 def _table(
     document: Document, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], *notes: str
 ) -> Table:
-    ranked = any(entry.mark for row in rows for entry in row.entries)
-    ties = (document.tie_rule,) if ranked and document.tie_rule else ()
-    return Table(
-        name=name,
-        title=title,
-        columns=tuple(columns),
-        rows=tuple(rows),
+    made = Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
+    ties = (document.tie_rule,) if made.is_marked and document.tie_rule else ()
+    return replace(
+        made,
         notes=(
             *notes,
-            *((LEGEND,) if ranked else ()),
             *ties,
             *normaliser_notes(document),
             *missing_notes(document),
@@ -131,6 +127,7 @@ def _headlines(
             tuple(texts[c.key](m) if c.key in texts else marked[c.key][m.label] for c in columns),
             rule=m.is_normaliser and not models[k - 1].is_normaliser and k > 0,
             ranked=not m.is_normaliser,
+            foot=m.is_normaliser,
         )
         for k, m in enumerate(models)
     ]
@@ -222,7 +219,7 @@ def _matrix(
         rows.append(Row((Entry(row), *(done[m.label] for m in models))))
     heading, metric = whole
     done = _marked(document, metric, "lower", {m.label: Entry.of(m.headline[metric]) for m in models})
-    rows.append(Row((Entry(heading), *(done[m.label] for m in models)), rule=True))
+    rows.append(Row((Entry(heading), *(done[m.label] for m in models)), rule=True, foot=True))
     return _table(document, name, title, columns, rows)
 
 

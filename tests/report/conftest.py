@@ -28,7 +28,7 @@ CELLS = (
 )
 
 
-def predictions(cell: Cell, *, images: int, quality: float, seed: int) -> Predictions:
+def predictions(cell: Cell, *, ids: Sequence[str], quality: float, seed: int) -> Predictions:
     """Answers of a model that is right the more often the higher its quality and the lower the severity.
 
     What makes an image hard is drawn from the cell alone, so that models err on the same images, as real ones do.
@@ -36,6 +36,7 @@ def predictions(cell: Cell, *, images: int, quality: float, seed: int) -> Predic
     key = int(hashlib.sha256(cell.key.encode()).hexdigest()[:8], 16)
     shared, own = np.random.default_rng([key, 7]), np.random.default_rng([key, seed])
     frames = {"perturbation": 31, "shift": 10}.get(cell.protocol, 1)
+    images = len(ids)
     labels = np.arange(images) % CLASSES
     trouble = 0.3 + (0.35 * cell.severity + shared.uniform(0, 0.6) if cell.protocol == "corruption" else 0.2)
     hardness = shared.normal(size=(images, 1)) + 0.4 * shared.normal(size=(images, frames))
@@ -44,7 +45,7 @@ def predictions(cell: Cell, *, images: int, quality: float, seed: int) -> Predic
     first = np.where(margin > 0, labels[:, None], rival[:, None])
     ranks = (first[:, :, None] + np.arange(5)) % CLASSES
     confidence = 1 / (1 + np.exp(-1.5 * np.abs(margin)))
-    return Predictions.sorted([f"class{c:02d}/{k:03d}" for k, c in enumerate(labels)], labels, ranks, confidence)
+    return Predictions.sorted(ids, labels, ranks, confidence)
 
 
 def write_run(
@@ -55,6 +56,7 @@ def write_run(
     arch: str = "resnet8",
     name: str | None = None,
     images: int = 40,
+    ids: Sequence[str] | None = None,
     seed: int = 1,
     data: str = "photos",
     protocol_seed: str = "0",
@@ -63,6 +65,8 @@ def write_run(
     skip: Callable[[Cell], bool] = lambda cell: False,
 ) -> Run:
     """A run folder; `skip` leaves cells out, as an interrupted evaluation does."""
+    names = list(ids) if ids is not None else [f"class{k % CLASSES:02d}/{k:03d}" for k in range(images)]
+    images = len(names)
     protocols = tuple(dict.fromkeys(cell.protocol for cell in cells))
     manifest = Manifest(
         model={
@@ -94,7 +98,7 @@ def write_run(
     run = Run.prepare(folder, manifest)
     for cell in cells:
         if not skip(cell):
-            run.write(cell, predictions(cell, images=images, quality=quality, seed=seed))
+            run.write(cell, predictions(cell, ids=names, quality=quality, seed=seed))
     return run
 
 
