@@ -1,4 +1,4 @@
-"""The one error of this package: a mistake of the caller, with what was found, what was expected, what to do."""
+"""The one exception of this package, and how unknown names are reported."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 
 
 class CorruptionError(ValueError):
-    """Images, names, tables or files that cannot be used."""
+    """Bad input: says what was found, what was expected and what to do."""
 
     exit_code = 2
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> CorruptionError:
-    """An error for a name that does not exist, with the near ones first.
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """The message for an unknown name, with the near ones.
 
-    >>> str(unknown("corruption", "fogg", ["fog", "snow"]))
-    "unknown corruption 'fogg'. Did you mean 'fog'? Known: fog, snow."
+    >>> unknown("corruption", "gausian_noise", ["gaussian_noise", "fog"])
+    "unknown corruption 'gausian_noise'; did you mean gaussian_noise? Known: gaussian_noise, fog"
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return CorruptionError(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(names)}.")
+    near = difflib.get_close_matches(str(name).lower().replace("-", "_").replace(" ", "_"), names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"
