@@ -15,7 +15,7 @@ from robustbench_lift.runs import write_atomic
 from robustbench_lift.training import state
 
 if TYPE_CHECKING:
-    from robustbench_lift.training.loop import Trainer
+    from robustbench_lift.training.trainer import Trainer
 
 
 def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -40,10 +41,14 @@ def normalise(images: Tensor, recipe: Recipe, *, channels_last: bool = False) ->
     >>> float(normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), RECIPES["imagenet"])[0, 0])
     2.2489082...
     """
-    mean = torch.tensor(recipe.mean, device=images.device)[:, None, None]
-    std = torch.tensor(recipe.std, device=images.device)[:, None, None]
-    scaled = (images.float() / 255 - mean) / std
+    scaled = images.float() / 255
+    scaled = scaled.sub_(_channels(recipe.mean, images.device)).div_(_channels(recipe.std, images.device))
     return scaled.contiguous(memory_format=torch.channels_last) if channels_last else scaled
+
+
+@functools.cache
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 class _Fitted(Dataset[tuple[Tensor, int]]):

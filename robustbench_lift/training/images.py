@@ -131,8 +131,8 @@ class ImageSource:
                 yield self.batch(indices, epoch, seed, device)
             return
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            self._samples,  # type: ignore[arg-type]
-            batch_sampler=[[(index, epoch, seed) for index in indices.tolist()] for indices in batches],  # type: ignore[arg-type]
+            self._samples,
+            batch_sampler=[[(index, epoch, seed) for index in indices.tolist()] for indices in batches],
             num_workers=self._workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4,

@@ -375,7 +375,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind in ("int", "int | None") and isinstance(value, int) and number:
         return value
-    if kind == "int | None" and value in ("none", "None"):
+    if kind == "int | None" and value in (None, "none"):
         return None
     if kind == "float" and number:
         return float(value)
@@ -386,5 +386,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     if kind.startswith("tuple") and isinstance(value, list | tuple):
         inner = "int" if "int" in kind else "float"
         return tuple(_typed(name, inner, item) for item in value)
-    example = {"int": "5", "int | None": "256", "float": "0.1", "bool": "true", "str": "cosine"}.get(kind, "[0.1, 0.2]")
+    example = {"int": "5", "int | None": "256 (or none)", "float": "0.1", "bool": "true", "str": "cosine"}.get(
+        kind, "[0.1, 0.2]"
+    )
     raise UsageError(f"{name} must be of type {kind}, not {value!r}; write for example {name}={example}.")
