@@ -12,13 +12,13 @@ class CorruptionError(ValueError):
     exit_code = 2
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """The message for an unknown name, with the near ones.
+def unknown(kind: str, name: object, known: Iterable[str]) -> CorruptionError:
+    """The error for an unknown name, with the near ones.
 
-    >>> unknown("corruption", "gausian_noise", ["gaussian_noise", "fog"])
-    "unknown corruption 'gausian_noise'; did you mean gaussian_noise? Known: gaussian_noise, fog"
+    >>> str(unknown("corruption", "gausian_noise", ["gaussian_noise", "fog"]))
+    "unknown corruption 'gausian_noise'. Did you mean 'gaussian_noise'? Known: gaussian_noise, fog."
     """
     names = list(known)
     near = difflib.get_close_matches(str(name).lower().replace("-", "_").replace(" ", "_"), names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return CorruptionError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
