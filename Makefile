@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-browser check figures clean
+.PHONY: demo test test-slow test-browser check checkpoints figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python run_benchmark.py
@@ -38,3 +38,17 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Train the embedded checkpoints anew and enter them in checkpoints/ (minutes on a CPU).
+checkpoints: $(VENV)/.demo
+	for pooling in max average skip blur lift; do \
+	  $(BIN)/robustbench-lift train photos --model resnet8/$$pooling --out training-runs/photos/resnet-$$pooling && \
+	  $(BIN)/python -m checkpoints add photos/resnet-$$pooling training-runs/photos/resnet-$$pooling/final.safetensors || exit 1; \
+	done
+	$(BIN)/robustbench-lift train photos --model alexnet-small/max --out training-runs/photos/alexnet
+	$(BIN)/python -m checkpoints add photos/alexnet training-runs/photos/alexnet/final.safetensors
+
+# Run the embedded benchmark and copy its table and figure into docs/ and the README.
+figures: $(VENV)/.demo
+	$(BIN)/python run_benchmark.py
+	$(BIN)/python docs/embed.py

@@ -1,0 +1,95 @@
+"""Add trained weights to those that ship: copy the file, write its card, and enter it in `index.toml`.
+
+python -m checkpoints add photos/resnet-lift training-runs/resnet8-lift/final.safetensors
+
+Everything that the card and the index say is read from the header that `train` wrote into the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HEAD = """\
+# Weights that ship with the package. Written by `python -m checkpoints add`; the sha256 is checked at every load.
+"""
+
+
+def header(file: Path) -> tuple[dict[str, str], int]:
+    """The metadata of a .safetensors file and the number of its parameters, buffers of batch norm left out."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        content = json.loads(stream.read(length))
+    card = content.pop("__metadata__", {})
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    learned = 0
+    for name, tensor in content.items():
+        if name.rpartition(".")[2] not in buffers:
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            learned += size
+    return card, learned
+
+
+def add(name: str, file: Path) -> None:
+    """Copy, describe, enter."""
+    card, parameters = header(file)
+    target = HERE / f"{name}.safetensors"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+    entry: dict[str, str | int | float] = {
+        "file": f"{name}.safetensors",
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "architecture": card["architecture"],
+        "pooling": card["pooling"],
+        "placement": card.get("placement", ""),
+        "parameters": parameters,
+        "clean_error": float(card["clean_error"]),
+        "data": card["data"],
+        "recipe": card["recipe"],
+    }
+    target.with_suffix(".md").write_text(describe(name, entry, card), encoding="utf-8")
+    index = HERE / "index.toml"
+    entries = tomllib.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
+    entries[name] = entry
+    index.write_text(HEAD + "".join(section(key, entries[key]) for key in sorted(entries)), encoding="utf-8")
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB, clean error {entry['clean_error']:.1%}")
+
+
+def section(name: str, entry: dict[str, str | int | float]) -> str:
+    """One table of index.toml."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in entry.items()]
+    return f'\n["{name}"]\n' + "\n".join(lines) + "\n"
+
+
+def describe(name: str, entry: dict[str, str | int | float], card: dict[str, str]) -> str:
+    """The card as a page."""
+    rows = "\n".join(f"| {key} | `{value}` |" for key, value in sorted(card.items()) if value)
+    return (
+        f"# {name}\n\n"
+        f"{entry['architecture']} with {entry['pooling']} pooling, {entry['parameters']:,} parameters, trained on "
+        f"{entry['data']} by the recipe `{entry['recipe']}`; clean error {float(entry['clean_error']):.1%} on its test "
+        f"images.\n\n"
+        f"Load it as `{name}`. It is small and made to show the benchmark; it claims nothing about other images.\n\n"
+        f"| header of the file | |\n|---|---|\n{rows}\n"
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["add"])
+    parser.add_argument("name", help="name to load it by, such as photos/resnet-lift")
+    parser.add_argument("file", type=Path, help="a .safetensors file that `train` wrote")
+    options = parser.parse_args()
+    add(options.name, options.file)
+
+
+if __name__ == "__main__":
+    main()
