@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,9 +131,10 @@ class ImageSource:
             for indices in batches:
                 yield self.batch(indices, epoch, seed, device)
             return
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        keys: Any = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
+        loader: DataLoader[Any] = DataLoader(
             self._samples,
-            batch_sampler=[[(index, epoch, seed) for index in indices.tolist()] for indices in batches],
+            batch_sampler=keys,
             num_workers=self._workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4,
