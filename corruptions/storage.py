@@ -1,11 +1,11 @@
 """Storage is part of the data: the round trips that ImageNet-C and ImageNet-P images have been through.
 
-| name   | what happens to an image                                                          | data                 |
-|--------|-----------------------------------------------------------------------------------|----------------------|
-| none   | nothing                                                                           | CIFAR-C, CIFAR-P     |
-| jpeg85 | Pillow JPEG, quality 85, optimised tables, 4:2:0                                    | ImageNet-C, Tiny-C   |
-| h264   | libx264 `veryslow`, 1 frame a second, yuv444p, limited range; crf 20, or, for noise, | ImageNet-P           |
-|        | `tune grain` and crf 23                                                           |                      |
+| name   | what happens to an image                                              | data               |
+|--------|-----------------------------------------------------------------------|--------------------|
+| none   | nothing                                                               | CIFAR-C, CIFAR-P   |
+| jpeg85 | Pillow JPEG, quality 85, optimised tables, 4:2:0                      | ImageNet-C, Tiny-C |
+| h264   | libx264 `veryslow`, 1 frame a second, yuv444p, limited range, crf 20; | ImageNet-P         |
+|        | noise sequences: `tune grain` and crf 23                              |                    |
 
 Source: hendrycks/robustness, `create_c/make_imagenet_c.py` and `create_p/make_imagenet_p.py`.
 """
@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,7 @@ from torch import Tensor
 
 from corruptions.errors import CorruptionError, unknown
 
-if TYPE_CHECKING:
-    import av
-
 Pixels = npt.NDArray[np.uint8]
-T = TypeVar("T")
 
 STORAGES: tuple[str, ...] = ("none", "jpeg85", "h264")
 """Names of the round trips."""
@@ -82,8 +78,9 @@ def round_trip(
     if name == "none":
         return images
     if isinstance(images, Tensor):
-        if images.ndim not in (4, 5) or images.shape[-3] != 3:
-            raise _wrong_shape(name, images.shape, "[N, 3, H, W] or [N, T, 3, H, W]")
+        if images.ndim not in ((5,) if name == "h264" else (4, 5)) or images.shape[-3] != 3:
+            expected = "sequences, [N, T, 3, H, W]" if name == "h264" else "[N, 3, H, W] or [N, T, 3, H, W]"
+            raise _wrong_shape(name, images.shape, expected)
         found = images.movedim(-3, -1).cpu().contiguous().numpy()
         stored = _round_trip(found, name, noise, threads)
         return torch.from_numpy(stored).to(images.device).movedim(-1, -3).contiguous()
@@ -95,7 +92,7 @@ def round_trip(
 def _round_trip(images: Pixels, name: str, noise: bool, threads: int | None) -> Pixels:
     item = 3 if name == "jpeg85" else 4
     if images.ndim < item:
-        raise _wrong_shape(name, images.shape, "sequences, [N, T, 3, H, W] or numpy [N, T, H, W, 3]")
+        raise _wrong_shape(name, images.shape, "sequences, [T, H, W, 3] or [N, T, H, W, 3]")
     flat = images.reshape(-1, *images.shape[images.ndim - item :])
 
     def jpeg(pixels: Pixels) -> Pixels:
@@ -112,7 +109,7 @@ def _round_trip(images: Pixels, name: str, noise: bool, threads: int | None) -> 
 
 def _parallel(work: Callable[[Pixels], Pixels], items: Sequence[Pixels], threads: int | None) -> list[Pixels]:
     """Both codecs release the interpreter, so threads are enough; the order is kept."""
-    count = min(len(items), threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    count = min(len(items), threads or os.cpu_count() or 1)
     if count == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(count) as pool:
@@ -145,7 +142,8 @@ def _av() -> Any:
         import av
     except ImportError:
         raise CorruptionError(
-            "storage h264 needs PyAV: pip install 'robustbench-lift[video]' (or `pip install av`), or choose storage none."
+            "storage h264 needs PyAV: pip install 'robustbench-lift[video]' (or `pip install av`); "
+            "without it choose storage none."
         ) from None
     return av
 
@@ -198,7 +196,7 @@ def decode_video(content: bytes) -> Pixels:
     av = _av()
     try:
         with av.open(io.BytesIO(content)) as container:
-            stream: av.VideoStream = container.streams.video[0]
+            stream = container.streams.video[0]
             stream.thread_count = 1
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.FFmpegError, IndexError) as error:

@@ -1,6 +1,6 @@
 """The 14 perturbation sequences of ImageNet-P as streams of frames; `corruptions.perturb` is the way in.
 
-    images, table, draws -> frame 0, frame 1, ...       one frame of the whole batch in memory at a time
+images, table, draws -> frame 0, frame 1, ...       one frame of the whole batch in memory at a time
 """
 
 from __future__ import annotations

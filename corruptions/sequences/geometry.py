@@ -111,8 +111,12 @@ def _taps(
     def flat(values: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).reshape(-1).to(device)
 
+    corner = [[flat(rows[r] * width + columns[c]) for c in (0, 1)] for r in (0, 1)]
     return Taps(
-        *(flat(rows[r] * width + columns[c]) for r in (0, 1) for c in (0, 1)),
+        top_left=corner[0][0],
+        top_right=corner[0][1],
+        bottom_left=corner[1][0],
+        bottom_right=corner[1][1],
         right=flat(source_x - column),
         down=flat(source_y - row),
         inside=flat(inside),
@@ -127,7 +131,7 @@ def warp_affine(images: Tensor, taps: Taps, window: Window) -> Tensor:
     corners = [flat.index_select(2, index) for index in (taps.bottom_left, taps.bottom_right)]
     below = corners[0] + (corners[1].double() - corners[0]) * taps.right
     blended = above + (below - above) * taps.down
-    return (blended * taps.inside).to(torch.uint8).unflatten(2, window[2:])
+    return (blended * taps.inside).to(torch.uint8).reshape(*images.shape[:2], *window[2:])
 
 
 def tilt_matrix(height: int, width: int, degrees: float) -> npt.NDArray[np.float64]:
@@ -171,7 +175,7 @@ def warp_tilt(images: Tensor, degrees: float, window: Window) -> Tensor:
     total += flat.index_select(2, taps.bottom_left) * ((32 - right) * down)
     total += flat.index_select(2, taps.bottom_right) * (right * down)
     rounded = ((total + 512) / 1024).floor_() * taps.inside
-    return rounded.to(torch.uint8).unflatten(2, window[2:])
+    return rounded.to(torch.uint8).reshape(*images.shape[:2], rows, columns)
 
 
 def affine_frames(images: Tensor, matrices: list[Matrix], window: Window) -> Iterator[Tensor]:

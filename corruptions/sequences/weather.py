@@ -126,7 +126,7 @@ def spatter(images: Tensor, table: SequenceTable, draws: Source) -> Iterator[Ten
 
 
 def flow(liquid: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Convolve down the columns [N, H, W] with nothing beyond the edges; of even filters the centre is the upper tap."""
+    """Convolve down the columns of [N, H, W], zeros beyond the edges, aligned as numpy.convolve(mode="same")."""
     count = len(weights)
     before = count - 1 - (count - 1) // 2
     padded = torch.nn.functional.pad(liquid, (0, 0, before, (count - 1) // 2))
