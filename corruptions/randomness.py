@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from corruptions.channel import Law
 
 _MASK_32 = 0xFFFFFFFF
+_MASK_64 = 0xFFFFFFFFFFFFFFFF
 # Multipliers and key increments of Philox-4x64 (Salmon et al. 2011, section 4.3; Random123 philox.h).
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -38,6 +39,8 @@ class Source(Protocol):
     def normal(self, shape: Sequence[int]) -> Tensor: ...
 
     def integers(self, low: int, high: int, shape: Sequence[int]) -> Tensor: ...
+
+    def ranges(self, sizes: Sequence[int]) -> list[int]: ...
 
     def offsets(self, reach: int, count: int) -> Tensor: ...
 
@@ -116,6 +119,11 @@ class Draws:
         words = self.words_32(math.prod(shape)).to(torch.int64).bitwise_and_(_MASK_32)
         return words.mul_(high - low).bitwise_right_shift_(32).add_(low).reshape(-1, *shape)
 
+    def ranges(self, sizes: Sequence[int]) -> list[int]:
+        """One uniform integer in 0..size-1 an image, each with a size of its own."""
+        words = self.words(1)[:, 0].tolist()
+        return [((word & _MASK_64) * size) >> 64 for word, size in zip(words, sizes, strict=True)]
+
     def offsets(self, reach: int, count: int) -> Tensor:
         """Pairs of integers, each uniform in -reach..reach-1: int64 [N, count, 2]; one 32-bit word a pair."""
         side = 2 * reach
@@ -174,6 +182,10 @@ class LegacyDraws:
     def integers(self, low: int, high: int, shape: Sequence[int]) -> Tensor:
         """Uniform integers in low..high-1: int64 [1, *shape]."""
         return torch.from_numpy(np.asarray(self.random_state.randint(low, high, size=(1, *shape)), dtype=np.int64))
+
+    def ranges(self, sizes: Sequence[int]) -> list[int]:
+        """One uniform integer in 0..size-1."""
+        return [int(self.random_state.randint(0, size)) for size in sizes]
 
     def offsets(self, reach: int, count: int) -> Tensor:
         """Pairs of integers in -reach..reach-1, first of a pair first: int64 [1, count, 2]."""

@@ -137,10 +137,15 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     for table in console_tables(made):
         console.print(table)
     if report:
-        for path in render_all(runs, folder / "report"):
+        written = render_all(made, folder / "report")
+        shown = [path for path in written if path.stem in ("report", "index", "figure-9", "table-5")]
+        for path in shown or written:
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        console.print(f"and {len(written) - len(shown)} more files in {folder / 'report'}", markup=False)
     console.print(
-        f"runs: {folder}  (one folder a model; `robustbench-lift report {folder}` makes it all again)", markup=False
+        f"predictions: {folder}, one folder a model; `robustbench-lift report {folder}` makes it all again",
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -291,28 +291,27 @@ Floats = npt.NDArray[np.float64]
 class _CellCalibration:
     """Calibration of one cell: bins as sums, so that cells can be added."""
 
+    ece: float
     count: Floats
     confidence: Floats
     correct: Floats
 
-    @property
-    def ece(self) -> float:
-        """Mean over predictions of |accuracy - confidence| of their bin."""
-        return float(np.abs(self.correct - self.confidence).sum() / self.count.sum())
-
 
 def _cell_errors(run: Run) -> dict[Cell, tuple[float, _CellCalibration]]:
-    """Error and calibration of every clean and corruption cell that is there."""
+    """Error and calibration of every clean and corruption cell that is there; bins as in `metrics`."""
+    import metrics
+
     found = {}
     for cell in run.expected:
         if cell.protocol in ("clean", "corruption") and run.has(cell):
             predictions = run.read(cell)
             correct = predictions.correct.ravel().astype(np.float64)
             confidence = predictions.confidence.ravel().astype(np.float64)
-            index = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # bins closed on the right
+            index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
             found[cell] = (
                 float(1 - correct.mean()),
                 _CellCalibration(
+                    metrics.expected_calibration_error(confidence, correct, bins=BINS),
                     np.bincount(index, minlength=BINS).astype(np.float64),
                     np.bincount(index, weights=confidence, minlength=BINS).astype(np.float64),
                     np.bincount(index, weights=correct, minlength=BINS).astype(np.float64),

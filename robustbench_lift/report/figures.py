@@ -20,6 +20,7 @@ from robustbench_lift.report.tables import (
     normalised,
     normaliser_notes,
     order,
+    partial_notes,
     shown,
     signature_text,
 )
@@ -52,7 +53,13 @@ def _figure(document: Document, height: float, heading: str, *extra: str, legend
     from matplotlib.figure import Figure
 
     lines: list[str] = []
-    notes = (*extra, *normaliser_notes(document), *missing_notes(document), *group_notes(document))
+    notes = (
+        *extra,
+        *normaliser_notes(document),
+        *missing_notes(document),
+        *partial_notes(document),
+        *group_notes(document),
+    )
     for text in (*filter(None, notes), *(signature_text(document, group) for group in document.groups)):
         lines += textwrap.wrap(plain(text), NOTE_COLUMNS)
     rows = -(-len(legend) // _per_row(legend))

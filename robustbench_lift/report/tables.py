@@ -56,6 +56,22 @@ def missing_notes(document: Document) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def partial_notes(document: Document) -> tuple[str, ...]:
+    """Runs that were made on a part of the benchmark: complete, but without a mean over it."""
+    notes = []
+    for model in document.models:
+        for what, parts, mean in (
+            ("corruptions", model.corruptions, "mean_error"),
+            ("perturbations", model.perturbations, "mean_flip_probability"),
+        ):
+            if parts and model.headline[mean].value is None and not model.missing:
+                notes.append(
+                    f"{model.label} was shown {len(parts)} {what}, not all of the benchmark: the mean over the "
+                    "benchmark is left out."
+                )
+    return tuple(notes)
+
+
 def group_notes(document: Document) -> tuple[str, ...]:
     """One line for each group that differs from the first: in what."""
     first = document.groups[0].key
@@ -88,6 +104,7 @@ def _table(
             *ties,
             *normaliser_notes(document),
             *missing_notes(document),
+            *partial_notes(document),
             *group_notes(document),
         ),
         signatures=tuple(signature_text(document, group) for group in document.groups),

@@ -5,7 +5,7 @@ OUT/state.pt             everything that is needed to go on, replaced after each
 OUT/best.safetensors     weights of the epoch with the lowest test error so far, with card
 OUT/log.jsonl            one line an epoch
 OUT/curves.png           loss and error by epoch
-OUT/model.safetensors    the result, with card; its presence says that the training is complete
+OUT/final.safetensors    the result, with card; its presence says that the training is complete
 OUT/result.json          what it scored
 """
 
@@ -26,7 +26,7 @@ from robustbench_lift.runs import differences, write_atomic
 
 SCHEMA = 1
 STATE, IDENTITY, LOG, CURVES = "state.pt", "recipe.json", "log.jsonl", "curves.png"
-BEST, FINAL, RESULT = "best.safetensors", "model.safetensors", "result.json"
+BEST, FINAL, RESULT = "best.safetensors", "final.safetensors", "result.json"
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_lift.report import Document, document, open_runs
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 
 CORRUPTIONS = (
@@ -116,3 +117,9 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (pooling, quality) in enumerate({"max": 1.5, "blur": 1.75, "lift": 1.8}.items()):
         write_run(folder / pooling, pooling=pooling, quality=quality, seed=seed, normaliser="../alexnet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made(runs_folder: Path) -> Document:
+    """The document of `runs_folder`, with intervals and ties."""
+    return document(open_runs([runs_folder]), command="robustbench-lift report runs", replicates=60)

@@ -79,7 +79,7 @@ def weights_of():
     """The tensors of a finished training."""
     from safetensors.torch import load_file
 
-    def read(folder: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    def read(folder: Path, name: str = "final.safetensors") -> dict[str, torch.Tensor]:
         return load_file(folder / name)
 
     return read
