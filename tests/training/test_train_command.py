@@ -1,0 +1,117 @@
+"""`train` and `sweep` from the command line: what they print, how they end, what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from robustbench_lift.commands import train as command
+from robustbench_lift.errors import UsageError
+from robustbench_lift.training import state
+
+runner = CliRunner()
+SMALL = ["--set", "size=32", "--set", "epochs=2", "--set", "batch_size=10", "--set", "learning_rate=0.01"]
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    made = typer.Typer()
+    command.register(made)
+    return made
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Thirty images of 32 pixels in three classes."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    images = generator.integers(0, 200, (30, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(30), :, :, labels] += 55
+    np.savez(tmp_path / "small.npz", x=images, y=labels)
+    return tmp_path / "small.npz"
+
+
+def arguments(archive: Path, out: Path) -> list[str]:
+    return [
+        *("train", "cifar-resnet", "--model", "resnet8/lift", "--data", str(archive), "--hold-out", "0.2"),
+        *("--device", "cpu", "--out", str(out), *SMALL),
+    ]
+
+
+def test_train_prints_plain_lines_and_leaves_weights(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    answer = runner.invoke(app, arguments(archive, tmp_path / "out"), catch_exceptions=False)
+    assert answer.exit_code == 0
+    assert "epoch 2 of 2: train loss" in answer.stdout
+    assert "on 6 test images after 2 epochs" in answer.stdout
+    assert "\x1b" not in answer.stdout
+    result = json.loads((tmp_path / "out" / state.RESULT).read_text())
+    assert result["identity"]["network"]["pooling"] == "lift"
+    again = runner.invoke(app, arguments(archive, tmp_path / "out"), catch_exceptions=False)
+    assert again.exit_code == 0
+    assert "epoch" not in again.stdout.replace("epochs", "")
+
+
+def test_time_limit_ends_with_three_and_goes_on(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    answer = runner.invoke(app, [*arguments(archive, tmp_path / "out"), "--stop-after", "0s"])
+    assert answer.exit_code == 3
+    assert "stopped after 0 complete epochs; the same command goes on from" in answer.stdout.replace("\n", " ")
+    assert runner.invoke(app, arguments(archive, tmp_path / "out")).exit_code == 0
+
+
+def test_sweep_ends_with_the_table(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    common = ["--data", str(archive), "--hold-out", "0.2", "--device", "cpu", "--out", str(tmp_path), *SMALL]
+    call = ["sweep", "cifar-resnet", "--models", "resnet8/max,resnet8/skip", "--seeds", "0,1", *common]
+    half = runner.invoke(app, [*call, "--shard", "0/2"], catch_exceptions=False)
+    assert half.exit_code == 0
+    assert "resnet8/skip" in half.stdout
+    assert "incomplete" in half.stdout
+    whole = runner.invoke(app, call, catch_exceptions=False)
+    assert whole.exit_code == 0
+    assert "incomplete" not in whole.stdout
+    assert whole.stdout.count("2 of 2") >= 2
+
+
+def test_recipes_are_listed_with_their_sources(app: typer.Typer) -> None:
+    answer = runner.invoke(app, ["train", "list"])
+    assert answer.exit_code == 0
+    assert "cifar100-vgg13" in answer.stdout
+    assert "LiftPool, section 4.1" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "epochz=3"], "unknown recipe setting 'epochz'"),
+        (["--stop-after", "soon"], "'soon' is no span of time; write 25m, 90s or 1h30m."),
+        (["--precision", "fp8"], "unknown precision 'fp8'"),
+        (["--set", "classes=100"], "is for 100 classes, small has 3"),
+        (["--model", "resnet8"], None),
+        (["--model", "resnet8/lift@weights.pt"], "is not a network to train"),
+        (["--recipe-file", "none.toml"], "recipe file none.toml cannot be read"),
+    ],
+)
+def test_mistakes_are_told(app: typer.Typer, archive: Path, tmp_path: Path, extra: list[str], message: str) -> None:
+    answer = runner.invoke(app, [*arguments(archive, tmp_path / "out"), *extra])
+    if message is None:
+        assert answer.exit_code == 0  # without a pooling the network keeps its strided convolutions
+    else:
+        assert isinstance(answer.exception, UsageError)
+        assert message in str(answer.exception)
+        assert not (tmp_path / "out").exists()
+
+
+def test_signals_ask_for_a_stop_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with command.interruptible() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
