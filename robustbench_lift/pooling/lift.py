@@ -7,12 +7,16 @@ misses is the detail d, and the even ones are updated with it to the smooth part
 
 A map is transformed along its rows first, then s and d along their columns, which gives four bands; the first letter
 is the horizontal band: LL and LH from s, HL and HH from d.
+
+Lines are [B, L, R, C]: B bundles of R lines of L samples, channels last. Rows of images [N, H, W, C] are the lines
+[N * H, W, 1, C], columns are [N, H, W, C] itself, so that one transform along the second axis serves both without a
+copy, and a filter of K x 1 always runs over vectors of channels: several times as fast on a CPU as 1 x K or NCHW.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,15 +44,15 @@ class Bands(NamedTuple):
 class LiftOperator(nn.Module):
     """P or U on a line: Tanh(gain * ReLU(taps * x)), a filter and a gain of its own for every channel, no bias.
 
-    The same taps filter rows and columns. Values lie in [-1, 1].
+    Values lie in [-1, 1]. The same taps filter rows and columns.
     """
 
     def __init__(self, channels: int, kernel_size: int, *, padding: str, init: str) -> None:
         super().__init__()
         self.padding = padding
+        self.init = init
         self.taps = nn.Parameter(torch.empty(channels, kernel_size))
         self.gain = nn.Parameter(torch.empty(channels))
-        self.init = init
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -60,15 +64,31 @@ class LiftOperator(nn.Module):
         else:
             nn.init.uniform_(self.gain, -1.0, 1.0)
 
-    def forward(self, x: Tensor, *, dim: int) -> Tensor:
-        """x [N, C, H, W] -> the same shape; `dim` -1 works along rows, -2 along columns."""
-        reach = self.taps.shape[1] // 2
-        horizontal = dim == -1
-        across, along = (reach, 0) if horizontal else (0, reach)
-        x = pad(x, across, across, along, along, mode=self.padding)
-        taps = self.taps[:, None, None, :] if horizontal else self.taps[:, None, :, None]
-        x = F.conv2d(x, taps, groups=x.shape[1])
-        return torch.tanh(self.gain[:, None, None] * torch.relu(x))
+    def forward(self, x: Tensor, base: Tensor, sign: int) -> Tensor:
+        """base + sign * Tanh(gain * ReLU(taps * x)) on lines [B, L, R, C], filtered along L."""
+        z = self.filter(x)
+        gain = self.gain.to(z.dtype)
+        if torch.compiler.is_compiling() or z.device.type != "cpu" or z.dtype != torch.float32:
+            return base + sign * torch.tanh(gain * torch.relu(z))
+        if torch.is_grad_enabled():
+            return torch.add(base, _tanh(gain * z.relu_()), alpha=sign)
+        return z.relu_().mul_(2 * gain).sigmoid_().mul_(2 * sign).sub_(sign).add_(base)  # the same, in one buffer
+
+    def filter(self, x: Tensor) -> Tensor:
+        """Correlate lines [B, L, R, C] with the taps along L."""
+        channels, size = self.taps.shape
+        taps, reach = self.taps.to(x.dtype), size // 2
+        map_ = x.permute(0, 3, 1, 2)
+        if torch.compiler.is_compiling():  # a compiler fuses shifted products with what follows, not a convolution
+            padded = pad(map_, 0, 0, reach, reach, mode=self.padding).permute(0, 2, 3, 1)
+            products = (padded[:, k : k + x.shape[1]] * taps[:, k] for k in range(size))
+            return sum(products, start=torch.zeros((), dtype=x.dtype, device=x.device))
+        if self.padding == "zeros":
+            y = F.conv2d(map_, taps[:, None, :, None], padding=(reach, 0), groups=channels)
+        else:
+            map_ = pad(map_, 0, 0, reach, reach, mode=self.padding)
+            y = F.conv2d(map_, taps[:, None, :, None], groups=channels)
+        return y.permute(0, 2, 3, 1)
 
 
 class Lifting(PoolingLayer):
@@ -84,19 +104,18 @@ class Lifting(PoolingLayer):
         self.predict = LiftOperator(channels, kernel_size, padding=padding, init=init)
         self.update = LiftOperator(channels, kernel_size, padding=padding, init=init)
 
-    def split(self, x: Tensor, *, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-        """A line of even length -> (s, d, x_o)."""
-        x_e, x_o = (x[..., 0::2], x[..., 1::2]) if dim == -1 else (x[..., 0::2, :], x[..., 1::2, :])
-        d = x_o - self.predict(x_e, dim=dim)
-        return x_e + self.update(d, dim=dim), d, x_o
+    def split(self, lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Lines [B, L, R, C] of even L -> (s, d, x_o), each [B, L/2, R, C]: d = x_o - P(x_e), s = x_e + U(d)."""
+        bundles, length, beside, channels = lines.shape
+        x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)
+        d = self.predict(x_e, x_o, -1)
+        return self.update(d, x_e, +1), d, x_o
 
-    def merge(self, s: Tensor, d: Tensor, *, dim: int) -> Tensor:
+    def merge(self, s: Tensor, d: Tensor) -> Tensor:
         """The inverse of `split`: x_e = s - U(d), x_o = d + P(x_e), interleaved."""
-        x_e = s - self.update(d, dim=dim)
-        x_o = d + self.predict(x_e, dim=dim)
-        return (
-            torch.stack([x_e, x_o], dim=dim).flatten(-2) if dim == -1 else torch.stack([x_e, x_o], -2).flatten(-3, -2)
-        )
+        x_e = self.update(d, s, -1)
+        x_o = self.predict(x_e, d, +1)
+        return torch.stack([x_e, x_o], dim=2).flatten(1, 2)
 
 
 class LiftDownPool(Lifting):
@@ -143,35 +162,42 @@ class LiftDownPool(Lifting):
 
     def pool(self, x: Tensor) -> Tensor:
         names = BANDS if self.bands == "sum" else self.bands.split("+")
-        four = self.transform(x)[:4]
+        four = self.transform(x)
         first, *others = (four[BANDS.index(name)] for name in names)
         for band in others:
             first = first + band
-        return first
+        return _like(first, x)
 
     def analysis(self, x: Tensor) -> Bands:
         """All four bands of x [N, C, H, W]; LiftUpPool gives x back from them."""
         self.check(x)
-        return self.transform(x)
+        ll, lh, hl, hh = (_like(band, x) for band in self.transform(x))
+        return Bands(ll, lh, hl, hh, (x.shape[2], x.shape[3]))
 
     def record(self, x: Tensor) -> tuple[Tensor, Bands]:
         """LL as the pooled map, and the bands that LiftUpPool needs beside it."""
         bands = self.analysis(x)
         return bands.LL, bands
 
-    def transform(self, x: Tensor) -> Bands:
-        """`analysis` of an input that was checked; notes c_u and c_p while training."""
-        images, size = x.shape[0], (x.shape[2], x.shape[3])
-        s, d, x_o = self.split(even(x), dim=-1)
-        stacked = torch.cat([s, d])
-        low, high, odd = self.split(stacked, dim=-2)
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
+        pixels = even(x).permute(0, 2, 3, 1).contiguous()
+        images, height, width, _ = pixels.shape
+        rows = self.split(pixels.flatten(0, 1).unsqueeze(2))
+        s, d = (part.view(images, height, width // 2, -1) for part in rows[:2])
+        columns_s, columns_d = self.split(s), self.split(d)
         self._losses = {}
         if self.training and self.constraint != "none":
-            calls = [(s, d, x_o)] + [(low[i], high[i], odd[i]) for i in (slice(images), slice(images, None))]
-            c_u = [_distance(a - b, self.constraint) for a, _, b in calls]
-            c_p = [_distance(b, self.constraint) for _, b, _ in calls]
-            self._losses = {"c_u": torch.stack(c_u).sum(), "c_p": torch.stack(c_p).sum()}
-        return Bands(low[:images], high[:images], low[images:], high[images:], size)
+            calls = (rows, columns_s, columns_d)
+            c_u = [self._distance(smooth, odd) for smooth, _, odd in calls]
+            c_p = [self._distance(detail) for _, detail, _ in calls]
+            self._losses = {"c_u": c_u[0] + c_u[1] + c_u[2], "c_p": c_p[0] + c_p[1] + c_p[2]}
+        return (*columns_s[:2], *columns_d[:2])
+
+    def _distance(self, part: Tensor, other: Tensor | None = None) -> Tensor:
+        if self.constraint == "l2":
+            return torch.linalg.vector_norm(part if other is None else part - other)
+        return part.square().mean() if other is None else F.mse_loss(part, other)
 
 
 class LiftUpPool(Lifting):
@@ -206,9 +232,12 @@ class LiftUpPool(Lifting):
         self.check(x)
         if x.shape != memory.LH.shape:
             raise PoolingError(f"LiftUpPool: the map is {tuple(x.shape)}, the details are {tuple(memory.LH.shape)}.")
-        images = x.shape[0]
-        both = self.merge(torch.cat([x, memory.HL]), torch.cat([memory.LH, memory.HH]), dim=-2)
-        return self.merge(both[:images], both[images:], dim=-1)[..., : memory.size[0], : memory.size[1]]
+        ll, lh, hl, hh = (band.permute(0, 2, 3, 1).contiguous() for band in (x, *memory[1:4]))
+        s, d = self.merge(ll, lh), self.merge(hl, hh)
+        images, height = s.shape[:2]
+        s, d = (part.flatten(0, 1).unsqueeze(2) for part in (s, d))
+        pixels = self.merge(s, d).view(images, height, 2 * ll.shape[2], self.channels)
+        return _like(pixels[:, : memory.size[0], : memory.size[1]], x)
 
 
 def parse_bands(bands: str) -> list[str]:
@@ -222,5 +251,32 @@ def parse_bands(bands: str) -> list[str]:
     return sorted(names, key=BANDS.index)
 
 
-def _distance(difference: Tensor, constraint: str) -> Tensor:
-    return difference.square().mean() if constraint == "mse" else torch.linalg.vector_norm(difference)
+def _like(pixels: Tensor, x: Tensor) -> Tensor:
+    """[N, H, W, C] as a map [N, C, H, W] in the memory format of x."""
+    y = pixels.permute(0, 3, 1, 2)
+    return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()
+
+
+class _Tanh(torch.autograd.Function):
+    """tanh(x) = 2 sigmoid(2x) - 1: on a CPU a tenth of the time of torch.tanh, within 2e-7 of it in float32."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return (2 * x).sigmoid_().mul_(2).sub_(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        result: Tensor = torch.ops.aten.tanh_backward(grads[0], y)
+        return result
+
+
+def _tanh(x: Tensor) -> Tensor:
+    y: Tensor = _Tanh.apply(x)
+    return y
