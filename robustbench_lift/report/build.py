@@ -28,7 +28,7 @@ from robustbench_lift.report.schema import (
     Value,
 )
 from robustbench_lift.report.ties import find_ties
-from robustbench_lift.runs import Cell, Run, differences
+from robustbench_lift.runs import Cell, Manifest, Run, differences
 
 if TYPE_CHECKING:
     import metrics
@@ -140,6 +140,8 @@ def _sources(runs: Sequence[Run]) -> list[_Source]:
         divisor = named[here] or (here if here in divisors else None)
         if isinstance(divisor, Path):
             baseline, problem = measured[divisor]
+            if strange := _strange(run, divisor) if baseline else "":
+                baseline, problem = None, strange
             text = f"{baseline.name}, measured on the same images" if baseline else ""
         else:
             baseline, problem = (metrics.ALEXNET, "") if divisor else (None, "")
@@ -152,6 +154,22 @@ def _named(run: Run) -> Path | str | None:
     """What a run is divided by: a folder, `alexnet` or nothing."""
     recorded = run.manifest.normaliser
     return recorded if recorded in (None, "alexnet") else (run.path / recorded).resolve()
+
+
+def _strange(run: Run, divisor: Path) -> str:
+    """Why a complete normaliser does not fit a run: another protocol or other images; empty when it fits."""
+    other = Run.open(divisor).manifest
+    shared = [protocol for protocol in run.manifest.signature if protocol in other.signature]
+    found = differences(
+        {"signature": {p: other.signature[p] for p in shared}, "data": _images(other, shared)},
+        {"signature": {p: run.manifest.signature[p] for p in shared}, "data": _images(run.manifest, shared)},
+    )
+    return f"the normaliser {divisor} was measured otherwise ({'; '.join(found)})." if found else ""
+
+
+def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
+    sets = manifest.data.get("sets", {})
+    return {"name": manifest.data.get("name"), **{p: sets[p] for p in protocols if p in sets}}
 
 
 def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:

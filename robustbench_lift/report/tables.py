@@ -241,8 +241,8 @@ def _matrix(
 
 
 def normalised(document: Document) -> bool:
-    """Whether every group has something to divide by."""
-    return all(group.normaliser for group in document.groups)
+    """Whether there is something to divide by; groups without it then show a dash and a note."""
+    return any(group.normaliser for group in document.groups)
 
 
 def order(models: Sequence[Model], attribute: str) -> list[str]:

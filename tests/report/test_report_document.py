@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustbench_lift.errors import DataError, IncompleteError, UsageError
+from robustbench_lift.report import Document, document, open_runs, read_document
+from robustbench_lift.runs import Cell, Run
+
+
+def test_document_survives_json(made: Document) -> None:
+    assert Document.from_json(made.to_json()) == made
+
+
+def test_document_of_another_layout_is_refused(made: Document, tmp_path: Path) -> None:
+    raw = json.loads(made.to_json())
+    for change, text in (({"schema": 99}, "layout 99"), ({"models": 3}, "damaged"), ({"extra": 1}, "damaged")):
+        with pytest.raises(DataError, match=text):
+            Document.from_json(json.dumps({**raw, **change}))
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(DataError, match=r"document\.json"):
+        read_document(tmp_path / "x.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_document(tmp_path / "absent.json")
+
+
+def test_numbers_are_those_of_the_predictions(made: Document, runs_folder: Path) -> None:
+    """Recomputed from the cells in the plainest way, without metrics or scores."""
+    run, divisor = Run.open(runs_folder / "lift"), Run.open(runs_folder / "alexnet")
+    model = made.model("lift")
+
+    def error(one: Run, name: str, severity: int) -> float:
+        cell = one.read(Cell("corruption", name, severity))
+        return float(np.mean(cell.top5[:, 0, 0] != cell.labels))
+
+    names = [cell.condition for cell in run.expected if cell.protocol == "corruption" and cell.severity == 1]
+    ratios = []
+    for name in names:
+        mine = [error(run, name, s) for s in range(1, 6)]
+        assert model.corruptions[name].errors == pytest.approx(mine, abs=1e-12)
+        ratios.append(sum(mine) / sum(error(divisor, name, s) for s in range(1, 6)))
+        assert model.corruptions[name].ce.value == pytest.approx(ratios[-1], abs=1e-12)
+    assert model.headline["mce"].value == pytest.approx(np.mean(ratios), abs=1e-12)
+    shift = run.read(Cell("shift", "crop", 0)).top1
+    assert model.headline["consistency"].value == pytest.approx(np.mean(shift[:, ::2] == shift[:, 1::2]), abs=1e-12)
+
+
+def test_reliability_bins_hold_every_prediction(made: Document) -> None:
+    for model in made.models:
+        assert sum(b.count for b in model.reliability["clean"]) == model.counts["clean"]
+        assert sum(b.count for b in model.reliability["severity 3"]) == 15 * model.counts["corruption"]
+        clean = sum(b.count * (1 - (b.accuracy or 0.0)) for b in model.reliability["clean"]) / model.counts["clean"]
+        assert clean == pytest.approx(model.headline["clean_error"].value)
+
+
+def test_the_normaliser_is_in_the_group_of_what_it_divides(made: Document) -> None:
+    assert len(made.groups) == 1
+    assert [m.label for m in made.models if m.is_normaliser] == ["alexnet-small"]
+    assert made.model("alexnet-small").headline["mce"].value == pytest.approx(1.0)
+
+
+def test_poolings_stand_in_the_order_of_the_paper(made: Document) -> None:
+    assert [m.label for m in made.models] == ["max", "blur", "lift", "alexnet-small"]
+
+
+def test_an_incomplete_run_has_no_mean_over_holes(
+    run_writer: Callable[..., Run], runs_folder: Path, tmp_path: Path
+) -> None:
+    hole = Cell("corruption", "fog", 3)
+    run = run_writer(
+        tmp_path / "holes",
+        pooling="lip",
+        quality=1.6,
+        normaliser=str(runs_folder / "alexnet"),
+        skip=lambda c: c == hole,
+    )
+    model = document([run], replicates=0).models[0]
+    assert model.missing == (hole.key,)
+    assert model.corruptions["fog"].errors[2] is None
+    assert model.corruptions["fog"].errors[1] is not None
+    assert model.corruptions["fog"].ce.value is None
+    assert model.corruptions["snow"].ce.value is not None
+    for key in ("mce", "mean_error", "relative_mce", "corruption_ece"):
+        assert model.headline[key].value is None
+    assert model.headline["mfr"].value is not None
+
+
+@pytest.mark.parametrize("state", ["absent", "holes"])
+def test_a_normaliser_that_cannot_be_used_is_told(run_writer: Callable[..., Run], tmp_path: Path, state: str) -> None:
+    if state == "holes":
+        skip = lambda cell: cell.condition == "fog"  # noqa: E731
+        run_writer(tmp_path / "divisor", pooling=None, arch="alexnet-small", quality=1.0, skip=skip)
+    run = run_writer(tmp_path / "max", pooling="max", quality=1.5, normaliser="../divisor")
+    made = document([run], replicates=0)
+    assert made.groups[0].normaliser == ""
+    assert "divisor" in made.groups[0].problem
+    assert made.models[0].headline["mce"].value is None
+    assert made.models[0].headline["mean_error"].value is not None
+
+
+def test_other_signatures_are_other_groups(run_writer: Callable[..., Run], runs_folder: Path, tmp_path: Path) -> None:
+    other = run_writer(tmp_path / "other", pooling="s3", quality=1.6, protocol_seed="7")
+    made = document([*open_runs([runs_folder]), other], replicates=0)
+    assert [g.key for g in made.groups] == ["a", "b"]
+    assert made.groups[0].differs == ()
+    assert any("seed" in text and "7" in text for text in made.groups[1].differs)
+
+
+def test_a_normaliser_of_another_protocol_is_not_used(
+    run_writer: Callable[..., Run], runs_folder: Path, tmp_path: Path
+) -> None:
+    run = run_writer(
+        tmp_path / "other", pooling="s3", quality=1.6, protocol_seed="7", normaliser=str(runs_folder / "alexnet")
+    )
+    made = document([run], replicates=0)
+    assert made.models[0].headline["mce"].value is None
+    assert "corruption.seed: 0 != 7" in made.groups[0].problem
+
+
+def test_labels_are_unique(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = (Cell("clean", "clean", 0),)
+    runs = [
+        run_writer(tmp_path / str(k), pooling=pooling, arch=arch, quality=1.0, cells=cells, name=name)
+        for k, (arch, pooling, name) in enumerate(
+            [
+                ("r18", "lift", "x"),
+                ("r50", "lift", "x"),
+                ("r50", "lift", "x"),
+                ("r50", "max", "y"),
+                ("r50", "model", "z"),
+            ]
+        )
+    ]
+    labels = [m.label for m in document(runs, replicates=0).models]
+    assert len(set(labels)) == len(labels)
+    assert "model" not in labels
+    assert "max" in labels
+
+
+def test_sequences_show_where_models_differ_most(made: Document, runs_folder: Path) -> None:
+    assert len(made.flips) == 4
+    first = made.flips[0]
+    counts = {k: sum(a != b for a, b in pairwise(v)) for k, v in first.predictions.items()}
+    answers = [Run.open(runs_folder / k).read(Cell("perturbation", first.perturbation, 1)).top1 for k in counts]
+    flips = np.stack([(a[:, 1:] != a[:, :-1]).sum(axis=1) for a in answers])
+    gaps = flips.max(axis=0) - flips.min(axis=0)
+    assert max(counts.values()) - min(counts.values()) == gaps.max()
+
+
+def test_runs_are_found_in_folders(runs_folder: Path, tmp_path: Path) -> None:
+    assert {run.path.name for run in open_runs([runs_folder])} == {"alexnet", "max", "blur", "lift"}
+    assert [run.path.name for run in open_runs([runs_folder / "lift"])] == ["lift"]
+    with pytest.raises(IncompleteError, match="neither a run nor a folder of runs"):
+        open_runs([tmp_path])
+    with pytest.raises(UsageError, match="named twice"):
+        open_runs([runs_folder, runs_folder / "lift"])
+    with pytest.raises(UsageError, match="at least one"):
+        document([])
+
+
+def test_a_document_is_frozen(made: Document) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.title = "other"  # type: ignore[misc]

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from robustbench_lift.errors import UsageError
+from robustbench_lift.report import Document, document, open_runs
+from robustbench_lift.report.render import TEXT, latex_escape, to_csv, to_data, to_latex, to_markdown, to_rich
+from robustbench_lift.report.table import Column, Entry, Row, Table
+from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.runs import Cell, Run
+
+
+def printed(table: Table, width: int = 200) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(to_rich(table))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_csv_read_by_pandas_equals_the_json(made: Document, name: str) -> None:
+    table = make_table(made, name)
+    frame = pd.read_csv(io.StringIO(to_csv(table)))
+    data = to_data(table)
+    assert len(frame) == len(data["rows"])
+    for column in data["columns"]:
+        stored = [row[column["key"]] for row in data["rows"]]
+        for part, heading in (("value", column["heading"]), ("low", f"{column['title']} low")):
+            expected = [entry[part] for entry in stored]
+            if heading not in frame.columns:
+                assert part == "low"
+                assert all(value is None for value in expected)
+                continue
+            found = [None if pd.isna(value) else value for value in frame[heading].tolist()]
+            assert found == expected  # every digit
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_format_carries_signature_and_counts(made: Document, name: str) -> None:
+    table = make_table(made, name)
+    line = made.groups[0].signature
+    assert f"{line} | 40 images" in " ".join(printed(table, width=400).split())
+    for form, render in TEXT.items():
+        text = render(table)
+        expected = latex_escape(line) if form == "tex" else line
+        assert expected in text, form
+        assert "40 images" in text, form
+
+
+def test_headings_carry_unit_and_direction(made: Document) -> None:
+    table = make_table(made, "table-5")
+    text = to_markdown(table)
+    assert "mCE % (lower is better)" in text
+    assert "Shift consistency % (higher is better)" in text
+    assert "mCE [fraction, lower is better]" in to_csv(table)
+    assert r"\%, lower is better" in to_latex(table)
+    assert re.search(r"% lower", printed(table, width=80))
+
+
+def test_best_second_and_ties_are_marked_in_every_format(made: Document) -> None:
+    table = make_table(made, "per-corruption")
+    marks = [entry.mark for row in table.rows for entry in row.entries]
+    assert marks.count("best") >= 10
+    assert marks.count("second") >= 10
+    assert any(entry.tie for row in table.rows for entry in row.entries)
+    assert "paired difference" in " ".join(table.notes)
+    row = next(row for row in table.rows if {e.mark for e in row.entries} >= {"best", "second"})
+    best = next(f"{100 * e.value:.1f}" for e in row.entries if e.mark == "best" and isinstance(e.value, float))
+    second = next(f"{100 * e.value:.1f}" for e in row.entries if e.mark == "second" and isinstance(e.value, float))
+    assert f"**{best}**" in to_markdown(table)
+    assert f"_{second}_" in to_markdown(table)
+    assert rf"\textbf{{{best}}}" in to_latex(table)
+    assert rf"\underline{{{second}}}" in to_latex(table)
+    assert re.search(rf"{best}\*", printed(table))
+    assert re.search(rf"{second}\+", printed(table))
+
+
+def test_the_normaliser_is_shown_and_not_ranked(made: Document) -> None:
+    table = make_table(made, "table-5")
+    last = table.rows[-1]
+    assert last.entries[0].value == "alexnet-small"
+    assert last.foot
+    assert all(entry.mark == "" for entry in last.entries)
+
+
+def test_numbers_are_never_cut_on_a_narrow_console(made: Document) -> None:
+    text = printed(make_table(made, "table-5"), width=80)
+    assert "..." not in text
+    assert "\u2026" not in text
+    for model in made.models:
+        mce = model.headline["mce"].value
+        assert mce is not None
+        assert f"{100 * mce:.1f}" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+
+
+def test_an_incomplete_run_says_what_is_missing(
+    run_writer: Callable[..., Run], runs_folder: Path, tmp_path: Path
+) -> None:
+    holes = run_writer(
+        tmp_path / "holes", pooling="lip", quality=1.7, normaliser=str(runs_folder / "alexnet"),
+        skip=lambda cell: cell.condition in ("fog", "tilt"),
+    )  # fmt: skip
+    made = document([*open_runs([runs_folder]), holes], replicates=0)
+    for name in TABLES:
+        notes = " ".join(make_table(made, name).notes)
+        assert "lip is incomplete: 6 of 87 cells are missing (corruption/fog/1" in notes
+        assert "and 2 more" in notes
+    row = next(row for row in make_table(made, "table-5").rows if row.entries[0].value == "lip")
+    values = dict(zip((c.key for c in make_table(made, "table-5").columns), row.entries, strict=True))
+    assert values["mce"].value is None
+    assert values["mfr"].value is None
+    assert values["clean_error"].value is not None
+    assert values["mce"].mark == ""
+
+
+def test_other_signatures_are_marked_and_never_ranked_together(
+    run_writer: Callable[..., Run], runs_folder: Path, tmp_path: Path
+) -> None:
+    other = run_writer(
+        tmp_path / "other", pooling="best", quality=9.0, protocol_seed="7", normaliser=str(runs_folder / "alexnet")
+    )
+    made = document([*open_runs([runs_folder]), other], replicates=0)
+    table = make_table(made, "table-5")
+    names = [row.entries[0].value for row in table.rows]
+    stranger = next(row for row in table.rows if str(row.entries[0].value).startswith("best"))
+    assert all(re.fullmatch(r".* \[[ab]\]", str(name)) for name in names)
+    assert all(entry.mark == "" for entry in stranger.entries)
+    assert any(entry.mark == "best" for row in table.rows for entry in row.entries)
+    assert len(table.signatures) == 2
+    assert any("not comparable" in note and "seed" in note for note in table.notes)
+    matrix = make_table(made, "per-corruption")
+    assert any(column.title.endswith("[b]") for column in matrix.columns)
+
+
+def test_table_4_is_backbone_by_pooling(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = (Cell("clean", "clean", 0),)
+    for arch in ("resnet18", "resnet50"):
+        for pooling, quality in (("max", 0.5), ("lift", 1.0)):
+            run_writer(tmp_path / f"{arch}-{pooling}", arch=arch, pooling=pooling, quality=quality, cells=cells)
+    run_writer(tmp_path / "extra", arch="vgg13", pooling="lift", quality=1.0, cells=cells)
+    table = make_table(document(open_runs([tmp_path]), replicates=0), "table-4")
+    assert [c.title for c in table.columns] == ["Pooling", "resnet18", "resnet50", "vgg13"]
+    assert [r.entries[0].value for r in table.rows] == ["max", "lift"]
+    assert table.rows[0].entries[3].value is None
+    assert table.rows[1].entries[1].mark == "best"
+
+
+def test_a_part_of_the_benchmark_has_no_mean(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = tuple(Cell("corruption", name, s) for name in ("fog", "snow") for s in range(1, 6))
+    made = document([run_writer(tmp_path / "two", pooling="max", quality=1.0, cells=cells)], replicates=0)
+    table = make_table(made, "per-corruption")
+    assert [row.entries[1].value is None for row in table.rows] == [False, False, True]
+    assert any("shown 2 corruptions, not all of the benchmark" in note for note in table.notes)
+
+
+def test_latex_escapes_what_latex_would_read(made: Document) -> None:
+    assert latex_escape(r"a_b%c\d{e}$f&g#h~i^j") == (
+        r"a\_b\%c\textbackslash{}d\{e\}\$f\&g\#h\textasciitilde{}i\textasciicircum{}j"
+    )
+    text = to_latex(make_table(made, "table-5"))
+    for command in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert command in text
+    body = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
+    counts = {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")}
+    assert counts == {len(make_table(made, "table-5").columns) - 1}
+    assert re.search(r"(?<!\\)[_#]", body) is None
+
+
+HOSTILE = "<b>|*_x_*|`$\\x1b[2J\n[red]=1+1"
+
+
+def test_names_from_data_are_escaped() -> None:
+    table = Table("t", HOSTILE, (Column("a", HOSTILE, "text"), Column("b", "x")), (Row((Entry(HOSTILE), Entry(0.5))),))
+    text = to_markdown(table)
+    assert "<b>" not in text
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == 3
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in text.splitlines() if line.startswith("|"))
+    shown = printed(table)
+    assert "\x1b" not in shown
+    assert "[red]" in shown
+    frame = pd.read_csv(io.StringIO(to_csv(table)))
+    assert frame.iloc[0, 0] == HOSTILE
+    assert json.loads(TEXT["json"](table))["rows"][0]["a"]["value"] == HOSTILE
+
+
+def test_an_unknown_table_is_named(made: Document) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'table-5'"):
+        make_table(made, "table5")
