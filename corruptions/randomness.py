@@ -196,8 +196,8 @@ class LegacyDraws:
         return torch.from_numpy(self.random_state.poisson(rate.double().numpy()).astype(np.float64))
 
     def through(self, levels: Tensor, law: Law) -> Tensor:
-        """Apply the law's formula literally to uint8 levels [1, ...]."""
-        return law.literal(levels, self)
+        """Apply the law's formula literally to uint8 images [1, C, H, W]; the original draws in the order [H, W, C]."""
+        return law.literal(levels.permute(0, 2, 3, 1), self).permute(0, 3, 1, 2)
 
 
 def image_keys(seed: int, condition: str, severity: int, ids: Sequence[str | int]) -> np.ndarray:

@@ -188,5 +188,18 @@ TABLES: dict[int, dict[str, Any]] = {32: _32, 64: _64, 224: _224, 299: _299}
 FROST_SCALE: dict[int, float] = {32: 0.2, 64: 0.3, 224: 1.0, 299: 1.0}
 """Factor by which the frost textures are shrunk (bilinear) before they are cropped."""
 
-PACKAGE_ELASTIC: tuple[float, ...] = (250 * 0.05, 250 * 0.065, 250 * 0.085, 250 * 0.1, 250 * 0.12)
-"""Displacement factors of the variant `imagecorruptions`, severities 1 to 5."""
+PACKAGE: dict[str, Any] = _224 | {"elastic_transform": (250 * 0.05, 250 * 0.065, 250 * 0.085, 250 * 0.1, 250 * 0.12)}
+"""Parameters of the variant `imagecorruptions` at every size; its elastic transform has a displacement factor alone."""
+
+VARIANTS: tuple[str, ...] = ("imagenet-c", "imagecorruptions")
+"""The scripts that made ImageNet-C (default), and the package on PyPI."""
+
+
+def parameters(name: str, severity: int, table: int, variant: str) -> Any:
+    """The parameters of one corruption at one severity.
+
+    >>> parameters("fog", 1, 32, "imagenet-c")
+    (0.2, 3)
+    """
+    rows = PACKAGE if variant == "imagecorruptions" else TABLES[table]
+    return rows[name][severity - 1]

@@ -1,0 +1,85 @@
+"""Elastic transform: a random affine map and a smooth random displacement.
+
+Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`, after Simard, Steinkraus and Platt,
+"Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from corruptions.randomness import Source
+from corruptions.smoothing import smoothing_matrix, truncate
+
+
+def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
+    """Inverse affine maps through three jittered points, from result to source pixels: float64 [N, 2, 3].
+
+    The points lie around the centre c at c + q (1, 1), c + q (1, -1), c - q (1, 1), q a third of the shorter side;
+    each coordinate of their images is moved by U(-reach, reach).
+    """
+    side = min(height, width) // 3
+    # The original writes (rows, columns) where OpenCV reads (x, y); it only has square images.
+    y, x = height // 2, width // 2
+    points = torch.tensor([[x + side, y + side], [x + side, y - side], [x - side, y - side]], dtype=torch.float32)
+    points = points.to(draws.device)
+    moved = points + draws.uniform((3, 2), -reach, reach).to(torch.float32)
+    ones = torch.ones(len(moved), 3, 1, dtype=torch.float64, device=draws.device)
+    # source = A [target, 1] for the three pairs (moved, point)
+    solution: Tensor = torch.linalg.solve(
+        torch.cat([moved.double(), ones], dim=2), points.double().expand(len(moved), 3, 2)
+    )
+    return solution.transpose(1, 2)
+
+
+def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
+    """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: float32 [N, H, W]."""
+    field = draws.uniform((height, width), -reach, reach).to(torch.float32)
+    down = smoothing_matrix(height, sigmas[0], 3.0, field.device)
+    across = smoothing_matrix(width, sigmas[1], 3.0, field.device)
+    return down @ field @ across.T
+
+
+def sample(images: Tensor, x: Tensor, y: Tensor, *, half: bool) -> Tensor:
+    """Bilinear samples of float32 [N, C, H, W] at pixel coordinates [N, H, W].
+
+    `half`: borders reflect at half samples (dcba|abcd), else at the outermost samples (dcb|abcd).
+    """
+    height, width = images.shape[-2:]
+    if half:
+        grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    else:
+        grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=not half)
+
+
+def elastic_transform(
+    images: Tensor,
+    draws: Source,
+    parameters: tuple[float, float, float] | float,
+) -> Tensor:
+    """Affine warp (reflect-101), then a smooth displacement (reflect at half samples), both bilinear.
+
+    Parameters are (displacement factor, sigma, range of the affine corners) in pixels. A single number is the
+    displacement factor of the package imagecorruptions, which has another algorithm: no affine map, sigma 1 % of the
+    sides and a field within 0.5 % of the height.
+    """
+    height, width = images.shape[-2:]
+    values = images.to(torch.float32)
+    rows = torch.arange(height, device=images.device, dtype=torch.float32).view(1, -1, 1)
+    columns = torch.arange(width, device=images.device, dtype=torch.float32).view(1, 1, -1)
+    if not isinstance(parameters, tuple):
+        alpha, reach = parameters, height * 0.005
+        sigmas = (height * 0.01, width * 0.01)
+    else:
+        alpha, sigma, corner = parameters
+        reach, sigmas = 1.0, (sigma, sigma)
+        maps = affine_maps(draws, height, width, corner).to(torch.float32)[:, :, :, None, None]
+        x, y = (maps[:, i, 0] * columns + maps[:, i, 1] * rows + maps[:, i, 2] for i in (0, 1))
+        values = sample(values, x, y, half=False)
+    dx = displacements(draws, height, width, reach, sigmas).mul_(alpha).add_(columns)
+    dy = displacements(draws, height, width, reach, sigmas).mul_(alpha).add_(rows)
+    return truncate(sample(values, dx, dy, half=True))

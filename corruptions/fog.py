@@ -1,0 +1,63 @@
+"""Fog: a diamond-square height map laid over the image.
+
+Shapes: N images, S x S map, H x W pixels; images are uint8 [N, 3, H, W].
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from corruptions.randomness import Source
+from corruptions.smoothing import truncate
+
+
+def height_maps(draws: Source, size: int, decay: float) -> Tensor:
+    """Diamond-square maps on a torus, one an image, scaled to 0..1: float [N, size, size].
+
+    From step = size down to 2, with w = 100 divided by `decay` after each level: the centre of every cell becomes the
+    mean of its 4 corners plus w U(-w, w); then the middle of every edge, first horizontal then vertical ones, the mean
+    of its 4 neighbours plus the same noise.
+
+    Args:
+        draws: per level the fields of centres, horizontal and vertical edges are drawn in this order.
+        size: a power of two.
+        decay: how fast the noise falls from level to level.
+    """
+    corners = torch.zeros(1, 1, 1, device=draws.device)
+    amplitude = 100.0
+    while corners.shape[-1] < size:
+        count = corners.shape[-1]
+        reach = amplitude * amplitude
+
+        def noise(count: int = count, reach: float = reach) -> Tensor:
+            return draws.uniform((count, count), -reach, reach)
+
+        right = corners.roll(-1, 2)
+        pairs = corners + right
+        centres = (pairs + pairs.roll(-1, 1)).div(4).add(noise())
+        across = (centres + centres.roll(1, 1) + pairs).div_(4).add_(noise())
+        down = (centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)).div_(4).add_(noise())
+        finer = centres.new_empty(len(centres), 2 * count, 2 * count)
+        finer[:, ::2, ::2] = corners
+        finer[:, ::2, 1::2] = across
+        finer[:, 1::2, ::2] = down
+        finer[:, 1::2, 1::2] = centres
+        corners = finer
+        amplitude /= decay
+    low = corners.amin((1, 2), keepdim=True)
+    high = corners.amax((1, 2), keepdim=True)
+    return corners.sub_(low).div_(high - low)
+
+
+def fog(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
+    """(x + s M) m / (m + s) with M the fog map, equal on all channels, and m the image's largest value."""
+    strength, decay = parameters
+    height, width = images.shape[-2:]
+    size = 1 << (max(height, width) - 1).bit_length()
+    fogs = height_maps(draws, size, decay)[:, :height, :width].to(torch.float32)
+    largest = images.amax((1, 2, 3)).to(torch.float64) / 255
+    factor = (largest / (largest + strength)).to(torch.float32).view(-1, 1, 1, 1)
+    added = fogs.unsqueeze(1) * (strength * 255.0) * factor
+    return truncate((images * factor).add_(added))

@@ -1,0 +1,111 @@
+"""Frost: a weighted sum of the image and a random crop of a photograph of frost.
+
+The six photographs are read from the installed distribution `imagecorruptions` (a dependency), which is not imported.
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from corruptions.errors import CorruptionError
+from corruptions.randomness import Source
+from corruptions.tables import FROST_SCALE
+
+FILES: dict[str, str] = {
+    "frost1.png": "6ead634ace1f366d77e87078b465863c",
+    "frost2.png": "98f0d2b1d74a048d3bc9c7ecfd886939",
+    "frost3.png": "b3ed8eb147824261888e730f916c0d8b",
+    "frost4.jpg": "d70b9d6aa0b1fe7bd8133b113787e078",
+    "frost5.jpg": "50984ae2c871b7df2c28f1d71ca460a0",
+}
+"""Texture files and their MD5. The original draws among five of its six; frost2 and frost3 are the same picture."""
+
+
+@lru_cache(maxsize=1)
+def textures() -> tuple[np.ndarray, ...]:
+    """The five photographs: uint8 [H, W, 3], RGB.
+
+    Raises:
+        CorruptionError: when the distribution or a file is missing, or a file is not the original one.
+    """
+    spec = importlib.util.find_spec("imagecorruptions")  # finds the folder without running the package
+    if spec is None or spec.origin is None:
+        raise CorruptionError(
+            "frost needs the photographs that the distribution imagecorruptions carries, and it is not installed; "
+            "run: pip install imagecorruptions==1.1.2"
+        )
+    return tuple(_read(Path(spec.origin).parent / "frost" / name, md5) for name, md5 in FILES.items())
+
+
+def _read(path: Path, md5: str) -> np.ndarray:
+    repair = "reinstall it: pip install --force-reinstall --no-deps imagecorruptions==1.1.2"
+    if not path.is_file():
+        raise CorruptionError(f"frost photograph {path} is missing from the distribution imagecorruptions; {repair}")
+    data = path.read_bytes()
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise CorruptionError(f"frost photograph {path} has MD5 {found}, expected {md5}; {repair}")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise CorruptionError(f"OpenCV cannot decode the frost photograph {path}; reinstall opencv-python")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+@lru_cache(maxsize=8)
+def _scaled(height: int, width: int, variant: str, table: int, device: torch.device) -> tuple[Tensor, ...]:
+    """The textures as this image size and variant use them: uint8 [3, H, W] each."""
+    result = []
+    for picture in textures():
+        rows, columns = picture.shape[:2]
+        # imagecorruptions enlarges what is smaller than the image, and then everything by 1.1. ImageNet-C shrinks for
+        # small tables; its script has no image larger than a texture, so there the enlargement is ours.
+        if variant == "imagecorruptions":
+            factor = max(1.0, height / rows, width / columns) * 1.1
+            size = (math.ceil(columns * factor), math.ceil(rows * factor))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+        else:
+            if FROST_SCALE[table] != 1.0:
+                picture = cv2.resize(picture, (0, 0), fx=FROST_SCALE[table], fy=FROST_SCALE[table])
+            rows, columns = picture.shape[:2]
+            factor = max((height + 1) / rows, (width + 1) / columns)
+            if factor > 1.0:
+                size = (math.ceil(columns * factor), math.ceil(rows * factor))
+                picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+        result.append(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).to(device))
+    return tuple(result)
+
+
+@lru_cache(maxsize=16)
+def _sums(image_weight: float, frost_weight: float, device: torch.device) -> Tensor:
+    """The result for every pair (image level, frost level): uint8 [256 * 256], in float64 like the original."""
+    levels = np.arange(256.0)
+    total = image_weight * levels[:, None] + frost_weight * levels[None, :]
+    return torch.from_numpy(np.clip(total, 0, 255).astype(np.uint8).ravel()).to(device)
+
+
+def frost(
+    images: Tensor, draws: Source, parameters: tuple[float, float], *, variant: str = "imagenet-c", table: int = 224
+) -> Tensor:
+    """clip(w0 x + w1 f, 0, 255) with f a random crop of one of five photographs."""
+    height, width = images.shape[-2:]
+    pictures = _scaled(height, width, variant, table, images.device)
+    which = draws.integers(0, len(pictures), ()).tolist()
+    # Ranges depend on the photograph, and the original draws by them; one uniform integer source serves any range.
+    crops = torch.empty_like(images)
+    chosen = [pictures[i] for i in which]
+    tops = draws.ranges([picture.shape[1] - height for picture in chosen])
+    lefts = draws.ranges([picture.shape[2] - width for picture in chosen])
+    for crop, picture, top, left in zip(crops, chosen, tops, lefts, strict=True):
+        crop.copy_(picture[:, top : top + height, left : left + width])
+    pairs = (images.to(torch.int32) << 8).add_(crops)
+    return _sums(*parameters, images.device).index_select(0, pairs.view(-1)).view(images.shape)

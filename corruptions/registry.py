@@ -1,0 +1,64 @@
+"""All corruptions by name; to add one, write its kernel and add a line here and one to each severity table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from corruptions import blur, colour, digital, elastic, fog, frost, noise, snow, spatter, zoom
+from corruptions.tables import parameters
+
+Kernel = Callable[..., Tensor]
+"""kernel(images uint8 [N, 3, H, W], draws, parameters, **context) -> uint8 [N, 3, H, W]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """A kernel and what else it must be told."""
+
+    kernel: Kernel
+    group: str
+    """noise, blur, weather, digital or extra."""
+    context: tuple[str, ...] = ()
+    """Which of variant and table the kernel takes as keywords."""
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian_noise": Corruption(noise.gaussian_noise, "noise"),
+    "shot_noise": Corruption(noise.shot_noise, "noise"),
+    "impulse_noise": Corruption(noise.impulse_noise, "noise"),
+    "defocus_blur": Corruption(blur.defocus_blur, "blur"),
+    "glass_blur": Corruption(blur.glass_blur, "blur"),
+    "motion_blur": Corruption(blur.motion_blur, "blur", ("variant",)),
+    "zoom_blur": Corruption(zoom.zoom_blur, "blur", ("variant",)),
+    "snow": Corruption(snow.snow, "weather", ("variant",)),
+    "frost": Corruption(frost.frost, "weather", ("variant", "table")),
+    "fog": Corruption(fog.fog, "weather"),
+    "brightness": Corruption(colour.brightness, "weather"),
+    "contrast": Corruption(colour.contrast, "digital"),
+    "elastic_transform": Corruption(elastic.elastic_transform, "digital"),
+    "pixelate": Corruption(digital.pixelate, "digital", ("variant",)),
+    "jpeg_compression": Corruption(digital.jpeg_compression, "digital"),
+    "speckle_noise": Corruption(noise.speckle_noise, "extra"),
+    "gaussian_blur": Corruption(blur.gaussian_blur, "extra"),
+    "spatter": Corruption(spatter.spatter, "extra"),
+    "saturate": Corruption(colour.saturate, "extra"),
+}
+"""The 19 corruptions in benchmark order."""
+
+BENCHMARK: tuple[str, ...] = tuple(name for name, entry in CORRUPTIONS.items() if entry.group != "extra")
+"""The 15 corruptions of the benchmark, in its order."""
+
+EXTRA: tuple[str, ...] = tuple(name for name, entry in CORRUPTIONS.items() if entry.group == "extra")
+"""The 4 corruptions for validation; they enter no headline number."""
+
+
+def apply(images: Tensor, draws: Any, name: str, severity: int, *, variant: str, table: int) -> Tensor:
+    """Run one kernel on uint8 [N, 3, H, W]."""
+    entry = CORRUPTIONS[name]
+    everything = {"variant": variant, "table": table}
+    context = {key: everything[key] for key in entry.context}
+    return entry.kernel(images, draws, parameters(name, severity, table, variant), **context)

@@ -1,0 +1,89 @@
+"""Gaussian smoothing of batches, and how results become uint8 again.
+
+Shapes: N images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+# A float32 sum over a kernel is off by up to some 1e-4 levels. Where the exact value is a whole level (flat areas) the
+# fraction must not be dropped from 99.9999, so results are lifted by this much before truncation.
+LIFT = 2e-4
+
+
+def truncate(values: Tensor, lift: float = LIFT) -> Tensor:
+    """Values on the 0..255 scale, clipped, fraction dropped: uint8. Overwrites float32 `values`."""
+    return values.add_(lift).clamp_(0.0, 255.0).to(torch.uint8)
+
+
+def gaussian_weights(sigma: float, cut: float = 4.0) -> np.ndarray:
+    """Normalised samples of a Gaussian at -r..r with r = int(cut sigma + 0.5): float64 [2 r + 1].
+
+    >>> gaussian_weights(1.0).size
+    9
+    """
+    radius = int(cut * sigma + 0.5)
+    if radius == 0:
+        return np.ones(1)
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2.0)
+    return np.asarray(weights / weights.sum())
+
+
+def smooth(planes: Tensor, sigma: float, cut: float = 4.0) -> Tensor:
+    """Separable Gaussian of float32 planes [..., H, W], edges replicated, truncated at `cut` sigmas.
+
+    One depthwise convolution an axis: on a CPU that is five times faster than banded matrix products.
+    """
+    weights = gaussian_weights(sigma, cut)
+    radius = len(weights) // 2
+    if radius == 0:
+        return planes
+    height, width = planes.shape[-2:]
+    stacked = planes.reshape(1, -1, height, width)
+    kernel = torch.from_numpy(weights).to(planes)
+    padded = functional.pad(stacked, (radius, radius, radius, radius), mode="replicate")
+    down = correlate(padded, kernel.view(-1, 1))
+    return correlate(down, kernel.view(1, -1)).reshape(planes.shape)
+
+
+def correlate(stacked: Tensor, kernel: Tensor) -> Tensor:
+    """Correlate every plane of [1, P, H, W] with one kernel [h, w], without padding."""
+    planes = stacked.shape[1]
+    return functional.conv2d(stacked, kernel.expand(planes, 1, *kernel.shape), groups=planes)
+
+
+@lru_cache(maxsize=16)
+def smoothing_matrix(size: int, sigma: float, cut: float, device: torch.device) -> Tensor:
+    """Gaussian smoothing of `size` samples, borders reflected at half samples, as a dense matrix: float32 [size, size].
+
+    Exact for every sigma, also where the kernel is wider than the image and the reflection wraps several times.
+    """
+    identity = np.eye(size)
+    if sigma > 0:
+        radius = int(cut * sigma + 0.5)
+        identity = ndimage.gaussian_filter1d(identity, sigma, axis=0, mode="reflect", radius=radius)
+    return torch.from_numpy(identity.astype(np.float32)).to(device)
+
+
+def motion_line(radius: int, sigma: float, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights and whole-pixel offsets (rows, columns) of ImageMagick's motion blur, 2 radius + 1 samples each.
+
+        k_i ~ exp(-i^2 / (2 sigma^2)),   (oy_i, ox_i) = (ceil(i sin a - 0.5), ceil(i cos a - 0.5)),   i = 0..2 radius
+
+    >>> [int(v) for v in motion_line(2, 1.0, 45.0)[1]]
+    [0, 1, 1, 2, 3]
+    """
+    index = np.arange(2 * radius + 1)
+    weights = np.exp(-(index**2.0) / (2.0 * sigma * sigma))
+    angle = math.radians(degrees)
+    rows = np.ceil(index * math.sin(angle) - 0.5).astype(np.int64)
+    columns = np.ceil(index * math.cos(angle) - 0.5).astype(np.int64)
+    return weights / weights.sum(), rows, columns

@@ -1,0 +1,59 @@
+"""Snow: a layer of enlarged, wind-blown flakes over a whitened image.
+
+Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from corruptions.blur import IMAGEMAGICK_LIFT, move
+from corruptions.randomness import Source
+from corruptions.smoothing import truncate
+from corruptions.zoom import centre_zoom
+
+# OpenCV's weights of red, green and blue in grey (ITU-R BT.601).
+GREY = (0.299, 0.587, 0.114)
+
+
+def flakes(field: Tensor, zoom: float, threshold: float, *, trim: bool = True) -> Tensor:
+    """A normal field enlarged about its centre, small values removed, clipped to [0, 1]: float32 [N, 1, H, W]."""
+    layer = centre_zoom(field, zoom, trim=trim)
+    return layer.masked_fill_(layer < threshold, 0.0).clamp_(0.0, 1.0)
+
+
+def whiten(images: Tensor, mix: float) -> Tensor:
+    """mix x + (1 - mix) max(x, 1.5 grey(x) + 0.5) on the 0..255 scale: float32 [N, 3, H, W]."""
+    values = images.to(torch.float32)
+    grey = values[:, :1] * (1.5 * GREY[0])
+    grey.add_(values[:, 1:2], alpha=1.5 * GREY[1]).add_(values[:, 2:], alpha=1.5 * GREY[2]).add_(127.5)
+    bright = torch.maximum(values, grey)
+    return values.mul_(mix).add_(bright, alpha=1.0 - mix)
+
+
+def snow(
+    images: Tensor,
+    draws: Source,
+    parameters: tuple[float, float, float, float, int, float, float],
+    *,
+    variant: str = "imagenet-c",
+) -> Tensor:
+    """Whitened image plus the layer plus the layer turned by 180 degrees.
+
+    The layer is a normal field, enlarged and thresholded, blurred along an angle uniform in -135..-45 degrees.
+    ImageNet-C stores it as 8 bits before the blur and truncates after; imagecorruptions blurs the untrimmed layer and
+    rounds once.
+    """
+    mean, sd, zoom, threshold, radius, sigma, mix = parameters
+    height, width = images.shape[-2:]
+    package = variant == "imagecorruptions"
+    field = draws.normal((height, width)).mul_(sd).add_(mean).unsqueeze(1).to(torch.float32)
+    degrees = draws.uniform((), -135.0, -45.0)
+    layer = flakes(field, zoom, threshold, trim=not package).mul_(255.0)
+    if package:
+        layer = move(layer, radius, sigma, degrees, darken=True)[..., :height, :width].round_()
+    else:
+        layer = move(layer.floor_(), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT).floor_()
+    return truncate(whiten(images, mix).add_(layer + layer.flip(2, 3)))

@@ -1,0 +1,65 @@
+"""Spatter: drops of water or splashes of mud on the lens.
+
+Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
+Source: Hendrycks and Dietterich, ICLR 2019, appendix B and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from corruptions.randomness import Source
+from corruptions.smoothing import smooth, truncate
+
+WATER = (175.0, 238.0, 238.0)
+"""Pale turquoise, red, green, blue."""
+MUD = (63.0, 42.0, 20.0)
+"""Brown, red, green, blue."""
+_RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+
+
+def liquid(draws: Source, height: int, width: int, mean: float, sd: float, sigma: float, threshold: float) -> Tensor:
+    """A smoothed normal field, values below the threshold removed: float32 [N, H, W]."""
+    layer = smooth(draws.normal((height, width)).mul_(sd).add_(mean).to(torch.float32), sigma)
+    return layer.masked_fill_(layer < threshold, 0.0)
+
+
+def drops(layer: np.ndarray) -> np.ndarray:
+    """Relief of the drops of one layer of 8 bits: layer times distance to its edges, 0..1, float32 [H, W].
+
+    Canny's edges, a distance transform and a histogram equalisation have no batched form, so OpenCV does them.
+    """
+    distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
+    distance = cv2.threshold(distance, 20, 20, cv2.THRESH_TRUNC)[1]
+    levels = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
+    levels = cv2.blur(cv2.filter2D(levels, cv2.CV_8U, _RELIEF), (3, 3))
+    relief = layer * levels.astype(np.float32)
+    largest = relief.max()
+    return relief / largest if largest > 0 else relief
+
+
+def water(images: Tensor, layer: Tensor, intensity: float) -> Tensor:
+    """x + intensity relief (175, 238, 238) / 255; the layer is float32 [N, H, W]."""
+    bits = (layer * 255.0).to(torch.uint8).cpu().numpy()
+    relief = torch.from_numpy(np.stack([drops(plane) for plane in bits])).to(images.device)
+    colour = torch.tensor(WATER, device=images.device).mul_(intensity).view(1, 3, 1, 1)
+    return truncate((relief.unsqueeze(1) * colour).add_(images))
+
+
+def mud(images: Tensor, layer: Tensor, threshold: float, sigma: float) -> Tensor:
+    """x (1 - m) + m (63, 42, 20) / 255, m the smoothed mask of the layer, cut below 0.8."""
+    mask = smooth((layer > threshold).to(torch.float32), sigma)
+    mask = mask.masked_fill_(mask < 0.8, 0.0).unsqueeze(1)
+    colour = torch.tensor(MUD, device=images.device).view(1, 3, 1, 1)
+    return truncate((1.0 - mask) * images + mask * colour)
+
+
+def spatter(images: Tensor, draws: Source, parameters: tuple[float, float, float, float, float, int]) -> Tensor:
+    """Water (mode 0) or mud (mode 1) where a smoothed normal field passes a threshold."""
+    mean, sd, sigma, threshold, strength, mode = parameters
+    height, width = images.shape[-2:]
+    layer = liquid(draws, height, width, mean, sd, sigma, threshold)
+    return mud(images, layer, threshold, strength) if mode else water(images, layer, strength)

@@ -1,0 +1,109 @@
+"""Zoom about the centre: zoom_blur, and the enlargement that snow uses.
+
+Shapes: N images, H x W pixels.
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from corruptions.randomness import Source
+from corruptions.smoothing import truncate
+
+
+def zoom_taps(size: int, factor: float, *, trim: bool = True) -> tuple[int, np.ndarray, np.ndarray]:
+    """Linear enlargement of the centre of `size` samples by `factor`.
+
+    The middle ceil(size / factor) samples are stretched to round(ceil(size / factor) factor) with the end samples kept
+    at the ends.
+
+    Args:
+        size: samples.
+        factor: at least 1.
+        trim: cut the excess on both sides (the ImageNet-C scripts) or give all of the stretched samples.
+
+    Returns:
+        length of the result, left neighbour of each sample int64 [length], weight of the right one float64 [length].
+
+    >>> zoom_taps(224, 3)[0], zoom_taps(224, 3, trim=False)[0]
+    (224, 225)
+    """
+    part = math.ceil(size / factor)
+    first = (size - part) // 2
+    length = round(part * factor)
+    place = np.arange(length) * ((part - 1) / max(length - 1, 1))
+    if trim:
+        place = place[(length - size) // 2 :][:size]
+    left = np.minimum(np.floor(place).astype(np.int64), max(part - 2, 0))
+    return len(place), left + first, place - left
+
+
+def zoom_matrix(size: int, factor: float, *, trim: bool = True) -> np.ndarray:
+    """`zoom_taps` as a matrix: float64 [length, size]."""
+    length, left, weight = zoom_taps(size, factor, trim=trim)
+    matrix = np.zeros((length, size))
+    rows = np.arange(length)
+    matrix[rows, left] = 1.0 - weight
+    matrix[rows, np.minimum(left + 1, size - 1)] += weight
+    return matrix
+
+
+@lru_cache(maxsize=16)
+def _dense(size: int, factor: float, trim: bool, device: torch.device) -> Tensor:
+    return torch.from_numpy(zoom_matrix(size, factor, trim=trim).astype(np.float32)).to(device)
+
+
+def centre_zoom(planes: Tensor, factor: float, *, trim: bool = True) -> Tensor:
+    """Enlarge the centre of float32 planes [..., H, W] bilinearly; see `zoom_taps`."""
+    height, width = planes.shape[-2:]
+    down = _dense(height, factor, trim, planes.device)
+    across = _dense(width, factor, trim, planes.device)
+    return down @ planes @ across.T
+
+
+@lru_cache(maxsize=5)
+def _blur_operator(height: int, width: int, factors: tuple[float, ...], trim: bool) -> scipy.sparse.csr_array:
+    """Mean of the image and its zooms as one sparse matrix: float32 [H W, H W], some 40 entries a row."""
+    total = scipy.sparse.eye_array(height * width, format="csr")
+    for factor in factors:
+        down = zoom_matrix(height, factor, trim=trim)[:height]
+        across = zoom_matrix(width, factor, trim=trim)[:width]
+        total = total + scipy.sparse.kron(scipy.sparse.csr_array(down), scipy.sparse.csr_array(across), format="csr")
+    total = total / (len(factors) + 1)
+    total.sum_duplicates()
+    result: scipy.sparse.csr_array = total.astype(np.float32)
+    result.indices = result.indices.astype(np.int32)
+    result.indptr = result.indptr.astype(np.int32)
+    return result
+
+
+@lru_cache(maxsize=5)
+def _blur_operator_on(height: int, width: int, factors: tuple[float, ...], trim: bool, device: torch.device) -> Tensor:
+    matrix = _blur_operator(height, width, factors, trim)
+    rows, columns, weights = (
+        torch.from_numpy(part).to(device) for part in (matrix.indptr, matrix.indices, matrix.data)
+    )
+    return torch.sparse_csr_tensor(rows, columns, weights, size=list(matrix.shape))
+
+
+def zoom_blur(images: Tensor, draws: Source, factors: tuple[float, ...], *, variant: str = "imagenet-c") -> Tensor:
+    """Mean of the image and its enlargements by every factor; factor 1 is among them, so the image counts twice.
+
+    The whole mean is linear in the image, so it is one sparse matrix applied to all planes at once.
+    """
+    height, width = images.shape[-2:]
+    trim = variant != "imagecorruptions"
+    columns = images.reshape(-1, height * width).T.to(torch.float32)
+    if images.device.type == "cpu":
+        # scipy's product needs no vendor library and beats torch's on a CPU
+        blurred = torch.from_numpy(_blur_operator(height, width, factors, trim) @ columns.contiguous().numpy())
+    else:
+        blurred = _blur_operator_on(height, width, factors, trim, images.device) @ columns
+    return truncate(blurred).T.reshape(images.shape)
