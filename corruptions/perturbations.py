@@ -14,19 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from corruptions.api import MINIMUM, as_batch, check_ids, check_seed, choose_table
 from corruptions.errors import CorruptionError, unknown
 from corruptions.randomness import Draws
-from corruptions.sequences import EXTRA_PERTURBATIONS, NOISE, PERTURBATIONS, TABLES, SequenceTable, frames
+from corruptions.sequences import EXTRA_PERTURBATIONS, NOISE, PERTURBATIONS, TABLES, frames
 
-__all__ = ["DIFFICULTIES", "EXTRA_PERTURBATIONS", "NOISE", "PERTURBATIONS", "frame_count", "perturb", "sequence_table"]
+__all__ = ["DIFFICULTIES", "EXTRA_PERTURBATIONS", "NOISE", "PERTURBATIONS", "frame_count", "perturb"]
 
 Pixels = npt.NDArray[np.uint8]
 
 DIFFICULTIES: tuple[int, ...] = (1, 2, 3)
 """Noise sequences get stronger; for the others a difficulty is the stride between the frames that are compared."""
-
-SMALLEST = 32
-"""Smallest side of an image, in pixels."""
 
 
 @overload
@@ -36,7 +34,7 @@ def perturb(
     *,
     difficulty: int = 1,
     seed: int = 0,
-    ids: Sequence[str | int] | None = None,
+    ids: Sequence[str | int] | str | int | None = None,
     table: int | str | None = None,
     crop: int | None = None,
 ) -> Tensor: ...
@@ -47,7 +45,7 @@ def perturb(
     *,
     difficulty: int = 1,
     seed: int = 0,
-    ids: Sequence[str | int] | None = None,
+    ids: Sequence[str | int] | str | int | None = None,
     table: int | str | None = None,
     crop: int | None = None,
 ) -> Pixels: ...
@@ -57,7 +55,7 @@ def perturb(
     *,
     difficulty: int = 1,
     seed: int = 0,
-    ids: Sequence[str | int] | None = None,
+    ids: Sequence[str | int] | str | int | None = None,
     table: int | str | None = None,
     crop: int | None = None,
 ) -> Tensor | Pixels:
@@ -73,8 +71,8 @@ def perturb(
             the stride at which a metric compares frames, so the frames are the same at 1, 2 and 3.
         seed: any whole number.
         ids: one str or int an image; 0..N-1 unless told.
-        table: parameters of 32 (CIFAR-10-P), 64 (Tiny-ImageNet-P), 224 or 299 pixels, or "nearest" to the size of the
-            frames. Without it the frames must have one of these sizes.
+        table: parameters of 32 (CIFAR-10-P), 64 (Tiny-ImageNet-P), 224 or 299 pixels, or "nearest" to the shorter side
+            of the frames. Without it the frames must have one of these sizes.
         crop: side of the centre crop that the frames show, for base images with a margin: ImageNet-P warps 256-pixel
             images and shows 224. Without it the whole image is shown and warps bring in black at once.
 
@@ -95,15 +93,13 @@ def perturb(
         raise unknown("perturbation", name, known)
     if difficulty not in DIFFICULTIES:
         raise CorruptionError(f"difficulty {difficulty} does not exist: difficulties are 1, 2 and 3.")
-    batch = _batch(images, name)
+    batch = as_batch(images)
     height, width = _frame_size(batch, crop)
-    parameters = sequence_table(height, width, table)
-    names = list(range(len(batch))) if ids is None else list(ids)
-    if len(names) != len(batch):
-        raise CorruptionError(f"{len(names)} ids for {len(batch)} images: give one an image.")
+    parameters = TABLES[choose_table(height, width, table, "imagenet-c")]
+    names = check_ids(ids, len(batch))
     count = parameters.count(name)
     result = torch.empty((len(batch), count, 3, height, width), dtype=torch.uint8, device=batch.device)
-    draws = Draws(seed, name, difficulty if name in NOISE else 1, names, batch.device)
+    draws = Draws(check_seed(seed), name, difficulty if name in NOISE else 1, names, batch.device)
     if len(batch):
         for i, frame in enumerate(frames(batch, name, parameters, draws, difficulty=difficulty, crop=crop)):
             result[:, i] = frame
@@ -126,66 +122,12 @@ def frame_count(name: str, table: int) -> int:
     return TABLES[table].count(name)
 
 
-def sequence_table(height: int, width: int, table: int | str | None = None) -> SequenceTable:
-    """The parameters for frames of this size.
-
-    Raises:
-        CorruptionError: no table was named and the size has none, or the named one does not exist.
-
-    >>> sequence_table(72, 72, "nearest").size
-    64
-    """
-    sizes = ", ".join(map(str, sorted(TABLES)))
-    if table == "nearest":
-        side = (height * width) ** 0.5
-        return TABLES[min(TABLES, key=lambda size: abs(size - side))]
-    if table is None:
-        if height != width or height not in TABLES:
-            raise CorruptionError(
-                f"frames of {height}x{width} pixels have no parameter table of their own (there are {sizes}, square). "
-                "Choose one: table=224, or table='nearest'."
-            )
-        return TABLES[height]
-    if not isinstance(table, int) or table not in TABLES:
-        raise CorruptionError(f"parameter table {table!r} does not exist: choose {sizes} or 'nearest'.")
-    return TABLES[table]
-
-
-def _batch(images: Tensor | Pixels, name: str) -> Tensor:
-    """The images as torch uint8 [N, 3, H, W]."""
-    if isinstance(images, Tensor):
-        expected = "torch [N, 3, H, W]"
-        good = images.ndim == 4 and images.shape[1] == 3
-        batch = images
-    elif isinstance(images, np.ndarray):
-        expected = "numpy [N, H, W, 3] or [H, W, 3]"
-        good = images.ndim in (3, 4) and images.shape[-1] == 3
-    else:
-        raise CorruptionError(f"{name}: expected a torch tensor or a numpy array, found {type(images).__name__}.")
-    if images.dtype not in (torch.uint8, np.uint8):
-        raise CorruptionError(
-            f"{name}: expected uint8 images with levels 0..255, found {images.dtype}. "
-            "Convert before normalisation, for example (x * 255).round().astype('uint8')."
-        )
-    if not good:
-        raise CorruptionError(
-            f"{name}: expected RGB images, {expected}, found {list(images.shape)}. "
-            "Repeat a grey image three times, drop an alpha channel."
-        )
-    if isinstance(images, np.ndarray):
-        stack = images if images.ndim == 4 else images[None]
-        batch = torch.from_numpy(np.ascontiguousarray(stack.transpose(0, 3, 1, 2)))
-    return batch
-
-
 def _frame_size(batch: Tensor, crop: int | None) -> tuple[int, int]:
     height, width = batch.shape[-2:]
-    if min(height, width) < SMALLEST:
-        raise CorruptionError(f"images of {height}x{width} pixels are too small: the smallest side is {SMALLEST}.")
     if crop is None:
         return height, width
-    if not SMALLEST <= crop <= min(height, width):
+    if not MINIMUM <= crop <= min(height, width):
         raise CorruptionError(
-            f"crop {crop} does not fit images of {height}x{width} pixels: choose {SMALLEST}..{min(height, width)}."
+            f"crop {crop} does not fit images of {height}x{width} pixels: choose {MINIMUM}..{min(height, width)}."
         )
     return crop, crop

@@ -5,35 +5,16 @@ Shapes: N images, C channels, H x W pixels; `images` is uint8 [N, C, H, W].
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from corruptions.blur import IMAGEMAGICK_LIFT
+from corruptions.channel import to_levels
 from corruptions.sequences.tables import SequenceTable
-
-
-def motion_taps(radius: int, sigma: float, degrees: float) -> dict[tuple[int, int], float]:
-    """Weights of ImageMagick's motion blur by (row, column) offset.
-
-        k_i ~ exp(-i^2 / (2 sigma^2)),  offset_i = (ceil(i sin a - 0.5), ceil(i cos a - 0.5)),  i = 0 .. 2 radius
-
-    One-sided, whole-pixel offsets; weights that meet on a pixel are added.
-
-    Args:
-        radius: pixels.
-        sigma: pixels.
-        degrees: angle of the motion.
-    """
-    weights = [math.exp(-(i * i) / (2 * sigma * sigma)) for i in range(2 * radius + 1)]
-    total = sum(weights)
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    taps: dict[tuple[int, int], float] = {}
-    for i, weight in enumerate(weights):
-        offset = math.ceil(i * sin - 0.5), math.ceil(i * cos - 0.5)
-        taps[offset] = taps.get(offset, 0.0) + weight / total
-    return taps
+from corruptions.smoothing import gaussian_weights, motion_line
 
 
 def padded_for_motion(images: Tensor, radius: int) -> Tensor:
@@ -42,19 +23,18 @@ def padded_for_motion(images: Tensor, radius: int) -> Tensor:
 
 
 def motion_blurred(padded: Tensor, radius: int, sigma: float, degrees: float) -> Tensor:
-    """One frame from `padded_for_motion`: uint8 [N, C, H, W].
+    """One frame of ImageMagick's motion blur from `padded_for_motion`: uint8 [N, C, H, W].
 
-    ImageMagick 6 (16 bits a channel) rounds at 257 v and drops the rest: floor(round(257 v) / 257).
+    All images share the angle, so each offset is a view of the padded batch; weights that meet on a pixel are added.
     """
     height, width = padded.shape[-2] - 4 * radius, padded.shape[-1] - 4 * radius
-    blurred: Tensor | None = None
-    for (row, column), weight in motion_taps(radius, sigma, degrees).items():
-        top, left = 2 * radius + row, 2 * radius + column
-        part = padded[..., top : top + height, left : left + width]
-        blurred = part * weight if blurred is None else blurred.add_(part, alpha=weight)
-    assert blurred is not None
-    # floor(round(257 v) / 257) = floor(v + 0.5 / 257) for v >= 0
-    return blurred.add_(0.5 / 257).to(torch.uint8)
+    taps: Counter[tuple[int, int]] = Counter()
+    for weight, row, column in zip(*(part.tolist() for part in motion_line(radius, sigma, degrees)), strict=True):
+        taps[2 * radius + row, 2 * radius + column] += weight
+    blurred = padded.new_full((*padded.shape[:2], height, width), IMAGEMAGICK_LIFT)
+    for (top, left), weight in taps.items():
+        blurred.add_(padded[..., top : top + height, left : left + width], alpha=weight)
+    return blurred.to(torch.uint8)
 
 
 def motion_blur(images: Tensor, table: SequenceTable) -> Iterator[Tensor]:
@@ -66,40 +46,33 @@ def motion_blur(images: Tensor, table: SequenceTable) -> Iterator[Tensor]:
         yield motion_blurred(padded, radius, sigma, (i - count + 1) * table.motion_step)
 
 
-def gaussian_kernel(sigma: float, truncation: float) -> list[float]:
-    """Weights at distance 0, 1, ..., int(truncation sigma + 0.5); both sides together sum to 1."""
-    radius = int(truncation * sigma + 0.5)
-    weights = [math.exp(-0.5 / (sigma * sigma) * d * d) for d in range(radius + 1)]
-    total = weights[0] + 2 * sum(weights[1:])
-    return [weight / total for weight in weights]
+def smooth_in_order(values: Tensor, weights: list[float]) -> Tensor:
+    """Separable symmetric filter, edges replicated: float64 [..., H, W].
 
+    Rows first and the far taps before the near ones, as scipy.ndimage adds them. At the small sigmas of this sequence
+    many sums are whole levels but for rounding, and only the same order drops the fraction on the same side.
 
-def smooth(values: Tensor, sigma: float, truncation: float) -> Tensor:
-    """Separable Gaussian, edges replicated: float64 [..., H, W].
-
-    Rows first and the far taps before the near ones, as scipy.ndimage adds them: where an area is flat or saturated the
-    sum then falls on the same side of a level.
+    Args:
+        values: float64 [..., H, W].
+        weights: at distance 0, 1, ..., r.
     """
-    weights = gaussian_kernel(sigma, truncation)
+    radius = len(weights) - 1
     for dim in (-2, -1):
-        values = _smooth_along(values, weights, dim)
+        size = values.shape[dim]
+        edge = torch.arange(-radius, size + radius, device=values.device).clamp_(0, size - 1)
+        padded = values.index_select(dim, edge)
+        values = padded.narrow(dim, radius, size) * weights[0]
+        for d in range(radius, 0, -1):
+            pair = padded.narrow(dim, radius - d, size) + padded.narrow(dim, radius + d, size)
+            values += pair.mul_(weights[d])
     return values
 
 
-def _smooth_along(values: Tensor, weights: list[float], dim: int) -> Tensor:
-    radius, size = len(weights) - 1, values.shape[dim]
-    edge = torch.arange(-radius, size + radius, device=values.device).clamp_(0, size - 1)
-    padded = values.index_select(dim, edge)
-    result = padded.narrow(dim, radius, size) * weights[0]
-    for d in range(radius, 0, -1):
-        pair = padded.narrow(dim, radius - d, size) + padded.narrow(dim, radius + d, size)
-        result += pair.mul_(weights[d])
-    return result
-
-
 def gaussian_blur(images: Tensor, table: SequenceTable) -> Iterator[Tensor]:
-    """Frame i is smoothed with sigma start + step i."""
+    """Frame i is smoothed with sigma start + step i, edges replicated."""
     start, step, truncation = table.gaussian_blur
-    clean = images.double() / 255
+    # a tensor as divisor: CUDA would multiply by the reciprocal of a Python number and round otherwise
+    clean = images.double() / torch.full((1,), 255.0, dtype=torch.float64, device=images.device)
     for i in range(table.count("gaussian_blur")):
-        yield (smooth(clean, start + step * i, truncation) * 255).to(torch.uint8)
+        weights = gaussian_weights(start + step * i, truncation)
+        yield to_levels(smooth_in_order(clean, weights[len(weights) // 2 :].tolist()))

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import corruptions
 from corruptions import CorruptionError, perturb
-from corruptions.perturbations import NOISE, frame_count, sequence_table
+from corruptions.perturbations import NOISE, frame_count
 from corruptions.randomness import Draws, LegacyDraws
 from corruptions.sequences import TABLES, frames
 
@@ -241,26 +241,19 @@ def test_memory_is_bounded_by_one_frame_of_the_batch(name):
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (torch.zeros(1, 3, 64, 64), {}, "expected uint8 images with levels 0..255, found torch.float32"),
-        (torch.zeros(1, 1, 64, 64, dtype=torch.uint8), {}, "Repeat a grey image three times"),
-        (np.zeros((64, 64, 4), np.uint8), {}, "drop an alpha channel"),
-        (
-            np.zeros((64, 64), np.uint8),
-            {},
-            r"RGB images, numpy \[N, H, W, 3\] or \[H, W, 3\], found \[64, 64\]",
-        ),
-        ([[1]], {}, "expected a torch tensor or a numpy array, found list"),
-        (torch.zeros(1, 3, 20, 64, dtype=torch.uint8), {}, "20x64 pixels are too small: the smallest side is 32"),
-        (torch.zeros(1, 3, 70, 70, dtype=torch.uint8), {}, "no parameter table of their own"),
-        (torch.zeros(1, 3, 64, 70, dtype=torch.uint8), {}, "Choose one: table=224, or table='nearest'"),
-        (
-            torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
-            {"table": 65},
-            "table 65 does not exist: choose 32, 64, 224",
-        ),
+        (torch.zeros(1, 3, 64, 64), {}, "must be uint8 with levels 0..255, found torch.float32"),
+        (torch.zeros(1, 1, 64, 64, dtype=torch.uint8), {}, "grey images must be repeated to three channels"),
+        (np.zeros((64, 64, 4), np.uint8), {}, "drop the alpha channel"),
+        (np.zeros((64, 64), np.uint8), {}, r"must be \[H, W, 3\] or \[N, H, W, 3\], found shape \[64, 64\]"),
+        ([[1]], {}, "found list"),
+        (torch.zeros(1, 3, 20, 64, dtype=torch.uint8), {}, "at least 32 x 32 pixels, found 20 x 64"),
+        (torch.zeros(1, 3, 70, 70, dtype=torch.uint8), {}, "no severity table for images of 70 x 70 pixels"),
+        (torch.zeros(1, 3, 64, 70, dtype=torch.uint8), {}, "for example table=224 or table='nearest'"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"table": 65}, "one of 32, 64, 224, 299 or 'nearest', found 65"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"seed": 0.5}, "seed must be an integer, found 0.5"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"crop": 65}, "crop 65 does not fit images of 64x64"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"difficulty": 4}, "difficulties are 1, 2 and 3"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"ids": ["a", "b"]}, "2 ids for 1 images"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"ids": ["a", "b"]}, "found 2 ids for 1 images"),
     ],
 )
 def test_errors_teach(images, options, message):
@@ -274,10 +267,11 @@ def test_an_unknown_name_shows_the_near_ones():
 
 
 def test_the_nearest_table_is_an_explicit_choice():
-    assert sequence_table(72, 72, "nearest").size == 64
-    assert sequence_table(224, 300, "nearest").size == 224
+    images = photographs(1, 72)
+    assert torch.equal(perturb(images, "tilt", table="nearest"), perturb(images, "tilt", table=64))
     with pytest.raises(CorruptionError):
-        sequence_table(72, 72)
+        perturb(images, "tilt")
+    assert perturb(images, "tilt", crop=64).shape == (1, 31, 3, 64, 64)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -11,6 +11,7 @@ import skimage.data
 
 import corruptions
 from corruptions.randomness import Draws
+from corruptions.sequences import TABLES
 
 SEED, ID = 11, "n01440764/a"
 
@@ -188,9 +189,18 @@ def test_one_snow_layer_moves_through_the_sequence():
 
 
 def test_spatter_without_a_drop_leaves_the_image():
+    import torch
+
     from corruptions.sequences import weather
 
-    assert (weather.light(np.zeros((32, 32), np.uint8)) == 0).all()
+    class Dry(Draws):
+        def normal(self, shape):
+            return torch.full((1, *shape), -5.0)
+
+    pixels = photograph("coffee", 64)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    frames = list(weather.spatter(image, TABLES[64], Dry(0, "spatter", 1, [0])))
+    assert all(torch.equal(frame, image) for frame in frames)
 
 
 def test_the_liquid_runs_down():
