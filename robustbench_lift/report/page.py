@@ -80,6 +80,7 @@ def page(document: Document, *, pictures: Pictures | None = None) -> str:
         pictures: where sample images come from; the embedded photographs unless told.
     """
     import jinja2
+    from markupsafe import Markup
 
     from robustbench_lift.report.files import available_figures, has_rows
 
@@ -105,8 +106,8 @@ def page(document: Document, *, pictures: Pictures | None = None) -> str:
         gallery=_gallery(document, shown_pictures),
         gallery_caption=shown_pictures.caption,
         films=[film for flips in document.flips if (film := _film(document, flips, shown_pictures))],
-        css=jinja2.utils.markupsafe.Markup(texts["page.css"]),
-        js=jinja2.utils.markupsafe.Markup(texts["page.js"]),
+        css=Markup(texts["page.css"]),
+        js=Markup(texts["page.js"]),
         policy=(
             f"default-src 'none'; img-src data:; style-src '{_hash(texts['page.css'])}'; "
             f"script-src '{_hash(texts['page.js'])}'; base-uri 'none'; form-action 'none'"
