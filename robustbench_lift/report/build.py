@@ -27,7 +27,7 @@ from robustbench_lift.report.schema import (
     PerturbationResult,
     Value,
 )
-from robustbench_lift.report.ties import find_ties
+from robustbench_lift.report.ties import find_ties, replicated, spans
 from robustbench_lift.runs import Cell, Manifest, Run, differences
 
 if TYPE_CHECKING:
@@ -85,12 +85,13 @@ def document(
     sources = sorted(_sources(runs), key=lambda s: (s.is_normaliser, *_order(s.run)))
     labels = _labels([s.run for s in sources])
     groups, keys = _groups(sources)
+    drawn = [replicated(s.run, s.baseline, replicates=replicates, seed=seed) for s in sources]
     models = tuple(
-        _model(s, label, key, replicates=replicates, confidence=confidence, seed=seed)
-        for s, label, key in zip(sources, labels, keys, strict=True)
+        _model(s, label, key, spans(one, confidence=confidence))
+        for s, label, key, one in zip(sources, labels, keys, drawn, strict=True)
     )
-    ranked = [(m, s.run, s.baseline) for m, s in zip(models, sources, strict=True) if not m.is_normaliser]
-    ties, rule = find_ties(ranked, replicates=replicates, confidence=confidence, seed=seed)
+    ranked = [k for k, model in enumerate(models) if not model.is_normaliser]
+    ties, rule = find_ties([(models[k], drawn[k]) for k in ranked], confidence=confidence)
     data = str(sources[0].run.manifest.data["name"])
     return Document(
         title=title or f"Robustness on {data}",
@@ -99,7 +100,7 @@ def document(
         groups=groups,
         ties=ties,
         tie_rule=rule,
-        flips=chosen_flips([(m, run) for m, run, _ in ranked], count=sequences),
+        flips=chosen_flips([(models[k], sources[k].run) for k in ranked], count=sequences),
         class_names=tuple(class_names) or _class_names(data),
         command=command,
         versions={k: str(v) for k, v in _versions().items() if v is not None},
@@ -256,12 +257,11 @@ def _letters(number: int) -> str:
     return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
-def _model(source: _Source, label: str, group: str, *, replicates: int, confidence: float, seed: int) -> Model:
+def _model(source: _Source, label: str, group: str, found: Mapping[str, Interval]) -> Model:
     from robustbench_lift.scores import score
 
     run, record = source.run, source.run.manifest.model
     scores = score(run, baseline=source.baseline)
-    spans = _intervals(source, scores, replicates=replicates, confidence=confidence, seed=seed)
     cells = _cell_errors(run)
     return Model(
         label=label,
@@ -278,9 +278,9 @@ def _model(source: _Source, label: str, group: str, *, replicates: int, confiden
         counts=_counts(run),
         cells=len(run.expected),
         missing=tuple(cell.key for cell in run.missing()),
-        headline={key: _value(getattr(scores, key), spans.get(key)) for key in HEADLINES},
-        corruptions=_corruptions(run, scores, spans, cells),
-        perturbations=_perturbations(run, scores, spans),
+        headline={key: _value(getattr(scores, key), found.get(key)) for key in HEADLINES},
+        corruptions=_corruptions(run, scores, found, cells),
+        perturbations=_perturbations(run, scores, found),
         reliability=_reliability(cells),
         provenance=_provenance(run),
     )
@@ -290,16 +290,6 @@ def _value(value: float | None, span: Interval | None) -> Value:
     if value is None:
         return Value()
     return Value(float(value)) if span is None else Value(float(value), float(span.low), float(span.high))
-
-
-def _intervals(
-    source: _Source, scores: Scores, *, replicates: int, confidence: float, seed: int
-) -> Mapping[str, Interval]:
-    if replicates == 0 or scores.missing:
-        return {}
-    from robustbench_lift.regression import intervals
-
-    return intervals(source.run, baseline=source.baseline, replicates=replicates, confidence=confidence, seed=seed)
 
 
 Floats = npt.NDArray[np.float64]
@@ -339,7 +329,7 @@ def _cell_errors(run: Run) -> dict[Cell, tuple[float, _CellCalibration]]:
 
 
 def _corruptions(
-    run: Run, scores: Scores, spans: Mapping[str, Interval], cells: Mapping[Cell, tuple[float, _CellCalibration]]
+    run: Run, scores: Scores, found: Mapping[str, Interval], cells: Mapping[Cell, tuple[float, _CellCalibration]]
 ) -> dict[str, CorruptionResult]:
     names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "corruption")
     result = {}
@@ -349,18 +339,18 @@ def _corruptions(
         result[name] = CorruptionResult(
             errors=tuple(None if c is None else c[0] for c in here),
             calibration=tuple(None if c is None else c[1].ece for c in here),
-            mean_error=_value(None if whole is None else float(np.mean(whole)), spans.get(f"error/{name}")),
-            ce=_value(scores.ce.get(name), spans.get(f"ce/{name}")),
+            mean_error=_value(None if whole is None else float(np.mean(whole)), found.get(f"error/{name}")),
+            ce=_value(scores.ce.get(name), found.get(f"ce/{name}")),
         )
     return result
 
 
-def _perturbations(run: Run, scores: Scores, spans: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
+def _perturbations(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
     names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "perturbation")
     return {
         name: PerturbationResult(
-            flip_probability=_value(scores.flip_probabilities.get(name), spans.get(f"fp/{name}")),
-            fr=_value(scores.flip_rates.get(name), spans.get(f"fr/{name}")),
+            flip_probability=_value(scores.flip_probabilities.get(name), found.get(f"fp/{name}")),
+            fr=_value(scores.flip_rates.get(name), found.get(f"fr/{name}")),
             top5_distance=_value(scores.top5_distances.get(name), None),
         )
         for name in names

@@ -14,7 +14,7 @@ from robustbench_lift.report.table import Direction, Entry
 
 TIE_RULE = (
     "A tie (~) with the best: the {level:.0f} % confidence interval of the paired difference holds zero (images "
-    "resampled together for both models)."
+    "resampled together for both models). Numbers without an interval are ranked by value alone."
 )
 
 

@@ -287,7 +287,7 @@ def per_perturbation(document: Document) -> Table:
     title = "Flip rate (FR)" if fr else "Flip probability, unnormalised,"
     return _matrix(
         document, name="per-perturbation", title=f"{title} by perturbation ({document.data})", first="Perturbation",
-        models=models, parts=parts, metrics={n: f"fr/{n}" for n in names},
+        models=models, parts=parts, metrics={n: f"{'fr' if fr else 'fp'}/{n}" for n in names},
         whole=("mFR", "mfr") if fr else ("mean", "mean_flip_probability"), digits=1 if fr else 2,
     )  # fmt: skip
 
@@ -333,7 +333,7 @@ def perturbation_details(document: Document) -> Table:
             {m.label: Entry.of(m.perturbations[name].flip_probability) for m in models},
             {m.label: Entry.of(m.perturbations[name].top5_distance) for m in models},
         ]
-        metrics = [f"fr/{name}", f"fr/{name}", ""]
+        metrics = [f"fr/{name}", f"fp/{name}", ""]
         marked = [_marked(document, metric, "lower", one) for metric, one in zip(metrics, lists, strict=True)]
         for k, m in enumerate(models):
             entries = (Entry(name), Entry(shown(document, m)), *(one[m.label] for one in marked))

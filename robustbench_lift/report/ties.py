@@ -1,19 +1,47 @@
-"""Which models are tied with the best, by paired comparison of the runs."""
+"""Intervals, and which models are tied with the best: one bootstrap in which every model sees the same draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy.typing as npt
+
 from robustbench_lift.report.marks import TIE_RULE
 from robustbench_lift.report.schema import HEADLINES, Model
 from robustbench_lift.runs import Run
 
 if TYPE_CHECKING:
-    import metrics
-    from robustbench_lift.regression import Comparison
+    import numpy as np
 
-Ranked = tuple[Model, Run, "metrics.Baseline | None"]
+    import metrics
+    from robustbench_lift.regression import Interval
+
+    Replicates = Mapping[str, npt.NDArray[np.float64]]
+    """Bootstrap replicates [R] of every number of a model."""
+
+
+def replicated(run: Run, baseline: metrics.Baseline | None, *, replicates: int, seed: int) -> Replicates:
+    """Bootstrap replicates of every number of a run of which every cell is there; none when `replicates` is 0.
+
+    The draws depend on the seed and the number of images alone, so runs over the same images are resampled together.
+    """
+    from robustbench_lift.regression.bootstrap import grouped, resample
+    from robustbench_lift.regression.linear import contributions
+
+    if replicates == 0:
+        return {}
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    for group in grouped(contributions(run, baseline)):
+        found |= resample(group, replicates=replicates, seed=seed)
+    return found
+
+
+def spans(drawn: Replicates, *, confidence: float) -> dict[str, Interval]:
+    """The interval of every number: what `robustbench_lift.regression.intervals` gives."""
+    from robustbench_lift.regression.bootstrap import percentile_interval
+
+    return {name: percentile_interval(means, confidence) for name, means in drawn.items()}
 
 
 def values(model: Model) -> Mapping[str, float | None]:
@@ -29,46 +57,34 @@ def values(model: Model) -> Mapping[str, float | None]:
 
 
 def find_ties(
-    models: Sequence[Ranked], *, replicates: int, confidence: float, seed: int
+    models: Sequence[tuple[Model, Replicates]], *, confidence: float
 ) -> tuple[dict[str, tuple[tuple[str, str], ...]], str]:
     """Pairs (best, other) whose paired difference has an interval that holds zero, by metric.
 
-    Only the best of each metric is compared with the others of its group, and only complete runs are.
+    Only the best of each metric is compared, with the others of its group.
 
     Returns:
         the pairs, and the rule in words (empty when nothing was compared).
     """
+    from robustbench_lift.regression.bootstrap import percentile_interval
+
     pairs: dict[str, list[tuple[str, str]]] = {}
-    compared: dict[tuple[str, str], Comparison] = {}
-    if replicates == 0:
-        return {}, ""
-    for group in dict.fromkeys(m.group for m, _, _ in models):
-        members = {m.label: (m, run, baseline) for m, run, baseline in models if m.group == group and not m.missing}
-        if len(members) < 2:
-            continue
-        table = {label: values(m) for label, (m, _, _) in members.items()}
-        for metric in next(iter(table.values())):
-            numbers = {label: v for label, row in table.items() if (v := row.get(metric)) is not None}
+    compared = False
+    for group in dict.fromkeys(m.group for m, _ in models):
+        members = {m.label: (values(m), drawn) for m, drawn in models if m.group == group}
+        for metric in dict.fromkeys(name for _, drawn in members.values() for name in drawn):
+            numbers = {
+                k: v for k, (row, drawn) in members.items() if (v := row.get(metric)) is not None and metric in drawn
+            }
             if len(numbers) < 2:
                 continue
+            compared = True
             pick = max if HEADLINES.get(metric, "lower") == "higher" else min
             best = pick(numbers, key=lambda label: numbers[label])
             for other in numbers:
-                if other == best:
-                    continue
-                key = (best, other) if best < other else (other, best)
-                if key not in compared:
-                    compared[key] = _compare(
-                        members[key[0]], members[key[1]], replicates=replicates, confidence=confidence, seed=seed
-                    )
-                difference = compared[key].metrics.get(metric)
-                if difference is not None and difference.low <= 0 <= difference.high:
-                    pairs.setdefault(metric, []).append((best, other))
+                if other != best:
+                    low, high = percentile_interval(members[other][1][metric] - members[best][1][metric], confidence)
+                    if low <= 0 <= high:
+                        pairs.setdefault(metric, []).append((best, other))
     rule = TIE_RULE.format(level=100 * confidence) if compared else ""
     return {metric: tuple(found) for metric, found in pairs.items()}, rule
-
-
-def _compare(a: Ranked, b: Ranked, *, replicates: int, confidence: float, seed: int) -> Comparison:
-    from robustbench_lift.regression import compare
-
-    return compare(a[1], b[1], baseline=a[2], replicates=replicates, confidence=confidence, seed=seed)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
+from robustbench_lift.regression import compare, intervals
 from robustbench_lift.report import Document, document, open_runs, read_document
+from robustbench_lift.report.ties import values as ties_values
 from robustbench_lift.runs import Cell, Run
+from robustbench_lift.scores import baseline_of
 
 
 def test_document_survives_json(made: Document) -> None:
@@ -49,6 +52,28 @@ def test_numbers_are_those_of_the_predictions(made: Document, runs_folder: Path)
     assert model.headline["mce"].value == pytest.approx(np.mean(ratios), abs=1e-12)
     shift = run.read(Cell("shift", "crop", 0)).top1
     assert model.headline["consistency"].value == pytest.approx(np.mean(shift[:, ::2] == shift[:, 1::2]), abs=1e-12)
+
+
+def test_intervals_and_ties_are_those_of_the_comparison(made: Document, runs_folder: Path) -> None:
+    runs = {label: Run.open(runs_folder / label) for label in ("max", "blur", "lift")}
+    divisor = baseline_of(Run.open(runs_folder / "alexnet"))
+    found = intervals(runs["lift"], baseline=divisor, replicates=60)
+    model = made.model("lift")
+    assert (model.headline["mce"].low, model.headline["mce"].high) == found["mce"]
+    assert (model.corruptions["fog"].ce.low, model.corruptions["fog"].ce.high) == found["ce/fog"]
+    tilt = model.perturbations["tilt"]
+    assert (tilt.flip_probability.low, tilt.flip_probability.high) == found["fp/tilt"]
+    checked = 0
+    for best, other in (("lift", "blur"), ("lift", "max"), ("blur", "lift"), ("blur", "max"), ("max", "blur")):
+        comparison = compare(runs[best], runs[other], baseline=divisor, replicates=60)
+        for metric, difference in comparison.metrics.items():
+            values = {label: ties_values(made.model(label))[metric] for label in runs}
+            ordered = sorted(values.items(), key=lambda item: item[1] or 0.0, reverse=metric == "consistency")
+            if ordered[0][0] != best or ordered[0][1] == ordered[1][1]:
+                continue
+            checked += 1
+            assert ((best, other) in made.ties.get(metric, ())) == (difference.low <= 0 <= difference.high), metric
+    assert checked >= 60
 
 
 def test_reliability_bins_hold_every_prediction(made: Document) -> None:
