@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from corruptions.randomness import Source
-from corruptions.smoothing import LIFT, correlate, motion_line, smooth, truncate
+from corruptions.smoothing import LIFT, correlate, flat_levels, motion_line, settle, smooth, truncate
 
 IMAGEMAGICK_LIFT = 0.5 / 257
 """ImageMagick (16 bits a channel) stores floor(round(257 v) / 257), that is floor(v + 0.5 / 257)."""
@@ -23,7 +23,7 @@ IMAGEMAGICK_LIFT = 0.5 / 257
 
 def gaussian_blur(images: Tensor, draws: Source, sigma: float) -> Tensor:
     """Separable Gaussian cut at 4 sigma, edges replicated."""
-    return truncate(smooth(images.to(torch.float32), sigma))
+    return settle(smooth(images.to(torch.float32), sigma), flat_levels(sigma, images.device))
 
 
 @lru_cache(maxsize=32)
@@ -100,12 +100,13 @@ def glass_blur(images: Tensor, draws: Source, parameters: tuple[float, int, int]
     """Gaussian blur, then rounds in which pixels copy a neighbour (`glass_sources`), then the Gaussian again."""
     sigma, reach, rounds = parameters
     height, width = images.shape[-2:]
-    pixels = truncate(smooth(images.to(torch.float32), sigma)).view(len(images), 3, -1)
+    flat = flat_levels(sigma, images.device)
+    pixels = settle(smooth(images.to(torch.float32), sigma), flat).view(len(images), 3, -1)
     count = (height - 2 * reach) * (width - 2 * reach)
     for _ in range(rounds):
         sources = glass_sources(draws.offsets(reach, count), height, width, reach)
         pixels = pixels.gather(2, sources[:, None].expand_as(pixels))
-    return truncate(smooth(pixels.view(images.shape).to(torch.float32), sigma))
+    return settle(smooth(pixels.view(images.shape).to(torch.float32), sigma), flat)
 
 
 def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: bool = False) -> Tensor:
@@ -139,6 +140,9 @@ def motion_blur(images: Tensor, draws: Source, parameters: tuple[int, float], *,
     """ImageMagick's motion blur along one angle an image, uniform in -45..45 degrees."""
     radius, sigma = parameters
     degrees = draws.uniform((), -45.0, 45.0)
-    package = variant == "imagecorruptions"
-    blurred = move(images.to(torch.float32), radius, sigma, degrees, darken=package)
-    return truncate(blurred if package else blurred.add_(IMAGEMAGICK_LIFT))
+    if variant != "imagecorruptions":
+        return truncate(move(images.to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT))
+    blurred = move(images.to(torch.float32), radius, sigma, degrees, darken=True)
+    weights = motion_line(radius, sigma, 0.0)[0]
+    flat = np.add.accumulate(weights[:, None] * np.arange(256.0))[-1].astype(np.uint8)
+    return settle(blurred, torch.from_numpy(flat).to(images.device))

@@ -66,7 +66,9 @@ def pixelate(images: Tensor, draws: Source, scale: float, *, variant: str = "ima
 @lru_cache(maxsize=64)
 def _nearest(source: int, target: int, device: torch.device) -> Tensor:
     """Which sample Pillow's nearest-neighbour resize takes: int64 [target]."""
-    places = ((np.arange(target) + 0.5) * (source / target)).astype(np.int64)
+    step = source / target
+    # Pillow adds the step from sample to sample, which decides where a place falls on a whole number.
+    places = np.add.accumulate(np.concatenate([[0.5 * step], np.full(target - 1, step)])).astype(np.int64)
     return torch.from_numpy(np.minimum(places, source - 1)).to(device)
 
 
