@@ -1,0 +1,11 @@
+"""Backbones that take a pooling, and models from anywhere: built, loaded, converted.
+
+from robustbench_lift.models import build_model, load_model
+"""
+
+from __future__ import annotations
+
+from .architectures import ARCHITECTURES, Architecture, build_model
+from .checkpoints import save_checkpoint
+
+__all__ = ["ARCHITECTURES", "Architecture", "build_model", "save_checkpoint"]
