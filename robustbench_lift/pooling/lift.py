@@ -196,8 +196,10 @@ class LiftDownPool(Lifting):
 
     def _distance(self, part: Tensor, other: Tensor | None = None) -> Tensor:
         if self.constraint == "l2":
-            return torch.linalg.vector_norm(part if other is None else part - other)
-        return part.square().mean() if other is None else F.mse_loss(part, other)
+            norm: Tensor = torch.linalg.vector_norm(part if other is None else part - other)
+            return norm
+        squares: Tensor = part.square().mean() if other is None else F.mse_loss(part, other)
+        return squares
 
 
 class LiftUpPool(Lifting):
@@ -223,7 +225,8 @@ class LiftUpPool(Lifting):
     @classmethod
     def sharing(cls, down: LiftDownPool) -> LiftUpPool:
         """The exact inverse of `down`, made of the very same parameters."""
-        up = cls(down.channels, kernel_size=down.kernel_size, padding=down.padding)
+        with torch.device("meta"):  # its own parameters are dropped at once: nothing is drawn
+            up = cls(down.channels, kernel_size=down.kernel_size, padding=down.padding, init=down.init)
         up.predict, up.update = down.predict, down.update
         return up
 

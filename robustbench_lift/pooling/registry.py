@@ -12,8 +12,18 @@ import torch
 from .base import PoolingLayer, Source
 from .blur import BlurPool
 from .classic import AveragePool, MaxPool, Skip
+from .dpp import DetailPreservingPool
 from .errors import PoolingError, unknown
+from .gauss import GaussPool
 from .lift import LiftDownPool, LiftUpPool
+from .mixed import GatedPool, MixedPool
+from .polyphase import APSPool, LPSPool
+from .s3 import S3Pool
+from .softmax import GFGP, LIP, AdaPool, SoftPool
+from .spectral import ASAPool, FLCPool, SpectralPool
+from .tips import TIPSPool
+from .unpool import MaxUpPool, MaxUpPoolBlur
+from .wavelet import WaveletPool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +101,29 @@ _DOWN: dict[str, type[PoolingLayer]] = {
     "max": MaxPool,
     "average": AveragePool,
     "skip": Skip,
+    "mixed": MixedPool,
+    "gated": GatedPool,
+    "s3": S3Pool,
+    "dpp": DetailPreservingPool,
+    "spectral": SpectralPool,
+    "wavelet": WaveletPool,
     "blur": BlurPool,
+    "gauss": GaussPool,
+    "gfgp": GFGP,
     "lift": LiftDownPool,
+    "lip": LIP,
+    "soft": SoftPool,
+    "ada": AdaPool,
+    "aps": APSPool,
+    "lps": LPSPool,
+    "tips": TIPSPool,
+    "flc": FLCPool,
+    "asap": ASAPool,
 }
 _UP: dict[str, type[PoolingLayer]] = {
     "lift-up": LiftUpPool,
+    "max-up": MaxUpPool,
+    "max-up-blur": MaxUpPoolBlur,
 }
 
 POOLINGS: dict[str, Pooling] = {name: Pooling.of(name, layer) for name, layer in _DOWN.items()}

@@ -27,6 +27,17 @@ def phases(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]
 
 
+def windows(x: Tensor) -> Tensor:
+    """The four samples of every 2 x 2 window [4, N, C, h, w], ordered as `phases`; odd sides are made even.
+
+    Channels-last maps give channels-last samples.
+    """
+    parts = phases(even(x))
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return torch.stack(parts)
+    return torch.stack([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 1, 4, 2, 3)
+
+
 def source_index(size: int, before: int, after: int, mode: str) -> list[int]:
     """Which sample each position of a padded line shows, numpy.pad's rule, so that any padding fits any size.
 
