@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from robustbench_lift.errors import StorageError
+from robustbench_lift.models import ARCHITECTURES, save_checkpoint
 from robustbench_lift.runs import write_atomic
 from robustbench_lift.training import state
 
@@ -23,10 +20,12 @@ def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:
     from robustbench_lift import __version__
 
     network, recipe, source = trainer.network, trainer.recipe, trainer.source
+    known = ARCHITECTURES.get(network.arch)
+    placement = network.placement or (known.placements[0] if known else "")
     return {
         "architecture": network.arch,
         "pooling": network.pooling,
-        "placement": network.placement or "",
+        "placement": placement,
         "options": json.dumps(dict(network.options)),
         "num_classes": str(len(source.class_names)),
         "class_names": json.dumps(list(source.class_names)),
@@ -48,28 +47,6 @@ def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:
     }
 
 
-def store_weights(path: Path, module: nn.Module, card: dict[str, str]) -> str:
-    """Write weights whole or not at all; the sha256 of the file.
-
-    Raises:
-        StorageError: a full or read-only disk; what was there is kept.
-    """
-    from robustbench_lift.models import save_checkpoint
-
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sha256: str = save_checkpoint(temporary, module, card)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Make room or choose another --out; the last state is "
-            "kept, and the same command goes on from there."
-        ) from None
-    return sha256
-
-
 def write_result(trainer: Trainer) -> dict[str, Any]:
     """Store the final weights and result.json."""
     folder, history = trainer.out, trainer.history
@@ -81,7 +58,7 @@ def write_result(trainer: Trainer) -> dict[str, Any]:
         sha256 = file_sha256(final)
     else:
         with trainer.tested_weights():
-            sha256 = store_weights(final, trainer.module, card)
+            sha256 = save_checkpoint(final, trainer.module, card)
     result = {
         "clean_error": chosen["test_error"],
         "best_error": min(line["test_error"] for line in history),

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import UsageError
+from robustbench_lift.models import build_model
+from robustbench_lift.pooling import parse_options
 from robustbench_lift.training import draws
 
 Builder = Callable[..., nn.Module]
@@ -41,8 +43,6 @@ class Network:
         Raises:
             UsageError: the text has another form.
         """
-        from robustbench_lift.pooling import parse_options
-
         names, _, query = spec.partition("?")
         arch, _, pooling = names.partition("/")
         if not arch or "/" in pooling or "@" in spec or ":" in names:
@@ -85,10 +85,7 @@ class Network:
 
     def build(self, num_classes: int, *, seed: int, builder: Builder | None = None) -> nn.Module:
         """The network with weights drawn from the seed; the global generator is left as it was."""
-        if builder is None:
-            from robustbench_lift.models import build_model
-
-            builder = build_model
+        builder = builder or build_model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draws.key(seed, 2) >> 1)
             return builder(

@@ -20,9 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.models import save_checkpoint
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws, state
-from robustbench_lift.training.card import card_of, store_weights, write_result
+from robustbench_lift.training.card import card_of, write_result
 from robustbench_lift.training.counters import Counters
 from robustbench_lift.training.data import TrainingSource, batches_of, epoch_batches
 from robustbench_lift.training.evaluation import Measured, TestImages, measure, normalise
@@ -329,7 +330,7 @@ class Trainer:
         self.position = state.Position(epoch=p.epoch + 1, seconds=p.seconds, best=min(p.best, measured.error))
         if self.rank == 0 and better:
             with self.tested_weights():
-                store_weights(self.out / state.BEST, self.module, card_of(self, measured.error, p.epoch + 1))
+                save_checkpoint(self.out / state.BEST, self.module, card_of(self, measured.error, p.epoch + 1))
         self._save()
         if self.rank == 0:
             state.write_log(self.out, self.history)

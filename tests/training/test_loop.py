@@ -109,7 +109,7 @@ def test_killed_training_goes_on_from_the_last_state(run: Train, weights_of, mom
     with monkeypatch.context() as patch:
         import robustbench_lift.training.trainer as trainer
 
-        where = {"weights": (trainer, "store_weights"), "state": (state, "write_state"), "log": (state, "write_log")}
+        where = {"weights": (trainer, "save_checkpoint"), "state": (state, "write_state"), "log": (state, "write_log")}
         progress = None
         if moment == "step":
             progress = lambda now: kill() if now.step == 3 else None  # noqa: E731
