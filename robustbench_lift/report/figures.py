@@ -397,6 +397,8 @@ def make_figure(document: Document, name: str) -> Figure:
         raise unknown("figure", name, FIGURES)
     figure = FIGURES[name](document)
     assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, the same for every format
     return figure
 
 

@@ -121,14 +121,16 @@ def render_all(
         for form in formats:
             if form in TEXT:
                 contents[folder / "tables" / f"{name}.{form}"] = TEXT[form](table).encode()
-    for name in figures if figures is not None else available_figures(made):
+    wanted = list(figures) if figures is not None else available_figures(made)
+    drawn = {name: make_figure(made, name) for name in wanted} if {"html", *FIGURE_FORMATS} & set(formats) else {}
+    for name, figure in drawn.items():
         for form in formats:
             if form in FIGURE_FORMATS:
-                contents[folder / "figures" / f"{name}.{form}"] = to_bytes(make_figure(made, name), form, name=name)
+                contents[folder / "figures" / f"{name}.{form}"] = to_bytes(figure, form, name=name)
     if "html" in formats:
         from robustbench_lift.report.page import page
 
-        contents = {folder / "report.html": page(made, pictures=pictures).encode(), **contents}
+        contents = {folder / "report.html": page(made, pictures=pictures, drawn=drawn).encode(), **contents}
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)

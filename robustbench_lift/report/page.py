@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -20,6 +20,9 @@ from robustbench_lift.report.table import Column, Entry, Table, interval, number
 from robustbench_lift.report.tables import TABLES, counts_text, make_table, order, shown
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
     from robustbench_lift.report.pictures import Pictures
 
 CAPTIONS = {
@@ -72,12 +75,13 @@ class Film:
     """(model, changes, spans) of each model."""
 
 
-def page(document: Document, *, pictures: Pictures | None = None) -> str:
+def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping[str, Figure] | None = None) -> str:
     """The whole page as HTML text.
 
     Args:
         document: what to say.
         pictures: where sample images come from; the embedded photographs unless told.
+        drawn: figures by name, where they are there already; all that can be made unless told.
     """
     import jinja2
     from markupsafe import Markup
@@ -97,7 +101,8 @@ def page(document: Document, *, pictures: Pictures | None = None) -> str:
         "counts": counts_text,
     }  # fmt: skip
     tables = {name: make_table(document, name) for name in TABLES if has_rows(document, name)}
-    figures = {name: _inline(document, name) for name in available_figures(document)}
+    known = drawn if drawn is not None else {n: make_figure(document, n) for n in available_figures(document)}
+    figures = {name: _inline(figure, name) for name, figure in known.items()}
     return environment.get_template("page.html").render(
         document=document,
         tables=tables,
@@ -120,10 +125,10 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _inline(document: Document, name: str) -> object:
+def _inline(figure: Figure, name: str) -> Markup:
     from markupsafe import Markup
 
-    svg = to_bytes(make_figure(document, name), "svg", name=name, as_text=True)
+    svg = to_bytes(figure, "svg", name=name, as_text=True)
     return Markup(inline_svg(svg, name=name, label=CAPTIONS[name]))
 
 

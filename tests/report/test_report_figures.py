@@ -27,6 +27,12 @@ def test_files_are_equal_byte_for_byte_when_made_again(made: Document, form: str
     assert first.startswith({"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[form])
 
 
+def test_a_figure_is_the_same_whatever_else_is_saved(made: Document) -> None:
+    figure = make_figure(made, "figure-4")
+    for form in ("pdf", "png", "svg"):
+        assert to_bytes(figure, form, name="f") == to_bytes(make_figure(made, "figure-4"), form, name="f")
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_carries_signature_and_counts(made: Document, name: str) -> None:
     root = ElementTree.fromstring(to_bytes(make_figure(made, name), "svg", name=name, as_text=True))
