@@ -85,8 +85,12 @@ class Comparison:
     """Errors cell by cell."""
     same_weights: bool
     """Whether both runs are of the same weights."""
+    one_sided: tuple[str, ...] = ()
+    """Numbers that only one of the two has."""
     changed_labels: dict[str, int]
     """Predicted labels that differ, cell by cell."""
+    compared_labels: dict[str, int]
+    """Predicted labels that were compared, cell by cell."""
     alpha: float
     """Level of the tests."""
     correction: str
@@ -170,7 +174,7 @@ def compare(
     a, b = contributions(run_a, divisor), contributions(run_b, divisor)
     pairs = {name: (a[name], b[name]) for name in a if name in b}
     for name in margins:
-        if name not in pairs and name not in HEADLINES:
+        if name not in pairs and name not in (*HEADLINES, "cells"):
             raise unknown("metric", name, HEADLINES)
     found: dict[str, Difference] = {}
     for group in grouped({name: b_ - a_ for name, (a_, b_) in pairs.items()}):
@@ -180,7 +184,7 @@ def compare(
                 name, *pairs[name], vector, percentile_interval(replicated[name], confidence), margins.get(name, 0.0)
             )
     ordered = {name: found[name] for name in (*HEADLINES, *(n for n in found if n not in HEADLINES)) if name in found}
-    cells, changed = _cells(run_a, run_b, margins.get("cells", 0.0), confidence)
+    cells, changed, compared = _cells(run_a, run_b, margins.get("cells", 0.0), confidence)
     return Comparison(
         baseline=run_a.name,
         candidate=run_b.name,
@@ -188,7 +192,9 @@ def compare(
         metrics=judged(ordered, alpha=alpha, correction=correction),
         cells=judged(cells, alpha=alpha, correction=correction),
         same_weights=run_a.manifest.model.get("weights_sha256") == run_b.manifest.model.get("weights_sha256"),
+        one_sided=tuple(sorted(set(a) ^ set(b))),
         changed_labels=changed,
+        compared_labels=compared,
         alpha=alpha,
         correction=correction,
         notes=notes,
@@ -235,23 +241,26 @@ def _difference(name: str, a: Vector, b: Vector, difference: Vector, interval: I
         candidate=float(b.mean()),
         low=interval.low,
         high=interval.high,
-        p_value=_tail(float(worse.mean()) - margin, error),
-        p_improved=_tail(-float(worse.mean()) - margin, error),
+        p_value=one_sided(float(worse.mean()) - margin, error),
+        p_improved=one_sided(-float(worse.mean()) - margin, error),
         margin=margin,
         detectable=float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error,
     )
 
 
-def _tail(excess: float, error: float) -> float:
-    """P(Z > excess / error): the paired mean is normal by the central limit theorem over images."""
+def one_sided(excess: float, error: float) -> float:
+    """p-value of "worse by more than nothing": P(Z > excess / error), a mean over images being nearly normal."""
     if not error > 0:
         return 1.0 if excess <= 0 else 0.0
     return float(stats.norm.sf(excess / error))
 
 
-def _cells(run_a: Run, run_b: Run, margin: float, confidence: float) -> tuple[dict[str, Difference], dict[str, int]]:
+def _cells(
+    run_a: Run, run_b: Run, margin: float, confidence: float
+) -> tuple[dict[str, Difference], dict[str, int], dict[str, int]]:
     found: dict[str, Difference] = {}
     changed: dict[str, int] = {}
+    compared: dict[str, int] = {}
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     theirs = set(run_b.expected)
     for cell in run_a.expected:
@@ -261,9 +270,10 @@ def _cells(run_a: Run, run_b: Run, margin: float, confidence: float) -> tuple[di
         if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels):
             raise IncomparableError(f"{cell.key}: the two runs hold other images or labels in this cell.")
         changed[cell.key] = int((a.top1 != b.top1).sum())
+        compared[cell.key] = a.top1.size
         if cell.protocol in ("clean", "corruption"):
             found[cell.key] = _cell(cell, a.correct[:, 0], b.correct[:, 0], margin, z)
-    return found, changed
+    return found, changed, compared
 
 
 def _cell(cell: Cell, a: np.ndarray, b: np.ndarray, margin: float, z: float) -> Difference:
@@ -277,8 +287,8 @@ def _cell(cell: Cell, a: np.ndarray, b: np.ndarray, margin: float, z: float) -> 
         candidate=float(1 - b.mean()),
         low=delta - z * error,
         high=delta + z * error,
-        p_value=worse_mid_p(gained, lost) if exact else _tail(delta - margin, error),
-        p_improved=worse_mid_p(lost, gained) if exact else _tail(-delta - margin, error),
+        p_value=worse_mid_p(gained, lost) if exact else one_sided(delta - margin, error),
+        p_improved=worse_mid_p(lost, gained) if exact else one_sided(-delta - margin, error),
         margin=margin,
         detectable=detectable_difference(n, (gained + lost) / n),
         gained=gained,

@@ -1,0 +1,185 @@
+"""A baseline in git: a small JSON of scores, and beside it, if wanted, the predicted classes of every image.
+
+The JSON alone allows the unpaired test only, which sees about half as much; the .npz makes the test paired. Every
+field has a checksum, so that an edit by hand is noticed and named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import metrics
+from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.provenance import environment
+from robustbench_lift.regression.linear import contributions
+from robustbench_lift.runs import Cell, Manifest, Predictions, Run, write_atomic
+from robustbench_lift.scores import normaliser
+
+SCHEMA = 1
+CHECKED = ("name", "model", "data", "signature", "metrics", "cells", "predictions", "normaliser_values")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """What a baseline file says."""
+
+    path: Path
+    """The JSON file."""
+    content: dict[str, Any]
+    """Its fields."""
+    run: Run | None
+    """The predictions as a run, when the .npz is there."""
+
+    @property
+    def divisor(self) -> metrics.Baseline | None:
+        """The normaliser that the baseline was scored with."""
+        stored = self.content["normaliser_values"]
+        if stored is None:
+            return None
+        return metrics.Baseline(
+            **{
+                **stored,
+                "corruption_errors": {name: tuple(five) for name, five in stored["corruption_errors"].items()},
+            }
+        )
+
+
+class StoredRun(Run):
+    """Predicted classes out of a baseline's .npz, read as a run."""
+
+    def __init__(self, path: Path, manifest: Manifest, arrays: dict[str, Any]) -> None:
+        super().__init__(path, manifest)
+        self._arrays = arrays
+
+    def has(self, cell: Cell) -> bool:
+        """Whether the cell is in the file."""
+        return f"{cell.key}:top1" in self._arrays
+
+    def read(self, cell: Cell) -> Predictions:
+        """The cell; ranks two to five and confidences are not kept in a baseline."""
+        top1 = self._arrays[f"{cell.key}:top1"]
+        top5 = np.full((*top1.shape, 5), -1, dtype=np.int16)
+        top5[..., 0] = top1
+        ids, labels = self._arrays[f"{cell.protocol}:ids"], self._arrays[f"{cell.protocol}:labels"]
+        return Predictions(ids, labels.astype(np.int64), top5, np.zeros(top1.shape, dtype=np.float32))
+
+
+def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") -> Path:
+    """Write a run as the new baseline.
+
+    Raises:
+        IncompleteError: cells are missing; a baseline has no holes.
+        StorageError: the file cannot be written.
+    """
+    missing = run.missing()
+    if missing:
+        raise IncompleteError(f"{run.path} lacks {len(missing)} cells (first: {missing[0].key}): not a baseline yet.")
+    divisor = normaliser(run)
+    numbers = {
+        name: {"value": float(v.mean()), "n": len(v), "standard_error": float(v.std(ddof=1) / math.sqrt(len(v)))}
+        for name, v in contributions(run, divisor).items()
+    }
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": run.name,
+        "model": run.manifest.model,
+        "data": run.manifest.data,
+        "signature": run.manifest.signature,
+        "metrics": numbers,
+        "cells": list(run.manifest.cells),
+        "normaliser_values": _divisor_record(divisor),
+        "predictions": None,
+        "accepted": {**environment(), "note": note},
+    }
+    if predictions:
+        packed = _pack(run)
+        beside = path.with_suffix(".npz")
+        write_atomic(beside, packed)
+        content["predictions"] = {"file": beside.name, "sha256": hashlib.sha256(packed).hexdigest()}
+    content["checksums"] = {name: _checksum(content[name]) for name in CHECKED}
+    write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    return path
+
+
+def read_baseline(path: Path) -> Baseline:
+    """A baseline file, checked.
+
+    Raises:
+        IncompleteError: the file is absent.
+        DataError: it is not a baseline, was edited, or its .npz is another; the message names the field.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise IncompleteError(
+            f"there is no baseline {path}. Make one from a run that you trust: "
+            f"robustbench-lift gate {path} RUN --accept"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a baseline: {error}.") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "checksums" not in content:
+        raise DataError(f"{path} is not a baseline of layout {SCHEMA}. Make it anew with `gate --accept`.")
+    for name in CHECKED:
+        if name not in content or _checksum(content[name]) != content["checksums"].get(name):
+            raise DataError(
+                f"{path}: the field {name!r} was edited after the baseline was accepted. Restore the file from git, or "
+                "accept a run anew with `gate --accept`."
+            )
+    return Baseline(path=path, content=content, run=_unpack(path, content))
+
+
+def _pack(run: Run) -> bytes:
+    arrays: dict[str, Any] = {}
+    for cell in run.expected:
+        predictions = run.read(cell)
+        arrays[f"{cell.protocol}:ids"] = predictions.ids
+        arrays[f"{cell.protocol}:labels"] = predictions.labels.astype(np.int16)
+        arrays[f"{cell.key}:top1"] = predictions.top1.astype(np.int16)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack(path: Path, content: dict[str, Any]) -> Run | None:
+    stored = content["predictions"]
+    if stored is None:
+        return None
+    beside = path.with_name(Path(stored["file"]).name)
+    if not beside.exists():
+        return None
+    packed = beside.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != stored["sha256"]:
+        raise DataError(
+            f"{beside} is not the file that {path.name} was accepted with (field 'predictions'). Restore both from git."
+        )
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    manifest = Manifest(
+        model=content["model"], data=content["data"], signature=content["signature"], cells=tuple(content["cells"])
+    )
+    return StoredRun(path, manifest, arrays)
+
+
+def _divisor_record(divisor: metrics.Baseline | None) -> dict[str, Any] | None:
+    if divisor is None:
+        return None
+    return {
+        "name": divisor.name,
+        "source": divisor.source,
+        "clean_error": divisor.clean_error,
+        "corruption_errors": {name: list(five) for name, five in divisor.corruption_errors.items()},
+        "flip_probabilities": dict(divisor.flip_probabilities),
+        "top5_distances": dict(divisor.top5_distances) if divisor.top5_distances else None,
+    }
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,160 @@
+"""A verdict for CI: JUnit XML, GitHub's step summary and annotations, within their limits."""
+
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from robustbench_lift.errors import StorageError
+from robustbench_lift.regression.comparison import Difference
+from robustbench_lift.regression.gate import PASS, Outcome
+from robustbench_lift.regression.render import row, title, to_markdown
+
+SUMMARY_LIMIT = 1_000_000
+"""Bytes of a step summary; GitHub refuses more than 1024 kB."""
+ANNOTATIONS = 10
+"""Annotations of one kind that GitHub shows for a step."""
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
+    """JUnit XML: a suite a protocol, a case a number; numbers that were not measured on both sides are skipped.
+
+    Args:
+        outcome: the verdict.
+        seconds: how long the gate took.
+        advisory: report failures as skipped, for builds that only watch.
+    """
+    comparison = outcome.comparison
+    root = ElementTree.Element("testsuites", name="robustbench-lift gate")
+    suites: dict[str, list[Difference | str]] = {}
+    for d in (*comparison.metrics.values(), *comparison.worst):
+        suites.setdefault(_protocol(d.name), []).append(d)
+    for name in comparison.one_sided:
+        suites.setdefault(_protocol(name), []).append(name)
+    verdict = ElementTree.SubElement(root, "testsuite", name="verdict", tests="1")
+    properties = ElementTree.SubElement(verdict, "properties")
+    for key, value in {
+        "signature": comparison.signature,
+        "baseline": comparison.baseline,
+        "candidate": comparison.candidate,
+        "mode": outcome.mode,
+        "accept": outcome.accept,
+    }.items():
+        ElementTree.SubElement(properties, "property", name=key, value=_legal(value))
+    case = ElementTree.SubElement(
+        verdict, "testcase", classname="robustbench_lift.gate", name="verdict", time=f"{seconds:.3f}"
+    )
+    failed = outcome.exit_code != PASS
+    verdict.set("failures", str(int(failed and not advisory)))
+    if failed:
+        _fail(case, outcome.word, "\n".join(outcome.reasons) + f"\nTo accept: {outcome.accept}", advisory)
+    for protocol, numbers in sorted(suites.items()):
+        _suite(root, protocol, numbers, outcome, advisory)
+    ElementTree.indent(root)
+    xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return xml
+
+
+def _suite(
+    root: ElementTree.Element, protocol: str, numbers: list[Difference | str], outcome: Outcome, advisory: bool
+) -> None:
+    suite = ElementTree.SubElement(root, "testsuite", name=protocol, tests=str(len(numbers)))
+    failures = skipped = 0
+    for one in numbers:
+        name = one if isinstance(one, str) else one.name
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"robustbench_lift.{protocol}", name=_legal(title(name)), time="0"
+        )
+        if isinstance(one, str):
+            ElementTree.SubElement(case, "skipped", message="measured on one side only")
+            skipped += 1
+        elif one.verdict == "regressed" and _gates(one, outcome):
+            text = "  ".join(row(one)) + f"\nmargin {100 * one.margin:g} points\nTo accept: {outcome.accept}"
+            _fail(case, f"{title(name)} regressed by {100 * one.worsening:.2f} points", text, advisory)
+            failures += not advisory
+            skipped += advisory
+    suite.set("failures", str(int(failures)))
+    suite.set("skipped", str(int(skipped)))
+
+
+def _gates(d: Difference, outcome: Outcome) -> bool:
+    return d.name in outcome.policy.metrics or (outcome.policy.cells and d.gained is not None)
+
+
+def _fail(case: ElementTree.Element, message: str, text: str, advisory: bool) -> None:
+    kind = "skipped" if advisory else "failure"
+    ElementTree.SubElement(case, kind, message=_legal(message)).text = _legal(text)
+
+
+def _protocol(name: str) -> str:
+    head = name.partition("/")[0]
+    return {
+        "clean_error": "clean",
+        "clean": "clean",
+        "consistency": "shift",
+        "mfr": "perturbation",
+        "mean_flip_probability": "perturbation",
+        "fp": "perturbation",
+        "fr": "perturbation",
+    }.get(head, "corruption")
+
+
+def _legal(text: str) -> str:
+    """Text without the characters that XML 1.0 forbids."""
+    return _ILLEGAL.sub("?", text)
+
+
+def workflow_commands(outcome: Outcome) -> list[str]:
+    """Workflow commands for GitHub: at most ten errors and ten warnings, worst first, the last saying how many more.
+
+    They are printed on standard output, where GitHub reads them.
+    """
+    failing = [d for d in outcome.comparison.metrics.values() if d.verdict == "regressed" and _gates(d, outcome)]
+    cells = [d for d in outcome.comparison.worst if d.verdict == "regressed"]
+    failing.sort(key=lambda d: -d.worsening)
+    grave, light = (failing + cells, []) if outcome.policy.cells else (failing, cells)
+    if outcome.mode == "identity" and outcome.exit_code != PASS:
+        return _capped("error", list(outcome.reasons))
+    errors = [f"{title(d.name)} is worse by {100 * d.worsening:.2f} points" for d in grave]
+    warnings = [f"{title(d.name)} is worse by {100 * d.worsening:.2f} points" for d in light]
+    if outcome.exit_code != PASS and not errors:
+        errors = list(outcome.reasons)
+    return _capped("error", errors) + _capped("warning", warnings)
+
+
+def _capped(kind: str, messages: list[str]) -> list[str]:
+    shown = messages if len(messages) <= ANNOTATIONS else messages[: ANNOTATIONS - 1]
+    more = len(messages) - len(shown)
+    lines = [f"::{kind} title=robustness gate::{_command(message)}" for message in shown]
+    if more:
+        lines.append(f"::{kind} title=robustness gate::and {more} more, in the summary and the JSON output")
+    return lines
+
+
+def _command(text: str) -> str:
+    """Text as GitHub's workflow commands want it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def step_summary(outcome: Outcome) -> bool:
+    """Append the verdict to GitHub's step summary when this runs in a workflow.
+
+    Returns:
+        Whether there was a summary to write to.
+
+    Raises:
+        StorageError: GitHub names a file that cannot be written.
+    """
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return False
+    path = Path(target)
+    try:
+        used = path.stat().st_size if path.exists() else 0
+        text = to_markdown(outcome.comparison, outcome, limit=max(0, SUMMARY_LIMIT - used))
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+    except OSError as error:
+        raise StorageError(f"the step summary {path} cannot be written: {error.strerror}.") from None
+    return True

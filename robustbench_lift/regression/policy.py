@@ -1,0 +1,142 @@
+"""What a gate tolerates: a frozen policy, from a TOML file and from options."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.regression.comparison import CORRECTIONS, HEADLINES
+
+MODES = ("auto", "identity", "candidate", "recipe")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Rules of a gate; every field may stand in the TOML file under its name.
+
+    >>> Policy(alpha=0.01).correction
+    'bh'
+
+    Raises:
+        UsageError: a value outside its range, an unknown name.
+    """
+
+    mode: str = "auto"
+    """identity (same weights: labels must not change), candidate (other weights, same images), recipe (several seeds of
+    each side); auto takes identity for equal weights, recipe for several runs a side, candidate otherwise."""
+    metrics: tuple[str, ...] = HEADLINES
+    """Headline numbers that can fail the gate; those that both sides have are tested."""
+    cells: bool = False
+    """Whether single cells can fail it too; they are shown in any case."""
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """Tolerated loss by number, percentage points as printed; `cells` is the one of all cells."""
+    alpha: float = 0.05
+    """Level of the one-sided tests, after correction."""
+    correction: str = "bh"
+    """bh, by, holm or none: over the numbers that can fail the gate."""
+    flip_budget: float = 0.0
+    """identity: tolerated share of changed labels in a cell, percent (0.02 is usual between devices)."""
+    on_missing: str = "fail"
+    """fail or warn when a number that the gate tests is missing on one side."""
+    on_improved: str = "pass"
+    """pass, or fail so that a better baseline is accepted at once."""
+    require_power: float | None = None
+    """Inconclusive when a loss of so many percentage points beyond the margin could go unseen (80 % power)."""
+    confidence: float = 0.95
+    """Level of the intervals."""
+    replicates: int = 2000
+    """Bootstrap samples."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        _one_of("mode", self.mode, MODES)
+        _one_of("correction", self.correction, CORRECTIONS)
+        _one_of("on_missing", self.on_missing, ("fail", "warn"))
+        _one_of("on_improved", self.on_improved, ("pass", "fail"))
+        for name in self.metrics:
+            _one_of("metrics", name, HEADLINES)
+        if not self.metrics:
+            raise UsageError("policy field metrics is empty: nothing could ever fail. Name at least one.")
+        for name, margin in self.margins.items():
+            _one_of("margins", name, (*HEADLINES, "cells"))
+            _number(f"margins.{name}", margin, 0, 100)
+        _number("alpha", self.alpha, 0, 1, open_ends=True)
+        _number("confidence", self.confidence, 0, 1, open_ends=True)
+        _number("flip_budget", self.flip_budget, 0, 100)
+        if self.require_power is not None:
+            _number("require_power", self.require_power, 0, 100, open_ends=True)
+        if self.replicates < 100:
+            raise UsageError(f"policy field replicates is {self.replicates}: at least 100 are needed for an interval.")
+
+    def fractions(self) -> dict[str, float]:
+        """Margins as fractions."""
+        return {name: margin / 100 for name, margin in self.margins.items()}
+
+
+def read_policy(path: Path | None, **changes: Any) -> Policy:
+    """A policy from a TOML file, overridden by what was given as options.
+
+    Raises:
+        UsageError: the file is absent or not TOML, or has an unknown key.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"the policy {path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"the policy {path} is not TOML: {error}.") from None
+    known = [one.name for one in fields(Policy)]
+    for name in values:
+        if name not in known:
+            raise unknown(f"key in the policy {path}:", name, known)
+    margins = values.get("margins", {})
+    if not isinstance(margins, dict):
+        raise UsageError("policy field margins is a table: [margins] with lines such as mce = 0.5.")
+    if "metrics" in values:
+        if not isinstance(values["metrics"], list):
+            raise UsageError('policy field metrics is a list, such as metrics = ["mce", "consistency"].')
+        values["metrics"] = tuple(values["metrics"])
+    given = {name: value for name, value in changes.items() if value is not None and name != "margins"}
+    merged = {**margins, **(changes.get("margins") or {})}
+    try:
+        return replace(Policy(), **{**values, **given, "margins": merged})
+    except TypeError as error:
+        raise UsageError(f"the policy {path} holds a value of the wrong type: {error}.") from None
+
+
+def parse_margins(texts: list[str]) -> dict[str, float]:
+    """Margins from `name=points`.
+
+    >>> parse_margins(["mce=0.5", "clean_error=0.3"])
+    {'mce': 0.5, 'clean_error': 0.3}
+    """
+    margins = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            margins[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--margin {text!r}: expected NAME=POINTS, for example mce=0.5.") from None
+        if not equals:
+            raise UsageError(f"--margin {text!r}: expected NAME=POINTS, for example mce=0.5.")
+    return margins
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise unknown(f"value of policy field {name}:", value, known)
+
+
+def _number(name: str, value: object, low: float, high: float, *, open_ends: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"policy field {name} must be a number, not {value!r}.")
+    inside = low < value < high if open_ends else low <= value <= high
+    if not inside:
+        raise UsageError(f"policy field {name} is {value}: it must lie between {low:g} and {high:g}.")

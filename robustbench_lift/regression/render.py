@@ -1,0 +1,172 @@
+"""A comparison or a verdict as JSON (versioned; everything else is made from it), Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from robustbench_lift.regression.comparison import Comparison, Difference
+from robustbench_lift.regression.gate import Outcome
+
+SCHEMA = 1
+MARKER = "<!-- robustbench-lift gate -->"
+"""First line of the Markdown comment, by which a bot finds it to update it in place."""
+COMMENT_LIMIT = 64_000
+"""Bytes of a pull request comment."""
+TITLES = {
+    "clean_error": "clean error",
+    "mean_error": "mean error (unnormalised)",
+    "mce": "mCE",
+    "relative_mce": "relative mCE",
+    "mean_flip_probability": "mean flip probability (unnormalised)",
+    "mfr": "mFR",
+    "consistency": "shift consistency",
+}
+
+
+def title(name: str) -> str:
+    """A number's name as printed.
+
+    >>> title("mce"), title("ce/fog")
+    ('mCE', 'CE fog')
+    """
+    head, _, tail = name.partition("/")
+    return TITLES.get(name) or (f"{head.upper()} {tail}" if head in ("ce", "fr", "fp") else name.replace("/", " "))
+
+
+def arrow(d: Difference) -> str:
+    """Which way it went, in words that need no colour."""
+    if d.delta == 0:
+        return "="
+    return "worse" if d.worsening > 0 else "better"
+
+
+def to_data(comparison: Comparison, outcome: Outcome | None = None) -> dict[str, Any]:
+    """Plain values, ready for JSON; fractions."""
+    data: dict[str, Any] = {
+        "schema": SCHEMA,
+        "baseline": comparison.baseline,
+        "candidate": comparison.candidate,
+        "signature": comparison.signature,
+        "alpha": comparison.alpha,
+        "correction": comparison.correction,
+        "same_weights": comparison.same_weights,
+        "notes": list(comparison.notes),
+        "one_sided": list(comparison.one_sided),
+        "metrics": [_record(d) for d in comparison.metrics.values()],
+        "cells": [_record(d) | {"changed_labels": comparison.changed_labels[d.name]} for d in comparison.worst],
+    }
+    if outcome is not None:
+        data |= {
+            "verdict": outcome.word,
+            "exit_code": outcome.exit_code,
+            "mode": outcome.mode,
+            "paired": outcome.paired,
+            "reasons": list(outcome.reasons),
+            "accept": outcome.accept,
+        }
+    return data
+
+
+def _record(d: Difference) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": d.name,
+        "baseline": d.baseline,
+        "candidate": d.candidate,
+        "delta": d.delta,
+        "low": d.low,
+        "high": d.high,
+        "p_value": d.p_value,
+        "p_adjusted": d.p_adjusted,
+        "margin": d.margin,
+        "detectable": d.detectable,
+        "gained": d.gained,
+        "lost": d.lost,
+        "verdict": d.verdict,
+    }
+    # JSON has no infinities: what is unknown is null
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def to_json(comparison: Comparison, outcome: Outcome | None = None) -> str:
+    """The versioned JSON."""
+    return json.dumps(to_data(comparison, outcome), indent=1) + "\n"
+
+
+def to_csv(comparison: Comparison) -> str:
+    """One row a number; fractions."""
+    records = [_record(d) for d in (*comparison.metrics.values(), *comparison.worst)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(records[0]) if records else ["name"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def row(d: Difference) -> tuple[str, ...]:
+    """A number as printed: name, baseline, candidate, difference with interval, corrected p, direction, verdict."""
+    bounds = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]" if math.isfinite(d.low) else "unknown"
+    return (
+        title(d.name),
+        f"{100 * d.baseline:.2f}",
+        f"{100 * d.candidate:.2f}",
+        f"{100 * d.delta:+.2f} {bounds}",
+        f"{d.p_adjusted:.2g}",
+        arrow(d),
+        d.verdict if d.verdict != "regressed" else "REGRESSED",
+    )
+
+
+HEADINGS = ("number", "baseline %", "candidate %", "difference, points [interval]", "p corrected", "", "verdict")
+
+
+def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit: int = COMMENT_LIMIT) -> str:
+    """A comment for a pull request: headline numbers, and the cells folded; cut to whole rows below `limit` bytes."""
+    lines = [MARKER]
+    if outcome is not None:
+        lines += [f"### Robustness gate: {outcome.word}", ""]
+        lines += [f"- {escape(reason)}" for reason in outcome.reasons[:20]]
+        if len(outcome.reasons) > 20:
+            lines.append(f"- and {len(outcome.reasons) - 20} more")
+    else:
+        lines.append("### Robustness compared")
+    lines += ["", f"`{comparison.baseline}` -> `{comparison.candidate}`", ""]
+    lines += [f"> {escape(note)}" for note in comparison.notes]
+    heads = [d for name, d in comparison.metrics.items() if "/" not in name]
+    rest = [d for name, d in comparison.metrics.items() if "/" in name]
+    lines += _table(heads)
+    tail = ["", f"signature: `{comparison.signature}`", ""]
+    if outcome is not None:
+        tail.append(f"To accept the candidate as the new baseline: `{outcome.accept}`\n")
+    folded = [
+        "",
+        "<details><summary>cells, worst first</summary>",
+        "",
+        *_table([*rest, *comparison.worst]),
+        "",
+        "</details>",
+    ]
+    text = "\n".join([*lines, *folded, *tail])
+    dropped = 0
+    while len(text.encode()) > limit and len(folded) > 8:
+        del folded[-3]
+        dropped += 1
+        cut = [*folded[:-1], f"{dropped} more rows are in the JSON output.", folded[-1]]
+        text = "\n".join([*lines, *cut, *tail])
+    return text
+
+
+def _table(rows: list[Difference]) -> list[str]:
+    head = "| " + " | ".join(HEADINGS) + " |"
+    rule = "|---|---:|---:|---:|---:|---|---|"
+    return [head, rule, *("| " + " | ".join(escape(cell) for cell in row(d)) + " |" for d in rows)]
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows literally, whatever a name holds."""
+    for mark in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):
+        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
+    return " ".join(text.split())
