@@ -100,7 +100,10 @@ def write_arrays(
     labels = np.tile(np.array([image.label for image in images], dtype=_label_type(len(folder.classes))), repeats)
     done = 0
     total = len(images) * len(spec.cells)
-    _finish(out, "labels", _array(out, "labels", labels.shape, labels.dtype, labels), totals)
+    if _is_whole(out, "labels", labels.shape):
+        totals.kept += 1
+    else:
+        _finish(out, "labels", _array(out, "labels", labels.shape, labels.dtype, labels), totals)
     for name, cells in _by_array(spec).items():
         shape: tuple[int, ...] = (len(images) * len(cells), spec.size, spec.size, 3)
         if spec.sequences:
@@ -165,6 +168,6 @@ def _is_whole(out: Path, name: str, shape: tuple[int, ...]) -> bool:
     if f"{name}.npy" not in manifest.read_checksums(manifest.checksum_file(out, name)):
         return False
     try:
-        return np.load(out / f"{name}.npy", mmap_mode="r").shape == shape
+        return bool(np.load(out / f"{name}.npy", mmap_mode="r").shape == shape)
     except (OSError, ValueError):  # gone, or cut off
         return False

@@ -77,13 +77,8 @@ def open_tree(root: Path, spec: TreeSpec, source: SourceFolder) -> dict[str, Any
         raise unwritable(root, error) from None
     images = {"count": len(source.images), "digest": source.digest}
     if not taken:
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "settings": spec.settings,
-            "images": images,
-            "classes": list(source.classes),
-        }
-        return {**manifest, "versions": [], "cells": {}, "failed": []}
+        made = {"settings": spec.settings, "images": images, "classes": list(source.classes)}
+        return {"format": FORMAT, **made, "versions": [], "cells": {}, "failed": []}
     if not (root / MANIFEST).exists():
         raise CorruptionError(f"{root} holds files but no {MANIFEST}. Choose an empty folder; nothing was changed.")
     manifest = load(root)

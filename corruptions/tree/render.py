@@ -141,9 +141,8 @@ def _encoded(job: Job, cell: TreeCell, rows: list[int], loaded: dict[int, Any]) 
             yield row, encode_video(clip, noise=cell.condition in NOISE)
         return
     ids = [job.images[row].id for row in rows]
-    for row, pixels in zip(
-        rows, corrupted(np.stack([loaded[r] for r in rows]), cell, ids, spec, job.device), strict=True
-    ):
+    made = corrupted(np.stack([loaded[row] for row in rows]), cell, ids, spec, job.device)
+    for row, pixels in zip(rows, made, strict=True):
         yield row, encode_jpeg(pixels)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from corruptions.errors import CorruptionError
 from corruptions.perturbations import perturb
@@ -120,7 +120,7 @@ def read(path: Path) -> Image.Image:
             with Image.open(path) as image:
                 return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = "not an image in a format that is known" if isinstance(error, Image.UnidentifiedImageError) else error
+        reason = "not an image in a format that is known" if isinstance(error, UnidentifiedImageError) else error
         raise CorruptionError(f"{reason}") from None
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from corruptions.errors import CorruptionError
 from corruptions.perturbations import frame_count
 from corruptions.storage import decode_jpeg, decode_video
 from corruptions.tree import manifest

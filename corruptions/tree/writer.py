@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from corruptions.errors import CorruptionError
 from corruptions.tree import manifest
 from corruptions.tree.arrays import write_arrays
@@ -78,6 +80,8 @@ def write_tree(
         raise CorruptionError(f"{workers} workers: use at least 1.")
     if limit is not None and limit < 1:
         raise CorruptionError(f"a limit of {limit} images leaves nothing to do: use at least 1.")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise CorruptionError(f"device {device}: this PyTorch sees no CUDA device. Use cpu, or check the driver.")
     folder = scan(source, limit)
     state = manifest.open_tree(out, spec, folder)
     used = manifest.versions(spec.sequences)
