@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 INTERRUPTED = 130
 
-RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift train list` shows them.")]
+RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift list recipes` shows them.")]
 Data = Annotated[
-    Path | None, typer.Option(help="An .npz with x and y, one folder a class, or a folder with train and val.")
+    str | None, typer.Option(help="An .npz with x and y, one folder a class, or a folder with train and val.")
 ]
-TestData = Annotated[Path | None, typer.Option(help="Test images, unless they lie beside the training images.")]
+TestData = Annotated[str | None, typer.Option(help="Test images, unless they lie beside the training images.")]
 HoldOut = Annotated[
     float | None, typer.Option(help="Fraction of each class set aside for testing, when there is no --test-data.")
 ]
@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: RecipeName,
-    model: Annotated[str, typer.Option(help="ARCH/POOLING, for example resnet8/lift?kernel_size=7.")] = "",
+    model: Annotated[str, typer.Option(help="ARCH/POOLING, for example resnet8/lift?kernel_size=7.")],
     data: Data = None,
     test_data: TestData = None,
     hold_out: HoldOut = None,
@@ -76,15 +76,12 @@ def train(
     deterministic: Deterministic = False,
     stop_after: StopAfter = None,
 ) -> None:
-    """Train one network by a recipe; the same command goes on where it stopped. `train list` shows the recipes.
+    """Train one network by a recipe; the same command goes on where it stopped.
 
     Example: `robustbench-lift train photos --model resnet8/lift --out training-runs/resnet8-lift`
 
     Many processes: `torchrun --nproc-per-node 8 run_benchmark.py train imagenet --model resnet50/lift --data DATA`
     """
-    if recipe == "list":
-        _list_recipes()
-        return
     from robustbench_lift.training import Network
 
     chosen = _recipe(recipe, changes, recipe_file)
@@ -106,7 +103,7 @@ def train(
     )
     from robustbench_lift.training.sources import open_data
 
-    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
+    opened = open_data(chosen, data=_path(data), test_data=_path(test_data), hold_out=hold_out, workers=workers)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
     with interruptible() as stop:
         outcome = _train(network.spec, chosen, opened, folder, seed, settings, stop)
@@ -156,7 +153,7 @@ def sweep(
         channels_last=channels_last,
         deterministic=deterministic,
     )
-    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
+    opened = open_data(chosen, data=_path(data), test_data=_path(test_data), hold_out=hold_out, workers=workers)
     until = _deadline(seconds(stop_after))
     with interruptible() as stop:
 
@@ -214,6 +211,14 @@ def _deadline(span: float | None) -> Callable[[], bool]:
 
     end = None if span is None else time.monotonic() + span
     return lambda: end is not None and time.monotonic() >= end
+
+
+def _path(text: str | None) -> Path | None:
+    """A path; `imagenet:/data/imagenet`, as `run` takes it, means /data/imagenet, and `photos` needs none."""
+    if text is None or text == "photos":
+        return None
+    name, colon, rest = text.partition(":")
+    return Path(rest if colon and re.fullmatch(r"[a-z][a-z0-9-]+", name) and not Path(text).exists() else text)
 
 
 def _first_rank() -> bool:
@@ -292,18 +297,6 @@ def _finish(outcome: Outcome, *, interrupted: bool) -> None:
         return
     _say(f"stopped after {outcome.epochs} complete epochs; the same command goes on from {outcome.folder}.")
     sys.exit(INTERRUPTED if interrupted else INCOMPLETE)
-
-
-def _list_recipes() -> None:
-    from robustbench_lift.training import RECIPES
-
-    for recipe in RECIPES.values():
-        console.print(
-            f"{recipe.name:22}  {recipe.size} px, {recipe.epochs} epochs, batch {recipe.batch_size}, "
-            f"{recipe.schedule}; {recipe.source}",
-            markup=False,
-            soft_wrap=True,
-        )
 
 
 def _print_table(rows: list[Any], recipe: Recipe) -> None:

@@ -43,7 +43,7 @@ def normalise(images: Tensor, recipe: Recipe, *, channels_last: bool = False) ->
     """
     scaled = images.float() / 255
     scaled = scaled.sub_(_channels(recipe.mean, images.device)).div_(_channels(recipe.std, images.device))
-    return scaled.contiguous(memory_format=torch.channels_last) if channels_last else scaled
+    return scaled.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 @functools.cache
