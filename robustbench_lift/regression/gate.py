@@ -244,7 +244,7 @@ def _unpaired(baseline: Baseline, run: Run, policy: Policy, *, allow_protocol_di
         correction=policy.correction,
         notes=(
             *notes,
-            f"{baseline.path.name} has no predictions: the test is unpaired, which sees less. Accept one with predictions.",
+            f"{baseline.path.name} has no predictions: the test is unpaired, which sees less. Accept one with them.",
         ),
     )
 
