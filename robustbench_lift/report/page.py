@@ -170,6 +170,8 @@ def _gallery(document: Document, pictures: Pictures) -> list[Strip]:
     strips = []
     for name in order(document.models, "corruptions"):
         tiles = pictures.gallery(name)
+        if not tiles:
+            continue
         small = max(tiles[0].shape[:2]) <= LOSSLESS
         strips.append(Strip(name, data_uri(strip(tiles), lossless=small)))
     return strips

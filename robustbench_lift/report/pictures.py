@@ -26,7 +26,7 @@ class Pictures(Protocol):
     """What the gallery shows, in words."""
 
     def gallery(self, corruption: str) -> Sequence[Image]:
-        """A clean image and the same at severities 1..5, uint8 [H, W, 3] each."""
+        """A clean image and the same at severities 1..5, uint8 [H, W, 3] each; nothing for a stranger's corruption."""
         ...
 
     def frames(self, flips: Flips) -> Image | None:
@@ -59,7 +59,9 @@ class Samples:
 
         names = sorted(self.images)
         order = (*corruptions.BENCHMARK, *corruptions.EXTRA)
-        name = names[(order.index(corruption) if corruption in order else 0) % len(names)]
+        if corruption not in order:
+            return []
+        name = names[order.index(corruption) % len(names)]
         clean = self.images[name]
         return [
             clean,

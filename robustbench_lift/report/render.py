@@ -184,7 +184,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
 }
 """What LaTeX would read as a command, and how it is written instead."""
 
@@ -229,9 +229,17 @@ def to_latex(table: Table) -> str:
             lines.append(r"\midrule")
         lines.append(" & ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize\raggedright"]
-    lines += [latex_escape(note) + r"\par" for note in (*notes, *table.signatures)]
+    lines += [latex_escape(note) + r"\par" for note in notes]
+    lines += [_breakable(latex_escape(line)) + r"\par" for line in table.signatures]
     lines += [r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _breakable(text: str) -> str:
+    """A signature line that LaTeX may break after its separators."""
+    for separator in (r"\textbar{}", ","):
+        text = text.replace(separator, rf"{separator}\allowbreak{{}}")
+    return text
 
 
 def to_csv(table: Table) -> str:

@@ -179,6 +179,7 @@ def test_given_images_take_turns() -> None:
     samples = Samples(images)
     assert samples.gallery("gaussian_noise")[0][0, 0, 0] == 60
     assert samples.gallery("shot_noise")[0][0, 0, 0] == 120
+    assert len(samples.gallery("a corruption of somebody else")) == 0
 
 
 def test_strips_and_uris() -> None:
