@@ -147,6 +147,14 @@ def read_checksums(path: Path) -> dict[str, str]:
     return {line[66:]: line[:64] for line in lines if len(line) > 66}
 
 
+def drop_torn_lines(root: Path) -> None:
+    """Cut off last lines that were not written to their end, so that what is appended starts a line."""
+    for path in (root / CHECKSUMS).glob("*.sha256"):
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            write_whole(root, f"{CHECKSUMS}/{path.name}", content[: content.rfind(b"\n") + 1])
+
+
 def append_checksums(path: Path, lines: Iterable[tuple[str, str]]) -> None:
     """Note files that are in place: (path, sha256)."""
     try:

@@ -160,6 +160,11 @@ def _start() -> None:
     cv2.setNumThreads(1)
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
     """Results in the order in which they are ready; one worker works in this process.
 

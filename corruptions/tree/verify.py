@@ -13,7 +13,7 @@ import numpy as np
 from corruptions.perturbations import frame_count
 from corruptions.storage import decode_jpeg, decode_video
 from corruptions.tree import manifest
-from corruptions.tree.render import Progress, in_parallel
+from corruptions.tree.render import Progress, in_parallel, usable_cores
 
 FILES = 64
 """Files of a job."""
@@ -36,12 +36,12 @@ class _Part:
     shape: tuple[int, ...] | None
 
 
-def verify_tree(out: Path, *, workers: int = 1, progress: Progress | None = None) -> Verification:
+def verify_tree(out: Path, *, workers: int | None = None, progress: Progress | None = None) -> Verification:
     """Read every file of a tree and compare.
 
     Args:
         out: a tree that `write_tree` wrote.
-        workers: processes.
+        workers: processes; all cores unless told.
         progress: told the number of files done.
 
     Raises:
@@ -70,7 +70,7 @@ def verify_tree(out: Path, *, workers: int = 1, progress: Progress | None = None
         parts += [_Part(out, tuple(items[k : k + FILES]), shape) for k in range(0, len(items), FILES)]
     total, done = sum(len(part.lines) for part in parts), 0
     tell(0, total)
-    for checked, found in in_parallel(_check, parts, workers):
+    for checked, found in in_parallel(_check, parts, workers or usable_cores()):
         problems += found
         done += checked
         tell(done, total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from corruptions.errors import CorruptionError
 from corruptions.tree import manifest
 from corruptions.tree.arrays import write_arrays
-from corruptions.tree.render import Job, Progress, Totals, in_parallel, run, target
+from corruptions.tree.render import Job, Progress, Totals, in_parallel, run, target, usable_cores
 from corruptions.tree.source import SourceFolder, scan
 from corruptions.tree.spec import TreeSpec
 
@@ -88,6 +87,7 @@ def write_tree(
     if used not in state["versions"]:
         state["versions"].append(used)
     manifest.save(out, state)
+    manifest.drop_torn_lines(out)
     tell = progress or (lambda done, total: None)
     write = write_arrays if spec.arrays else _write_files
     try:
@@ -100,11 +100,6 @@ def write_tree(
         manifest.clear_partial(out)
     failures = tuple(Failure(path, reason) for path, reason in sorted(totals.failed))
     return Report(out, len(folder.images), totals.written, totals.kept, failures, folder.ignored)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_files(

@@ -76,7 +76,7 @@ def corrupt(
         with progress("verify") as advance:
             found = verify_tree(
                 out,
-                workers=workers or 1,
+                workers=workers,
                 progress=lambda done, total: advance(done / max(total, 1), f"file {done} of {total}"),
             )
         _tell_verification(found)

@@ -1,0 +1,123 @@
+"""The `corrupt` command: what it prints, its exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from corruptions import CorruptionError
+from corruptions.tree import verify_tree
+from robustbench_lift.commands import corrupt
+from robustbench_lift.errors import IncompleteError, UsageError
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    corrupt.register(app)
+    app.callback()(lambda: None)  # with a callback, typer keeps the command's name
+    return app
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    photo = skimage.data.coffee()
+    for number in range(6):
+        path = tmp_path / "val" / f"n0{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(photo[30 * number : 30 * number + 64, :64])).save(path)
+    return tmp_path / "val"
+
+
+def run(app: typer.Typer, *arguments: object):
+    return CliRunner().invoke(app, ["corrupt", *map(str, arguments)], terminal_width=200)
+
+
+OPTIONS = ("--conditions", "fog,contrast", "--levels", "1,5", "--size", "64", "--workers", "1")
+
+
+def test_it_writes_verifies_and_says_so_in_plain_lines(app, source, tmp_path, capsys):
+    result = run(app, source, tmp_path / "c", *OPTIONS, "--verify")
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "c").glob("*/*/*/*.JPEG"))) == 24
+    assert "24 files written, 0 were there, from 6 images" in capsys.readouterr().out + result.output
+    assert verify_tree(tmp_path / "c", workers=1).problems == ()
+
+
+def test_a_broken_image_ends_in_exit_code_3_after_everything_else(app, source, tmp_path, capfd):
+    (source / "n01/broken.JPEG").write_bytes(b"no")
+    result = run(app, source, tmp_path / "c", *OPTIONS)
+    assert isinstance(result.exception, IncompleteError)
+    assert result.exception.exit_code == 3
+    assert "1 of 7 images cannot be used" in str(result.exception)
+    assert "n01/broken.JPEG (not an image in a format that is known)" in capfd.readouterr().err + result.stderr
+    assert len(list((tmp_path / "c").glob("*/*/*/*.JPEG"))) == 24
+
+
+def test_problems_that_verification_finds_end_in_exit_code_3(app, source, tmp_path):
+    run(app, source, tmp_path / "c", *OPTIONS)
+    changed = tmp_path / "c/fog/1/n00/0.JPEG"
+    content = bytearray(changed.read_bytes())
+    content[-10] ^= 1
+    changed.write_bytes(bytes(content))
+    result = run(app, source, tmp_path / "c", *OPTIONS, "--verify")
+    assert isinstance(result.exception, IncompleteError)
+    assert "1 problems" in str(result.exception)
+
+
+def test_mistakes_are_usage_errors(app, source, tmp_path):
+    for options, kind in (
+        (("--levels", "one"), UsageError),
+        (("--conditions", "fogg"), CorruptionError),
+        (("--layout", "imagenet"), CorruptionError),
+        (("--size", "65"), CorruptionError),
+    ):
+        result = run(app, source, tmp_path / "c", *options)
+        assert isinstance(result.exception, kind), result.output
+        assert result.exception.exit_code == 2
+    assert not (tmp_path / "c").exists()
+
+
+def test_all_means_every_condition_of_the_layout():
+    assert len(corrupt._conditions("all", "imagenet-c")) == 19
+    assert len(corrupt._conditions("all", "cifar-p")) == 14
+    assert corrupt._conditions(None, "cifar-p") == ()
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_tree_that_goes_on(source, tmp_path):
+    """A real interrupt of a real process with real workers."""
+    photo = skimage.data.coffee()
+    for number in range(300):
+        Image.fromarray(np.ascontiguousarray(photo[number : number + 64, 64:128])).save(source / f"n00/x{number}.png")
+    out = tmp_path / "c"
+    command = [sys.executable, "-m", "robustbench_lift", "corrupt", str(source), str(out), "--size", "64"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*/*/*/*.JPEG"))) < 200:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "the same command goes on from there" in complaint
+    assert "Traceback" not in complaint
+    done = len(list(out.glob("*/*/*/*.JPEG")))
+    assert 200 <= done < 306 * 75
+    rest = subprocess.run([*command, "--workers", "2", "--verify"], capture_output=True, text=True, timeout=200)
+    assert rest.returncode == 0, rest.stderr
+    assert len(list(out.glob("*/*/*/*.JPEG"))) == 306 * 75
