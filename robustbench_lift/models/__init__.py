@@ -7,5 +7,18 @@ from __future__ import annotations
 
 from .architectures import ARCHITECTURES, Architecture, build_model
 from .checkpoints import save_checkpoint
+from .loaded import LoadedModel
+from .loading import load_model
+from .preprocessing import Preprocessing
+from .spec import ModelSpec
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_model", "save_checkpoint"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "LoadedModel",
+    "ModelSpec",
+    "Preprocessing",
+    "build_model",
+    "load_model",
+    "save_checkpoint",
+]

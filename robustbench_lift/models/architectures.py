@@ -46,7 +46,12 @@ def _residual(pools: Pools, placement: str, num_classes: int, input_size: int, *
 
 
 def _imagenet_resnet(depth: int, block: type[resnet.Block], depths: tuple[int, ...], others: str) -> Architecture:
-    layout = {"block": block, "depths": depths, "widths": (64, 128, 256, 512), "stem": resnet.IMAGENET_STEM}
+    layout: dict[str, Any] = {
+        "block": block,
+        "depths": depths,
+        "widths": (64, 128, 256, 512),
+        "stem": resnet.IMAGENET_STEM,
+    }
     return Architecture(
         build=partial(_residual, **layout),
         idea=f"ResNet-{depth} for ImageNet; with skip it is torchvision's",
@@ -58,7 +63,7 @@ def _imagenet_resnet(depth: int, block: type[resnet.Block], depths: tuple[int, .
 
 
 def _small_resnet(idea: str, size: int, depth: int, stem: resnet.Stem) -> Architecture:
-    layout = {"block": resnet.BasicBlock, "depths": (depth,) * 3, "widths": (16, 32, 64), "stem": stem}
+    layout: dict[str, Any] = {"block": resnet.BasicBlock, "depths": (depth,) * 3, "widths": (16, 32, 64), "stem": stem}
     return Architecture(
         build=partial(_residual, **layout), idea=idea, input_size=size, placements=resnet.STEMLESS_PLACEMENTS
     )
@@ -99,7 +104,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         published_pooling="max",
     ),
 }
-"""All architectures. A new one is one line: ARCHITECTURES["mine"] = Architecture(build=..., idea=..., input_size=...)."""
+"""All architectures; a new one is one line."""
 
 
 def architecture(name: str) -> Architecture:
@@ -148,13 +153,14 @@ def build_model(
     if isinstance(input_size, bool) or not isinstance(input_size, int) or input_size < 1:
         raise UsageError(f"input_size must be the side of the images in pixels, for example 224, not {input_size!r}.")
     pools = Pools(name=pooling, options=rest)
-    padding = rest.pop("conv_padding", "circular" if pools.entry.circular else "zeros")
-    if padding not in CONV_PADDINGS:
-        raise unknown("conv_padding", padding, CONV_PADDINGS)
+    asked = rest.pop("conv_padding", "circular" if pools.entry.circular else "zeros")
+    padding = next((mode for mode in CONV_PADDINGS if mode == asked), None)
+    if padding is None:
+        raise unknown("conv_padding", asked, CONV_PADDINGS)
     pools = Pools(name=pooling, options=rest, circular=padding == "circular")
     if pools.strided and rest:
         pools.entry.make(1, **rest)  # unknown options are refused although no layer is made
     model = entry.build(pools, placement, num_classes, input_size)
     if padding != "zeros":
-        pad_convolutions(model, str(padding))
+        pad_convolutions(model, padding)
     return model

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from robustbench_lift.errors import CheckpointError, StorageError
@@ -36,6 +36,43 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Names of types in the safetensors format."""
+
+
+def encode(state: Mapping[str, Tensor], card: Mapping[str, str]) -> bytes:
+    """The bytes of a .safetensors file; unlike the library's, the same for the same content.
+
+    The format: 8 bytes little-endian length, a JSON header padded by spaces, the tensors' bytes one after the other.
+    """
+    header: dict[str, object] = {"__metadata__": dict(sorted(card.items()))}
+    parts: list[bytes] = []
+    offset = 0
+    for key in sorted(state, key=lambda name: (-state[name].element_size(), name)):  # keeps every tensor aligned
+        value = state[key]
+        if value.dtype not in _DTYPES:
+            raise CheckpointError(f"{key} is {value.dtype}, which is not stored.")
+        data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        end = offset + len(data)
+        header[key] = {"dtype": _DTYPES[value.dtype], "shape": list(value.shape), "data_offsets": [offset, end]}
+        parts.append(data)
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
 def save_checkpoint(path: Path | str, module: nn.Module, card: Mapping[str, str]) -> str:
     """Store the weights of a module and what is known of them; returns the sha256 of the file.
 
@@ -55,14 +92,14 @@ def save_checkpoint(path: Path | str, module: nn.Module, card: Mapping[str, str]
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path} does not end in .safetensors, the only format that is written.")
-    for key, value in card.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise CheckpointError(f"the card's {key!r} is {value!r}: names and values must be strings; use json.dumps.")
+    for key, text in card.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise CheckpointError(f"the card's {key!r} is {text!r}: names and values must be strings; use json.dumps.")
     state = tensors_of(module)
     for key, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{key} holds NaN or infinity; such weights are not stored.")
-    content = save(state, metadata={**card, "format": FORMAT})
+    content = encode(state, {**card, "format": FORMAT})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

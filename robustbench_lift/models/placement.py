@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.pooling import POOLINGS, Pooling, PoolingError, PoolingLayer
+from robustbench_lift.pooling import POOLINGS, PolyphasePooling, Pooling, PoolingLayer
 
 SUBSAMPLERS = ("blur",)
 """Poolings that replace only the subsampling of a max-pool: the maximum itself stays, taken densely (Zhang 2019,
 section 3.2). Polyphase poolings do the same (Chaman and Dokmanic 2021, section 4)."""
 
-CONV_PADDINGS = ("zeros", "reflect", "replicate", "circular")
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+CONV_PADDINGS: tuple[PaddingMode, ...] = ("zeros", "reflect", "replicate", "circular")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ class Pools:
     def branches(self, main: int, shortcut: int, size: int = 0) -> nn.Module:
         """A pooling for each branch of a residual block, of `main` and `shortcut` channels: (y, x) -> (y, x)."""
         pool = self.pool(main, size)
-        if self.entry.polyphase:
+        if isinstance(pool, PolyphasePooling):
             return SamePhase(pool)
         return Branches(pool, self.pool(shortcut, size))
 
@@ -103,7 +104,7 @@ class Branches(nn.Module):
 class SamePhase(nn.Module):
     """The main branch chooses the phase, the shortcut keeps the same, so that both stay aligned."""
 
-    def __init__(self, main: nn.Module) -> None:
+    def __init__(self, main: PolyphasePooling) -> None:
         super().__init__()
         self.main = main
 
@@ -126,7 +127,8 @@ class DenseMaxThen(nn.Module):
         if self.circular:
             before, after = (self.kernel - 1) // 2, self.kernel // 2
             x = F.pad(x, (before, after, before, after), mode="circular")
-        return self.pool(F.max_pool2d(x, self.kernel, 1, 0 if self.circular else self.padding))
+        out: Tensor = self.pool(F.max_pool2d(x, self.kernel, 1, 0 if self.circular else self.padding))
+        return out
 
     def extra_repr(self) -> str:
         return f"kernel={self.kernel}, padding={'circular' if self.circular else self.padding}"
@@ -143,7 +145,8 @@ class Twice(PoolingLayer):
         x = self.layer(x)
         # The layer itself, a module of its own, reports the losses of its last call; these are those of the first.
         self._losses = self.layer.losses()
-        return self.layer(x)
+        out: Tensor = self.layer(x)
+        return out
 
 
 def halved(size: int) -> int:
@@ -159,7 +162,7 @@ def outside_pooling(module: nn.Module) -> Iterator[nn.Module]:
             yield from outside_pooling(child)
 
 
-def pad_convolutions(module: nn.Module, mode: str) -> None:
+def pad_convolutions(module: nn.Module, mode: PaddingMode) -> None:
     """Let every convolution of the backbone pad in this way."""
     for child in outside_pooling(module):
         if isinstance(child, nn.Conv2d):
@@ -176,6 +179,3 @@ def initialise(module: nn.Module) -> None:
         elif isinstance(child, nn.BatchNorm2d):
             nn.init.ones_(child.weight)
             nn.init.zeros_(child.bias)
-
-
-__all__ = ["Branches", "DenseMaxThen", "PoolingError", "Pools", "SamePhase", "Twice", "halved", "initialise"]
