@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError
+from .tensors import memory_format
 
 
 class MaxMemory(NamedTuple):
@@ -89,4 +90,4 @@ class Skip(PoolingLayer):
     source = Source("Springenberg et al.", "Striving for simplicity: the all convolutional net", "ICLR workshop", 2015)
 
     def pool(self, x: Tensor) -> Tensor:
-        return x[..., ::2, ::2]
+        return x[..., ::2, ::2].contiguous(memory_format=memory_format(x))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import choose
-from .tensors import even, windows
+from .tensors import even, total, windows
 
 EPSILON = 1e-3  # of the published Torch code; keeps the distance to the guide positive
 ALPHA_CAP = 10.0  # exp(alpha) above e^10 is the mean to float32 anyway; the published code caps it there
@@ -61,9 +61,10 @@ class DetailPreservingPool(PoolingLayer):
             distance = distance.relu()
         reward = distance.square() + EPSILON
         exponent = 0.5 * self.lam.to(x.dtype).exp().view(-1, 1, 1)
-        power = exponent * (reward / reward.mean(0)).log()
+        power = exponent * (4 * reward / total(reward)).log()
         # w / max(w), because a power of up to 4^(exp(lam) / 2) leaves the range of floats
         floor = self.alpha.to(x.dtype).clamp(max=ALPHA_CAP).view(-1, 1, 1)
-        top = torch.maximum(power.amax(0), floor).detach()
+        a, b, c, d = power.detach().unbind(0)
+        top = torch.maximum(torch.maximum(torch.maximum(a, b), torch.maximum(c, d)), floor.detach())
         weights = (power - top).exp() + (floor - top).exp()
-        return (weights * window).sum(0) / weights.sum(0)
+        return total(weights * window) / total(weights)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
-from .tensors import windows
+from .tensors import total, windows
 
 VARIANCE_FLOOR = 1e-6  # of the published code: a constant window has the deviation 0.001
 
@@ -76,8 +76,8 @@ class GaussPool(PoolingLayer):
         hidden = self.context(x)
         weight = self.location(hidden)[:, :, None, None]
         window = windows(x)
-        mean = window.mean(0)
-        deviation = (window - mean).square().mean(0).clamp(min=VARIANCE_FLOOR).sqrt()
+        mean = total(window) / 4
+        deviation = (total((window - mean).square()) / 4).clamp(min=VARIANCE_FLOOR).sqrt()
         if self.training:
             weight = weight + torch.sigmoid(self.scale(hidden))[:, :, None, None] * self.draw(mean)
         return mean + F.softplus(weight).to(x.dtype) * deviation

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose, unknown
-from .tensors import even, pad
+from .tensors import even, memory_format, pad
 
 BANDS = ("LL", "LH", "HL", "HH")
 PADDINGS = ("zeros", "reflect", "replicate")
@@ -126,7 +126,7 @@ class LiftDownPool(Lifting):
         kernel_size: K, odd; 5 in the paper, which finds no gain above.
         bands: "sum", one band, or several joined by "+", such as "LL+HH"; their plain sum is the output.
         constraint: how c_u and c_p measure distance: "mse" (mean of squares, independent of the size), "l2"
-            (Frobenius norm) or "none". Each is summed over the three transforms of a map.
+            (Frobenius norm) or None. Each is summed over the three transforms of a map.
         padding: of the K taps at the border: "zeros", "reflect" or "replicate".
         init: "default", or "zero" gains, with which the layer starts as a 2 x 2 sum.
 
@@ -140,7 +140,7 @@ class LiftDownPool(Lifting):
     options: ClassVar[Mapping[str, str]] = {
         "kernel_size": "taps of P and U, odd",
         "bands": "sum, or LL, LH, HL, HH joined by +",
-        "constraint": "c_u and c_p as mse, l2 or none",
+        "constraint": "c_u and c_p as mse, l2 or none at all",
         "padding": "zeros, reflect or replicate",
         "init": "default or zero (gain)",
     }
@@ -152,13 +152,13 @@ class LiftDownPool(Lifting):
         *,
         kernel_size: int = 5,
         bands: str = "sum",
-        constraint: str = "mse",
+        constraint: str | None = "mse",
         padding: str = "zeros",
         init: str = "default",
     ) -> None:
         super().__init__(channels, kernel_size=kernel_size, padding=padding, init=init)
         self.bands = "+".join(parse_bands(bands)) if bands != "sum" else "sum"
-        self.constraint = choose("constraint", constraint, ("mse", "l2", "none"))
+        self.constraint = None if constraint is None else choose("constraint", constraint, ("mse", "l2"))
 
     def pool(self, x: Tensor) -> Tensor:
         names = BANDS if self.bands == "sum" else self.bands.split("+")
@@ -187,7 +187,7 @@ class LiftDownPool(Lifting):
         s, d = (part.view(images, height, width // 2, -1) for part in rows[:2])
         columns_s, columns_d = self.split(s), self.split(d)
         self._losses = {}
-        if self.training and self.constraint != "none":
+        if self.training and self.constraint is not None:
             calls = (rows, columns_s, columns_d)
             c_u = [self._distance(smooth, odd) for smooth, _, odd in calls]
             c_p = [self._distance(detail) for _, detail, _ in calls]
@@ -256,8 +256,7 @@ def parse_bands(bands: str) -> list[str]:
 
 def _like(pixels: Tensor, x: Tensor) -> Tensor:
     """[N, H, W, C] as a map [N, C, H, W] in the memory format of x."""
-    y = pixels.permute(0, 3, 1, 2)
-    return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()
+    return pixels.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
 
 
 class _Tanh(torch.autograd.Function):

@@ -59,7 +59,7 @@ class APSPool(PolyphasePooling):
     Args:
         channels: C.
         norm: "l2" (as published), "l1" or "linf", over all channels and positions.
-        filter: "none", or a filter of BlurPool that blurs (circularly) before subsampling; the phase is chosen on the
+        filter: None, or a filter of BlurPool that blurs (circularly) before subsampling; the phase is chosen on the
             map before the blur.
 
     >>> x = torch.rand(2, 3, 4, 4)
@@ -75,10 +75,10 @@ class APSPool(PolyphasePooling):
         "filter": "none, or a BlurPool filter applied before subsampling",
     }
 
-    def __init__(self, channels: int, *, norm: str = "l2", filter: str = "none") -> None:
+    def __init__(self, channels: int, *, norm: str = "l2", filter: str | None = None) -> None:
         super().__init__(channels)
         self.norm = choose("norm", norm, ("l2", "l1", "linf"))
-        self.filter = choose("filter", filter, ("none", *FILTERS))
+        self.filter = None if filter is None else choose("filter", filter, FILTERS)
 
     def select(self, x: Tensor) -> Tensor:
         order = {"l1": 1.0, "l2": 2.0, "linf": torch.inf}[self.norm]
@@ -87,7 +87,7 @@ class APSPool(PolyphasePooling):
         return norms.argmax(0)
 
     def take(self, x: Tensor, phase: Tensor) -> Tensor:
-        if self.filter != "none":
+        if self.filter is not None:
             taps = torch.tensor(FILTERS[self.filter], dtype=x.dtype, device=x.device)
             kernel = (torch.outer(taps, taps) / taps.sum() ** 2).expand(x.shape[1], 1, -1, -1)
             before, after = (len(taps) - 1) // 2, len(taps) // 2

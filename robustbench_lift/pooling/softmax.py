@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
 from .gauss import ChannelContext, Head
-from .tensors import windows
+from .tensors import total, windows
 
 
 def weigh(window: Tensor, logits: Tensor) -> Tensor:
     """sum(x exp(l)) / sum(exp(l)) over the first axis of `window` [4, N, C, h, w], safe for logits of any size."""
-    return (torch.softmax(logits, dim=0) * window).sum(0)
+    a, b, c, d = logits.detach().unbind(0)
+    top = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+    weights = (logits - top).exp()
+    return total(weights * window) / total(weights)
 
 
 class SoftPool(PoolingLayer):
@@ -72,7 +75,7 @@ class AdaPool(PoolingLayer):
                 f"its mixture is learned for each position. Build it with size={tuple(x.shape[2:])}."
             )
         window = windows(x)
-        mean = window.mean(0)
+        mean = total(window) / 4
         energy = window.square() + mean.square()
         likeness = 2 * (window * mean).abs() / torch.where(energy > 0, energy, torch.ones_like(energy))
         soft = weigh(window, window)

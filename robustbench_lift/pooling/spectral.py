@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
+from .tensors import memory_format
 
 
 def crop_matrix(
@@ -43,7 +44,7 @@ def crop_matrix(
 def sandwich(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
     """rows x columns^T for every channel, in the memory format of x."""
     rows, columns = rows.to(x.dtype), columns.to(x.dtype)
-    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+    if memory_format(x) is torch.contiguous_format:
         return rows @ x @ columns.T
     images, channels, height, width = x.shape
     pixels = rows @ x.permute(0, 2, 3, 1).reshape(images, height, width * channels)

@@ -27,13 +27,25 @@ def phases(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]
 
 
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format of a map, contiguous where both describe it."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def total(parts: Tensor) -> Tensor:
+    """The sum of four parts [4, ...]; unlike parts.sum(0) it keeps the memory format of maps."""
+    a, b, c, d = parts.unbind(0)
+    return a + b + c + d
+
+
 def windows(x: Tensor) -> Tensor:
     """The four samples of every 2 x 2 window [4, N, C, h, w], ordered as `phases`; odd sides are made even.
 
     Channels-last maps give channels-last samples.
     """
     parts = phases(even(x))
-    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+    if memory_format(x) is torch.contiguous_format:
         return torch.stack(parts)
     return torch.stack([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 1, 4, 2, 3)
 
@@ -65,7 +77,7 @@ def pad(x: Tensor, left: int, right: int, top: int, bottom: int, *, mode: str) -
     limit = {"reflect": 1, "circular": 0, "replicate": -1}[mode]
     fits = limit < 0 or (max(top, bottom) <= height - limit and max(left, right) <= width - limit)
     if fits:
-        return F.pad(x, (left, right, top, bottom), mode=mode)
+        return F.pad(x, (left, right, top, bottom), mode=mode).contiguous(memory_format=memory_format(x))
     rows = torch.tensor(source_index(height, top, bottom, mode), device=x.device)
     columns = torch.tensor(source_index(width, left, right, mode), device=x.device)
-    return x.index_select(-2, rows).index_select(-1, columns)
+    return x.index_select(-2, rows).index_select(-1, columns).contiguous(memory_format=memory_format(x))

@@ -28,7 +28,7 @@ class TIPSPool(PoolingLayer):
 
     Args:
         channels: C; the layer has 10 C parameters.
-        constraint: "undo-shift" or "none".
+        constraint: "undo-shift" or None.
 
     >>> TIPSPool(2).eval()(torch.ones(1, 2, 5, 4)).round(decimals=5).unique().tolist()
     [1.0]
@@ -45,9 +45,9 @@ class TIPSPool(PoolingLayer):
     stochastic = True
     has_losses = True
 
-    def __init__(self, channels: int, *, constraint: str = "undo-shift") -> None:
+    def __init__(self, channels: int, *, constraint: str | None = "undo-shift") -> None:
         super().__init__(channels)
-        self.constraint = choose("constraint", constraint, ("undo-shift", "none"))
+        self.constraint = None if constraint is None else choose("constraint", constraint, ("undo-shift",))
         self.filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.gain = nn.Parameter(torch.empty(channels).uniform_(-1, 1))
 
@@ -60,7 +60,7 @@ class TIPSPool(PoolingLayer):
         x = pad(x, x.shape[-1] % 2, 0, x.shape[-2] % 2, 0, mode="reflect")
         features = F.relu(self.filter(x))
         self._losses = {}
-        if self.training and self.constraint != "none":
+        if self.training and self.constraint is not None:
             self._losses = {"undo_shift": F.mse_loss(features, self.shifted(x))}
         shares = self.weights(features).unbind(2)
         first, *others = (share[:, :, None, None] * part for share, part in zip(shares, phases(x), strict=True))

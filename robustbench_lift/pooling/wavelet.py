@@ -36,10 +36,14 @@ class WaveletPool(PoolingLayer):
     def __init__(self, channels: int, *, wavelet: str = "haar") -> None:
         super().__init__(channels)
         self.wavelet = wavelet
-        taps = torch.tensor(low_pass(wavelet), dtype=torch.float64).flip(0)  # a transform convolves, torch correlates
+        self.taps = tuple(reversed(low_pass(wavelet)))  # a transform convolves, torch correlates
         self.kernel: Tensor
-        kernel = torch.outer(taps, taps).to(torch.get_default_dtype()).expand(channels, 1, -1, -1).contiguous()
-        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("kernel", self.filter(torch.get_default_dtype()), persistent=False)
+
+    def filter(self, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        """The low-pass filter of both directions [C, 1, L, L]."""
+        taps = torch.tensor(self.taps, dtype=torch.float64, device=device)
+        return torch.outer(taps, taps).to(dtype).expand(self.channels, 1, -1, -1).contiguous()
 
     def pool(self, x: Tensor) -> Tensor:
         if self.wavelet == "haar":
@@ -47,7 +51,9 @@ class WaveletPool(PoolingLayer):
         length = self.kernel.shape[-1]
         before, after = length // 2 - 1, length // 2 - 1
         x = pad(even(x), before, after, before, after, mode="circular")
-        return F.conv2d(x, self.kernel.to(x.dtype), stride=2, groups=self.channels)
+        # `module.double()` would only widen the rounded taps of the buffer
+        kernel = self.filter(x.dtype, x.device) if x.dtype == torch.float64 else self.kernel.to(x.dtype)
+        return F.conv2d(x, kernel, stride=2, groups=self.channels)
 
 
 def low_pass(wavelet: str) -> list[float]:
