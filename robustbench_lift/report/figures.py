@@ -152,7 +152,6 @@ def _bars(
             edgecolor=EDGE,
             linewidth=0.5,
             hatch=look.hatch,
-            label=_label(document, model),
             yerr=tuple(zip(*spans, strict=True)) if has_span else None,
             error_kw={"ecolor": INK, "elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7},
         )
@@ -169,6 +168,21 @@ def _bars(
     axes.tick_params(axis="x", length=0)
     _families(axes, names)
     _bare(axes)
+
+
+def _bar_legend(axes: Axes, document: Document, models: Sequence[Model]) -> None:
+    """A legend above bars, with every model, those without a single bar too."""
+    from matplotlib.patches import Patch
+
+    labels = [_label(document, m) for m in models]
+    handles = [
+        Patch(facecolor=look.colour, edgecolor=EDGE, linewidth=0.5, hatch=look.hatch)
+        for look in looks(tuple(m.label for m in models)).values()
+    ]
+    axes.legend(
+        handles, labels, ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
+        borderaxespad=0, labelcolor=INK, handlelength=1.6, columnspacing=1.4,
+    )  # fmt: skip
 
 
 def _families(axes: Axes, names: Sequence[str]) -> None:
@@ -209,11 +223,7 @@ def figure_9(document: Document) -> Figure:
         whole = ("mCE", "mce") if ratio else ("mean", "mean_error")
         _bars(top, document, models, corruptions, error, (whole[0], lambda m: m.headline[whole[1]]))
         top.set_ylabel("CE, % of the normaliser" if ratio else "mean error, %")
-        labels = [_label(document, m) for m in models]
-        top.legend(
-            ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
-            borderaxespad=0, labelcolor=INK, handlelength=1.6, columnspacing=1.4,
-        )  # fmt: skip
+        _bar_legend(top, document, models)
     if perturbations:
         bottom = axes.pop(0)
 
@@ -225,11 +235,7 @@ def figure_9(document: Document) -> Figure:
         _bars(bottom, document, models, perturbations, flips, (last[0], lambda m: m.headline[last[1]]))
         bottom.set_ylabel("FR, % of the normaliser" if ratio else "flip probability, %")
         if not corruptions:
-            labels = [_label(document, m) for m in models]
-            bottom.legend(
-                ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
-                labelcolor=INK,
-            )  # fmt: skip
+            _bar_legend(bottom, document, models)
     return figure
 
 

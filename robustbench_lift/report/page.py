@@ -156,14 +156,23 @@ def _tiles(document: Document, table: Table) -> list[Tile]:
         ranked = [e for m, e in places if not m.is_normaliser and isinstance(e.value, float)]
         worst = (max if column.direction == "lower" else min)(ranked, key=lambda e: float(e.value or 0.0))
         tied = [m.label for m, e in places if e.tie and e.mark != "best"]
-        others = f"tied with {', '.join(tied)}" if tied else f"the weakest has {number(column, worst.value)} %"
+        others = f"tied with {_few(tied)}" if tied else f"the weakest has {number(column, worst.value)} %"
         tiles.append(
             Tile(
                 column.key, column.title.partition(",")[0], number(column, best[0][1].value),
-                ", ".join(m.label for m, _ in best), others,
+                _few([m.label for m, _ in best]), others,
             )
         )  # fmt: skip
     return tiles
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names in a line.
+
+    >>> _few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _gallery(document: Document, pictures: Pictures) -> list[Strip]:

@@ -67,6 +67,9 @@ def test_a_missing_bar_is_said_and_not_drawn_as_zero(
     bars = next(c for c in top.containers if hasattr(c, "patches"))
     assert len(bars.patches) == 14
     assert sum(text.get_text() == "n/a" for text in top.texts) == 2  # fog and the mean
+    legend = top.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["lip"]
 
 
 def luminance(colour: str) -> float:
