@@ -258,9 +258,13 @@ def _train(
         return run(
             Network.parse(spec), recipe, data.source, data.images, out=folder, seed=seed, settings=settings, stop=stop
         )
+    start: float | None = None
     with progress(f"{spec} by {recipe.name}") as advance:
 
         def tell(now: TrainingProgress) -> None:
+            nonlocal start
+            if start is None:  # a training that goes on: the time left follows from this session alone
+                start = now.share
             if now.finished:
                 line = now.finished
                 console.print(
@@ -271,7 +275,9 @@ def _train(
                     soft_wrap=True,
                 )
             else:
-                advance(now.share, f"epoch {now.epoch + 1}, loss {now.loss:.3f}, {now.images_per_second:.0f} images/s")
+                share = (now.share - start) / (1 - start) if start < 1 else 1.0
+                where = f"epoch {now.epoch + 1} of {now.epochs}"
+                advance(share, f"{where}, loss {now.loss:.3f}, {now.images_per_second:.0f} images/s")
 
         return run(
             Network.parse(spec),

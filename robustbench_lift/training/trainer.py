@@ -200,7 +200,10 @@ class Trainer:
         self.module.train()
         with contextlib.closing(stream):
             for step, (batch, part) in enumerate(zip(plan, pieces, strict=True), first):
-                self._step(step, [next(stream) for _ in part], images=len(batch), counters=counters)
+                try:
+                    self._step(step, [next(stream) for _ in part], images=len(batch), counters=counters)
+                except torch.OutOfMemoryError:
+                    raise self._out_of_memory(max(len(piece) for piece in part)) from None
                 self.position.step = step + 1
                 self.session_steps += 1
                 last = step + 1 == self.steps
@@ -283,6 +286,12 @@ class Trainer:
             f"the training diverged: the loss was {loss:g} in {when} (learning rate {rate:g}). {good} Use a smaller "
             f"learning rate in a new --out, for example --set learning_rate={self.recipe.learning_rate / 3:.2g}"
             + (", or --precision bf16." if self.settings.precision == "fp16" else ".")
+        )
+
+    def _out_of_memory(self, images: int) -> UsageError:
+        return UsageError(
+            f"{self.device} has not enough memory for {images} images of {self.recipe.size} pixels in one pass. "
+            f"Accumulate the batch from smaller parts: --micro-batch {max(1, images // 2)}."
         )
 
     def _stopping(self, stop: Callable[[], bool]) -> bool:

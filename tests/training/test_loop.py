@@ -420,6 +420,18 @@ def test_a_last_batch_of_one_image_is_refused(run: Train, recipe: Recipe, source
         run(recipe=dataclasses.replace(recipe, batch_size=7, drop_last=False))
 
 
+def test_too_little_memory_says_what_to_do(run: Train, tiny_build) -> None:
+    def builder(*args: Any, **kwargs: Any) -> nn.Module:
+        class Greedy(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        return nn.Sequential(tiny_build(*args, **kwargs), Greedy())
+
+    with pytest.raises(UsageError, match=r"memory for 10 images of 8 pixels .* --micro-batch 5\."):
+        run(builder=builder)
+
+
 def test_time_limit_stops_with_a_state(run: Train, cpu: Settings) -> None:
     outcome = run(settings=dataclasses.replace(cpu, stop_after=0.0))
     assert (outcome.finished, outcome.epochs) == (False, 0)
