@@ -113,8 +113,7 @@ class Engine:
             top, confidence = rank(logits, model.name)
             tops.append(top.to("cpu", torch.int16))
             confidences.append(confidence.cpu())
-        top5 = torch.cat(tops).unflatten(0, (n, count)).numpy()
-        return top5, torch.cat(confidences).unflatten(0, (n, count)).numpy()
+        return torch.cat(tops).view(n, count, 5).numpy(), torch.cat(confidences).view(n, count).numpy()
 
     def _pass(self, images: Tensor) -> int:
         """Frames in one forward pass."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from robustbench_lift import evaluate
+    from robustbench_lift.evaluate import Progress as State
 
 console = Console(soft_wrap=False, highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -84,12 +84,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def follow(advance: Advance, weights: dict[str, float]) -> Callable[[evaluate.Progress], None]:
+def follow(advance: Advance, weights: dict[str, float]) -> Callable[[State], None]:
     """Turn an evaluation's progress into a share of the work; `weights` is the cost of each cell by key."""
     total = sum(weights.values()) or 1.0
     done: dict[str, float] = {}
 
-    def report(state: evaluate.Progress) -> None:
+    def report(state: State) -> None:
         if state.note:
             console.print(state.note, markup=False)
         key = state.cell.key

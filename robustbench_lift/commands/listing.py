@@ -65,7 +65,7 @@ def _poolings(backbone: str) -> Table:
             if "unknown architecture" in str(error):
                 raise
             parameters = "not in a backbone"
-        table.add_row(name, parameters, entry.idea, entry.source)
+        table.add_row(name, parameters, entry.idea, str(entry.source))
     return table
 
 
