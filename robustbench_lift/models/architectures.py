@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.models import resnet
+from robustbench_lift.models import mobilenet, resnet, vgg
 from robustbench_lift.models.alexnet import AlexNet, SmallAlexNet
 from robustbench_lift.models.placement import CONV_PADDINGS, Pools, pad_convolutions
 
@@ -69,6 +69,10 @@ def _small_resnet(idea: str, size: int, depth: int, stem: resnet.Stem) -> Archit
     )
 
 
+def _mobilenet(pools: Pools, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    return mobilenet.MobileNetV2(pools, placement, num_classes=num_classes, input_size=input_size)
+
+
 def _plain(network: Callable[..., nn.Module]) -> Callable[[Pools, str, int, int], nn.Module]:
     def build(pools: Pools, placement: str, num_classes: int, input_size: int) -> nn.Module:
         return network(pools, num_classes=num_classes, input_size=input_size)
@@ -88,6 +92,26 @@ ARCHITECTURES: dict[str, Architecture] = {
         "torchvision:resnet50 timm:resnet50 timm:resnetblur50 timm:resnetaa50",
     ),
     "resnet101": _imagenet_resnet(101, resnet.Bottleneck, (3, 4, 23, 3), "torchvision:resnet101 timm:resnet101"),
+    "vgg13": Architecture(
+        build=_plain(vgg.VGG),
+        idea="VGG-13 with batch norm for ImageNet; with max it is torchvision's vgg13_bn",
+        input_size=224,
+        published_pooling="max",
+        antialiased=vgg.from_antialiased,
+    ),
+    "vgg13-cifar": Architecture(
+        build=_plain(partial(vgg.VGG, hidden=0)),
+        idea="VGG-13 with batch norm and one linear layer for CIFAR",
+        input_size=32,
+        published_pooling="max",
+    ),
+    "mobilenetv2": Architecture(
+        build=_mobilenet,
+        idea="MobileNetV2 for ImageNet; with skip it is torchvision's",
+        input_size=224,
+        placements=mobilenet.PLACEMENTS,
+        antialiased=mobilenet.from_antialiased,
+    ),
     "alexnet": Architecture(
         build=_plain(AlexNet),
         idea="AlexNet for ImageNet; with max it is torchvision's",
@@ -158,8 +182,7 @@ def build_model(
     if padding is None:
         raise unknown("conv_padding", asked, CONV_PADDINGS)
     pools = Pools(name=pooling, options=rest, circular=padding == "circular")
-    if pools.strided and rest:
-        pools.entry.make(1, **rest)  # unknown options are refused although no layer is made
+    pools.check()
     model = entry.build(pools, placement, num_classes, input_size)
     if padding != "zeros":
         pad_convolutions(model, padding)

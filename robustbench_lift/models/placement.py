@@ -45,7 +45,7 @@ class Pools:
     def entry(self) -> Pooling:
         """The pooling's line in the registry."""
         if self.name not in POOLINGS:
-            raise unknown("pooling", self.name, POOLINGS)
+            raise unknown("pooling", self.name, POOLINGS)  # also where make_pooling would know it: up-poolings
         return POOLINGS[self.name]
 
     @property
@@ -53,9 +53,19 @@ class Pools:
         """Whether the network keeps its strided convolutions and pools nowhere."""
         return self.name == "skip"
 
+    def check(self) -> None:
+        """Refuse an unknown pooling or option before a network is made.
+
+        Raises:
+            PoolingError: with the known names.
+        """
+        if self.entry.needs_size and "size" in self.options:
+            raise UsageError(f"pooling {self.name!r}: maps differ in size inside a network; give input_size instead.")
+        self.pool(16, 16)
+
     def pool(self, channels: int, size: int = 0) -> nn.Module:
         """The pooling for maps of `channels` and `size` x `size` pixels."""
-        tied = {"size": (size, size)} if self.entry.needs_size and "size" not in self.options else {}
+        tied = {"size": (size, size)} if self.entry.needs_size else {}
         return self.entry.make(channels, **{**self.options, **tied})
 
     def instead_of_max(self, channels: int, size: int = 0, *, kernel: int = 2, padding: int = 0) -> nn.Module:

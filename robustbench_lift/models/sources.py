@@ -6,10 +6,11 @@ says `download=true`, from the network. Whatever the way, weights are read by `f
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustbench_lift.errors import CheckpointError, UsageError, unknown
+from robustbench_lift.errors import CheckpointError, UsageError
 from robustbench_lift.models.checkpoints import FORMAT
 from robustbench_lift.models.files import RawWeights, read_raw
 from robustbench_lift.models.found import Found, weights_into
@@ -47,10 +48,10 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if spec.name not in known:
-        raise unknown("torchvision model", spec.name, known)
+        raise _unknown("torchvision model", spec.name, known)
     published = torchvision.models.get_model_weights(spec.name)
     if spec.weights is None:
-        names = ", ".join([*published.__members__, "DEFAULT"]) if len(published) else "none published"
+        names = ", ".join(published.__members__) if len(published) else "none published"
         raise UsageError(f"{spec} names no weights: write {spec}@FILE or @ one of {names}.")
     chosen = published["DEFAULT"] if spec.weights == "DEFAULT" and len(published) else None
     chosen = chosen or published.__members__.get(spec.weights)
@@ -60,7 +61,7 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
     elif spec.weights != RANDOM:
         path = Path(spec.weights).expanduser()
         if not path.exists() and re.fullmatch(r"[A-Z0-9_]+", spec.weights):
-            raise unknown(f"weights of torchvision {spec.name}", spec.weights, [*published.__members__, "DEFAULT"])
+            raise _unknown(f"weights of torchvision {spec.name}", spec.weights, list(published.__members__))
         raw = read_raw(path)
         entry = next((w for w in published if published_as(raw) == PurePosixPath(w.url).name), None)
     classes = spec.num_classes or (len(entry.meta["categories"]) if entry else 1000)
@@ -117,9 +118,9 @@ def from_timm_hub(spec: ModelSpec) -> Found:
     timm = _library("timm", "timm")
     base = spec.name.partition(".")[0]
     if base not in timm.list_models(module="") and not timm.is_model(base):
-        raise unknown("timm model", base, timm.list_models())
+        raise _unknown("timm model", base, timm.list_models())
     if "." in spec.name and spec.name not in timm.list_models(f"{base}.*", pretrained=True):
-        raise unknown("timm weights", spec.name, timm.list_models(f"{base}.*", pretrained=True))
+        raise _unknown("timm weights", spec.name, timm.list_models(f"{base}.*", pretrained=True))
     if spec.weights == RANDOM:
         raw = None
     elif spec.weights is not None:
@@ -191,7 +192,7 @@ def from_hugging_face(spec: ModelSpec) -> Found:
         )
     timm = _library("timm", "timm")
     if not timm.is_model(name):
-        raise unknown("timm model", name, timm.list_models())
+        raise _unknown("timm model", name, timm.list_models())
     known = ("mean", "std", "interpolation", "crop_pct", "test_crop_pct", "input_size", "test_input_size")
     stated = config.get("pretrained_cfg") or {}
     settings = {key: stated[key] for key in known if key in stated} | {"num_classes": config.get("num_classes")}
@@ -278,6 +279,14 @@ def _answers(module: nn.Module, side: object, spec: ModelSpec) -> int:
 
 
 # ---------------------------------------------------------------- shared
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """As `errors.unknown`, but of a thousand names only those that are near."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {len(names)}, none of them near."
+    return UsageError(f"unknown {kind} {name!r}. {hint}")
 
 
 def _constructed(build: Any, spec: ModelSpec) -> nn.Module:

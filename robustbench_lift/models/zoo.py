@@ -12,11 +12,12 @@ from typing import Any
 from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError, unknown
-from robustbench_lift.models.architectures import ARCHITECTURES, architecture, build_model
+from robustbench_lift.models.architectures import ARCHITECTURES, NETWORK_OPTIONS, architecture, build_model
 from robustbench_lift.models.checkpoints import FORMAT
 from robustbench_lift.models.containers import find_state_dict
 from robustbench_lift.models.files import RawWeights, read_raw
 from robustbench_lift.models.found import Found, weights_into
+from robustbench_lift.models.placement import Pools
 from robustbench_lift.models.preprocessing import Preprocessing, from_card
 from robustbench_lift.models.published import published_as
 from robustbench_lift.models.spec import RANDOM, ModelSpec
@@ -31,6 +32,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
             f"{spec} names no weights: write {spec}@FILE, or {spec}@random for an untrained network. Names that ship: "
             f"{', '.join(shipped()) or 'none'}."
         )
+    check_names(spec)
     raw = None if spec.weights == RANDOM else read_raw(Path(spec.weights).expanduser(), sha256=sha256)
     card = dict(raw.card) if raw and raw.card.get("format") == FORMAT else {}
     if spec.source == "card" and not card:
@@ -68,6 +70,16 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
     )
 
 
+def check_names(spec: ModelSpec) -> None:
+    """Refuse unknown names and options before a file is read."""
+    if spec.source == "zoo":
+        entry = architecture(spec.name)
+        options = {key: value for key, value in spec.options.items() if key not in NETWORK_OPTIONS}
+        Pools(name=spec.pooling or entry.published_pooling, options=options).check()
+        if spec.placement and spec.placement not in entry.placements:
+            raise unknown(f"placement of {spec.name}", spec.placement, entry.placements)
+
+
 def _default_preprocessing(size: int) -> Preprocessing:
     return Preprocessing() if size == 224 else Preprocessing(resize=None, crop=size)
 
@@ -98,9 +110,9 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> tuple[str, str, str | N
     if "options" in card:
         stored = _options(card, str(spec.weights))
         for name, value in options.items():
-            theirs_value = stored.get(name, _default_of(pooling, name))
-            if name != "input_size" and value != theirs_value:
-                raise CheckpointError(f"{spec.weights} has {name}={theirs_value} (its card says so), not {value}.")
+            trained = stored.get(name, _default_of(pooling, name))
+            if name != "input_size" and value != trained:
+                raise CheckpointError(f"{spec.weights} has {name}={trained} (its card says so), not {value}.")
         options = {**stored, **options}
     return arch, pooling, placement, options
 
