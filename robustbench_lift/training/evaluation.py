@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,10 +73,14 @@ class TestImages:
         if len(images.ids) == 0:
             raise DataError(f"{images.name} holds no test images.")
         rank, ranks = distributed.world()
-        self._data = _Fitted(images, recipe)
-        self._rows = list(range(rank, len(images.ids), ranks))
-        self._workers, self._batch = workers, batch_size
-        self._keep = len(self._rows) * 3 * recipe.size**2 <= KEEP_BYTES
+        self._keep = len(images.ids) // ranks * 3 * recipe.size**2 <= KEEP_BYTES
+        self._loader: DataLoader[Any] = DataLoader(
+            torch.utils.data.Subset(_Fitted(images, recipe), range(rank, len(images.ids), ranks)),
+            batch_size=batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0 and not self._keep,
+            multiprocessing_context="spawn" if workers else None,
+        )
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,13 +88,8 @@ class TestImages:
         if self._kept:
             yield from self._kept
             return
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            torch.utils.data.Subset(self._data, self._rows),  # type: ignore[arg-type]  # collated batches
-            batch_size=self._batch,
-            num_workers=self._workers,
-        )
         kept = []
-        for images, labels in loader:
+        for images, labels in self._loader:
             pair = images.to(device), labels.to(device)
             if self._keep:
                 kept.append(pair)

@@ -97,6 +97,16 @@ class _Samples(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), int(self.images.labels[index])
 
 
+class _Plan:
+    """The samples of the batches to come; the workers live on from epoch to epoch."""
+
+    def __init__(self) -> None:
+        self.samples: list[list[tuple[int, int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        return iter(self.samples)
+
+
 class ImageSource:
     """Any image set as a training source, read ahead by worker processes."""
 
@@ -112,6 +122,8 @@ class ImageSource:
         self.fingerprint = fingerprint(images.ids, images.labels)
         self._samples = _Samples(images, recipe)
         self._workers = workers
+        self._plan: Any = _Plan()  # torch's type for it wants plain indices
+        self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -131,13 +143,16 @@ class ImageSource:
             for indices in batches:
                 yield self.batch(indices, epoch, seed, device)
             return
-        keys: Any = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
-        loader: DataLoader[Any] = DataLoader(
-            self._samples,
-            batch_sampler=keys,
-            num_workers=self._workers,
-            pin_memory=device.type == "cuda",
-            prefetch_factor=4,
-        )
-        for images, labels in loader:
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._samples,
+                batch_sampler=self._plan,
+                num_workers=self._workers,
+                pin_memory=device.type == "cuda",
+                prefetch_factor=4,
+                persistent_workers=True,
+                multiprocessing_context="spawn",
+            )
+        self._plan.samples = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
+        for images, labels in self._loader:
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
