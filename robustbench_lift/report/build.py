@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.errors import UsageError
 from robustbench_lift.provenance import environment
 from robustbench_lift.report.flips import chosen_flips
 from robustbench_lift.report.schema import (
@@ -22,36 +21,20 @@ from robustbench_lift.report.schema import (
     Bin,
     CorruptionResult,
     Document,
-    Group,
     Model,
     PerturbationResult,
     Value,
 )
+from robustbench_lift.report.sources import Source, counts_of, groups_of, labels_of, print_order, sources_of
 from robustbench_lift.report.ties import find_ties, replicated, spans
-from robustbench_lift.runs import Cell, Manifest, Run, differences
+from robustbench_lift.runs import Cell, Run
 
 if TYPE_CHECKING:
-    import metrics
     from robustbench_lift.regression import Interval
     from robustbench_lift.scores import Scores
 
 BINS = 15
 """Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
-FIRST, LAST = ("skip", "max", "average"), ("lift",)
-"""Poolings that are printed first and last; others stand between them by name."""
-RESERVED = ("condition", "model", "pooling", "arch")
-"""Keys of the first columns of tables, which no label may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A run with what is found out about it before any number is computed."""
-
-    run: Run
-    baseline: metrics.Baseline | None
-    normaliser: str
-    problem: str
-    is_normaliser: bool
 
 
 def document(
@@ -82,9 +65,9 @@ def document(
     """
     if not runs:
         raise UsageError("a report needs at least one run folder; none was given.")
-    sources = sorted(_sources(runs), key=lambda s: (s.is_normaliser, *_order(s.run)))
-    labels = _labels([s.run for s in sources])
-    groups, keys = _groups(sources)
+    sources = sorted(sources_of(runs), key=lambda s: (s.is_normaliser, *print_order(s.run)))
+    labels = labels_of([s.run for s in sources])
+    groups, keys = groups_of(sources)
     drawn = [replicated(s.run, s.baseline, replicates=replicates, seed=seed) for s in sources]
     models = tuple(
         _model(s, label, key, spans(one, confidence=confidence))
@@ -122,142 +105,7 @@ def _class_names(data: str) -> tuple[str, ...]:
     return tuple(photograph.name for photograph in PHOTOGRAPHS)
 
 
-def _order(run: Run) -> tuple[str, int, str, str]:
-    pooling = run.manifest.model.get("pooling") or ""
-    place = FIRST.index(pooling) if pooling in FIRST else 20 if pooling in LAST else 10
-    return str(run.manifest.model.get("arch")), place, str(pooling), str(run.path)
-
-
-def _sources(runs: Sequence[Run]) -> list[_Source]:
-    """Runs with their normalisers; each normaliser is scored once, and a normaliser is divided by itself."""
-    import metrics
-
-    named = {run.path.resolve(): _named(run) for run in runs}
-    divisors = {folder for folder in named.values() if isinstance(folder, Path)}
-    measured = {folder: _measured(folder) for folder in sorted(divisors)}
-    sources = []
-    for run in runs:
-        here = run.path.resolve()
-        divisor = named[here] or (here if here in divisors else None)
-        if isinstance(divisor, Path):
-            baseline, problem = measured[divisor]
-            if strange := _strange(run, divisor) if baseline else "":
-                baseline, problem = None, strange
-            text = f"{baseline.name}, measured on the same images" if baseline else ""
-        else:
-            baseline, problem = (metrics.ALEXNET, "") if divisor else (None, "")
-            text = baseline.name if baseline else ""
-        sources.append(_Source(run, baseline, text, problem, here in divisors))
-    return sources
-
-
-def _named(run: Run) -> Path | str | None:
-    """What a run is divided by: a folder, `alexnet` or nothing."""
-    recorded = run.manifest.normaliser
-    return recorded if recorded in (None, "alexnet") else (run.path / recorded).resolve()
-
-
-def _strange(run: Run, divisor: Path) -> str:
-    """Why a complete normaliser does not fit a run: another protocol or other images; empty when it fits."""
-    other = Run.open(divisor).manifest
-    shared = [protocol for protocol in run.manifest.signature if protocol in other.signature]
-    found = differences(
-        {"signature": {p: other.signature[p] for p in shared}, "data": _images(other, shared)},
-        {"signature": {p: run.manifest.signature[p] for p in shared}, "data": _images(run.manifest, shared)},
-    )
-    return f"the normaliser {divisor} was measured otherwise ({'; '.join(found)})." if found else ""
-
-
-def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
-    sets = manifest.data.get("sets", {})
-    return {"name": manifest.data.get("name"), **{p: sets[p] for p in protocols if p in sets}}
-
-
-def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
-    """The normaliser in a run folder, or why there is none: the report says so and leaves the ratios out."""
-    from robustbench_lift.scores import baseline_of
-
-    try:
-        return baseline_of(Run.open(folder)), ""
-    except IncompleteError as error:
-        return None, str(error)
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Short unique labels: the pooling; with the backbone, the name or the folder where that is not enough."""
-    candidates = [
-        (
-            str(run.manifest.model.get("pooling") or run.manifest.model.get("arch") or run.name),
-            f"{run.manifest.model.get('arch')}/{run.manifest.model.get('pooling') or '-'}",
-            run.name,
-            f"{run.name} ({run.path.name})",
-        )
-        for run in runs
-    ]
-    labels: list[str] = []
-    for k, options in enumerate(candidates):
-        others = [o for j, o in enumerate(candidates) if j != k]
-        free = [text for level, text in enumerate(options) if text not in {o[level] for o in others}]
-        label = next((text for text in free if text not in (*labels, *RESERVED)), f"{run_text(runs[k])} #{k + 1}")
-        labels.append(label)
-    return labels
-
-
-def run_text(run: Run) -> str:
-    """A run by its model's name and folder."""
-    return f"{run.name} ({run.path.name})"
-
-
-def _counts(run: Run) -> dict[str, int]:
-    images = run.manifest.data.get("images", 0)
-    sets = run.manifest.data.get("sets", {})
-    protocols = dict.fromkeys(cell.protocol for cell in run.expected)
-    return {protocol: int(sets.get(protocol, {}).get("images", images)) for protocol in protocols}
-
-
-def _groups(sources: Sequence[_Source]) -> tuple[tuple[Group, ...], list[str]]:
-    """Groups of comparable runs, and the key of each run's group."""
-    facts = [
-        {
-            "signature": s.run.manifest.signature,
-            "data": s.run.manifest.data,
-            "normaliser": s.normaliser or "none",
-        }
-        for s in sources
-    ]
-    distinct: list[int] = []
-    keys = []
-    for k, fact in enumerate(facts):
-        same = next((j for j in distinct if facts[j] == fact), None)
-        if same is None:
-            distinct.append(k)
-            same = k
-        keys.append(_letters(distinct.index(same)))
-    groups = tuple(
-        Group(
-            key=_letters(number),
-            signature=sources[k].run.signature,
-            fields={p: {f: str(v) for f, v in d.items()} for p, d in sources[k].run.manifest.signature.items()},
-            normaliser=sources[k].normaliser,
-            problem=sources[k].problem,
-            counts=_counts(sources[k].run),
-            differs=tuple(differences(facts[distinct[0]], facts[k])),
-        )
-        for number, k in enumerate(distinct)
-    )
-    return groups, keys
-
-
-def _letters(number: int) -> str:
-    """a, b, ..., z, aa, ab, ...
-
-    >>> _letters(0), _letters(25), _letters(26)
-    ('a', 'z', 'aa')
-    """
-    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
-
-
-def _model(source: _Source, label: str, group: str, found: Mapping[str, Interval]) -> Model:
+def _model(source: Source, label: str, group: str, found: Mapping[str, Interval]) -> Model:
     from robustbench_lift.scores import score
 
     run, record = source.run, source.run.manifest.model
@@ -275,7 +123,7 @@ def _model(source: _Source, label: str, group: str, found: Mapping[str, Interval
         preprocessing=", ".join(f"{k} {v}" for k, v in (record.get("preprocessing") or {}).items() if v is not None),
         group=group,
         is_normaliser=source.is_normaliser,
-        counts=_counts(run),
+        counts=counts_of(run),
         cells=len(run.expected),
         missing=tuple(cell.key for cell in run.missing()),
         headline={key: _value(getattr(scores, key), found.get(key)) for key in HEADLINES},

@@ -1,128 +1,22 @@
-"""The figures of a report, each a function of the document: Figure 9, Figure 4, error by severity, reliability.
-
-matplotlib's object interface alone (no pyplot, no global state); files are equal byte for byte when made again.
-"""
+"""The figures of a report, each a function of the document: Figure 9, Figure 4, error by severity, reliability."""
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.report.render import plain
+from robustbench_lift.report.canvas import bare, blank, label, legend_of, literal, per_row, span, span_note
+from robustbench_lift.report.notes import normalised, order
 from robustbench_lift.report.schema import Document, Model, Value
 from robustbench_lift.report.style import EDGE, FAINT, INK, category, looks, title
-from robustbench_lift.report.tables import (
-    group_notes,
-    missing_notes,
-    normalised,
-    normaliser_notes,
-    order,
-    partial_notes,
-    shown,
-    signature_text,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
 
-FORMATS = ("png", "svg", "pdf")
-PNG_DPI = 160
-WIDTH = 11.0
-"""Inches."""
-NOTE_SIZE = 6.5
-"""Points of the signature lines."""
-NOTE_COLUMNS = 215
-"""Characters of a signature line that fit in the width."""
 FEW = 5
 """A bin of a reliability diagram with fewer predictions is noise and is left out (a note says so)."""
-
-
-HEAD, LEGEND = 0.32, 0.26
-"""Inches above the panels for the heading, and for a row of a legend of the whole figure."""
-LEGEND_COLUMNS, LABEL = 120, 32
-"""Characters of a legend row, and of a label before it is cut (tables have it whole)."""
-
-
-def _figure(document: Document, height: float, heading: str, *extra: str, legend: Sequence[str] = ()) -> Figure:
-    """An empty figure with a heading, room for a legend of these labels, and the notes and signature lines below."""
-    from matplotlib.figure import Figure
-
-    lines: list[str] = []
-    notes = (
-        *extra,
-        *normaliser_notes(document),
-        *missing_notes(document),
-        *partial_notes(document),
-        *group_notes(document),
-    )
-    for text in (*filter(None, notes), *(signature_text(document, group) for group in document.groups)):
-        lines += textwrap.wrap(plain(text), NOTE_COLUMNS)
-    rows = -(-len(legend) // _per_row(legend))
-    head, foot = HEAD + LEGEND * rows, 0.13 * len(lines) + 0.1
-    whole = height + head + foot
-    figure = Figure(figsize=(WIDTH, whole))
-    figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole))
-    figure.text(
-        0.01, 1 - 0.08 / whole, _literal(heading), ha="left", va="top", fontsize=11, fontweight="bold", color=INK
-    )
-    figure.text(
-        0.01, 0.06 / whole, _literal("\n".join(lines)), ha="left", va="bottom", fontsize=NOTE_SIZE, color=INK,
-        linespacing=1.25,
-    )  # fmt: skip
-    return figure
-
-
-def _per_row(labels: Sequence[str]) -> int:
-    """How many labels fit in a row of a legend."""
-    return max(1, min(8, LEGEND_COLUMNS // (max((len(label) for label in labels), default=0) + 7)))
-
-
-def _label(document: Document, model: Model) -> str:
-    """The label of a model in a figure, cut where it is very long."""
-    text = plain(shown(document, model))
-    return _literal(text if len(text) <= LABEL else f"{text[: LABEL - 3]}...")
-
-
-def _legend(figure: Figure, axes: Axes) -> Legend:
-    """The legend of `axes` under the heading, for the whole figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(
-        handles, labels, ncols=_per_row(labels), fontsize=8, frameon=False, loc="upper left", labelcolor=INK,
-        columnspacing=1.4, bbox_to_anchor=(0.003, 1 - HEAD / figure.get_figheight()),
-    )  # fmt: skip
-    legend.set_in_layout(False)
-    return legend
-
-
-def _literal(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
-    return "\n".join(plain(line) for line in text.split("\n")).replace("$", r"\$")
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_facecolor("none")  # a dark page shows through; files are saved on white
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(INK)
-        axes.spines[side].set_linewidth(0.8)
-    axes.tick_params(colors=INK, labelsize=8, width=0.8)
-    axes.set_axisbelow(True)
-    for text in (axes.xaxis.label, axes.yaxis.label):
-        text.set_color(INK)
-        text.set_fontsize(9)
-
-
-def _span(value: Value) -> tuple[float, float]:
-    """Lengths of the error bar below and above, in percent."""
-    if value.value is None or value.low is None or value.high is None:
-        return 0.0, 0.0
-    return max(0.0, 100 * (value.value - value.low)), max(0.0, 100 * (value.high - value.value))
 
 
 def _bars(
@@ -142,7 +36,7 @@ def _bars(
         known = [(x, v) for x, v in zip(places, values, strict=True) if v.value is not None]
         look = style[model.label]
         centre = (k - (len(models) - 1) / 2) * width
-        spans = [_span(v) for _, v in known]
+        spans = [span(v) for _, v in known]
         has_span = any(low or high for low, high in spans)
         axes.bar(
             [x + centre for x, _ in known],
@@ -159,7 +53,7 @@ def _bars(
             if v.value is None:
                 axes.text(x + centre, 0, "n/a", rotation=90, ha="center", va="bottom", fontsize=6, color=INK)
     axes.set_xticks(
-        places, [*(_literal(title(n)) for n in names), whole[0]], rotation=28, ha="right", rotation_mode="anchor"
+        places, [*(literal(title(n)) for n in names), whole[0]], rotation=28, ha="right", rotation_mode="anchor"
     )
     axes.get_xticklabels()[-1].set_fontweight("bold")
     axes.set_xlim(-0.6, places[-1] + 0.6)
@@ -167,20 +61,20 @@ def _bars(
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.tick_params(axis="x", length=0)
     _families(axes, names)
-    _bare(axes)
+    bare(axes)
 
 
 def _bar_legend(axes: Axes, document: Document, models: Sequence[Model]) -> None:
     """A legend above bars, with every model, those without a single bar too."""
     from matplotlib.patches import Patch
 
-    labels = [_label(document, m) for m in models]
+    labels = [label(document, m) for m in models]
     handles = [
         Patch(facecolor=look.colour, edgecolor=EDGE, linewidth=0.5, hatch=look.hatch)
         for look in looks(tuple(m.label for m in models)).values()
     ]
     axes.legend(
-        handles, labels, ncols=_per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
+        handles, labels, ncols=per_row(labels), fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.07),
         borderaxespad=0, labelcolor=INK, handlelength=1.6, columnspacing=1.4,
     )  # fmt: skip
 
@@ -205,11 +99,11 @@ def figure_9(document: Document) -> Figure:
     panels = [bool(corruptions), bool(perturbations)]
     if not any(panels):
         raise UsageError("Figure 9 needs corruption or perturbation cells; these runs have neither.")
-    figure = _figure(
+    figure = blank(
         document, 0.4 + 3.1 * sum(panels),
         f"Figure 9: {'CE by corruption and FR' if ratio else 'error by corruption and flips'} by perturbation "
         f"({document.data}); lower is better",
-        _span_note(document, models),
+        span_note(document, models),
     )  # fmt: skip
     axes = list(figure.subplots(sum(panels), 1, squeeze=False)[:, 0])
     unknown_value = Value()
@@ -239,22 +133,15 @@ def figure_9(document: Document) -> Figure:
     return figure
 
 
-def _span_note(document: Document, models: Sequence[Model]) -> str:
-    """What error bars mean, empty when there are none."""
-    if not any(v.low is not None for m in models for v in m.headline.values()):
-        return ""
-    return f"Error bars: {document.confidence:.0%} confidence intervals (bootstrap over images)."
-
-
 def figure_4(document: Document) -> Figure:
     """Shift consistency against clean accuracy, one point a model."""
     models = [m for m in document.models if m.headline["consistency"].value is not None]
     models = [m for m in models if m.headline["clean_error"].value is not None]
     if not models:
         raise UsageError("Figure 4 needs clean and shift cells of at least one complete run; there is none.")
-    figure = _figure(
+    figure = blank(
         document, 4.2, f"Figure 4: shift consistency against accuracy ({document.data}); up and right is better",
-        f"Consistency rises with accuracy by itself: read both. {_span_note(document, models)}",
+        f"Consistency rises with accuracy by itself: read both. {span_note(document, models)}",
     )  # fmt: skip
     axes = figure.subplots()
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
@@ -264,26 +151,26 @@ def figure_4(document: Document) -> Figure:
         clean, consistency = model.headline["clean_error"], model.headline["consistency"]
         assert clean.value is not None
         assert consistency.value is not None
-        low, high = _span(clean)
+        low, high = span(clean)
         marker = (
             "oshD^vPX"[backbones.index(model.arch) % 8] if len(backbones) > 1 else "o" if look is None else look.marker
         )
         axes.errorbar(
             [100 * (1 - clean.value)], [100 * consistency.value], xerr=[[high], [low]],
-            yerr=[[v] for v in _span(consistency)], fmt=marker, markersize=9,
+            yerr=[[v] for v in span(consistency)], fmt=marker, markersize=9,
             markerfacecolor="none" if look is None else look.colour, markeredgewidth=0.9,
             markeredgecolor=INK if look is None else EDGE,
-            ecolor=INK, elinewidth=0.6, capsize=2, label=_label(document, model),
+            ecolor=INK, elinewidth=0.6, capsize=2, label=label(document, model),
         )  # fmt: skip
         axes.annotate(
-            _label(document, model), (100 * (1 - clean.value), 100 * consistency.value), xytext=(7, 6),
+            label(document, model), (100 * (1 - clean.value), 100 * consistency.value), xytext=(7, 6),
             textcoords="offset points", fontsize=8.5, color=INK,
         )  # fmt: skip
     axes.set_xlabel("top-1 accuracy on clean images, %")
     axes.set_ylabel("shift consistency, %")
     axes.margins(0.12)
     axes.grid(color=FAINT, linewidth=0.5)
-    _bare(axes)
+    bare(axes)
     return figure
 
 
@@ -295,11 +182,11 @@ def severity(document: Document) -> Figure:
         raise UsageError("error against severity needs corruption cells; these runs have none.")
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = _figure(
+    figure = blank(
         document,
         0.4 + 1.75 * rows,
         f"Error against severity ({document.data}); lower is better",
-        legend=[_label(document, m) for m in models],
+        legend=[label(document, m) for m in models],
     )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
@@ -319,16 +206,16 @@ def severity(document: Document) -> Figure:
                 markersize=3.6, color=INK if look is None else look.colour,
                 linestyle=":" if look is None else look.line,
                 linewidth=1.0 if look is None else 1.5, markeredgecolor=EDGE, markeredgewidth=0.4,
-                label=_label(document, model),
+                label=label(document, model),
             )  # fmt: skip
-        axes.set_title(_literal(title(names[k])), fontsize=8.5, color=INK, pad=3)
+        axes.set_title(literal(title(names[k])), fontsize=8.5, color=INK, pad=3)
         axes.set_xticks(range(6), ["clean", "1", "2", "3", "4", "5"])
         axes.grid(color=FAINT, linewidth=0.5)
-        _bare(axes)
+        bare(axes)
         axes.tick_params(labelsize=7)
     for row in grid:
         row[0].set_ylabel("error, %")
-    _legend(figure, grid[0, 0])
+    legend_of(figure, grid[0, 0])
     return figure
 
 
@@ -340,7 +227,7 @@ def reliability(document: Document) -> Figure:
     curves = list(dict.fromkeys(key for m in models for key in m.reliability))
     columns = min(4, len(models))
     rows = -(-len(models) // columns)
-    figure = _figure(
+    figure = blank(
         document, 0.4 + 2.7 * rows,
         f"Reliability: accuracy against confidence ({document.data}); on the diagonal is best",
         "Points below the diagonal are over-confident. Area of a point: share of the predictions in its bin; bins of "
@@ -366,17 +253,17 @@ def reliability(document: Document) -> Figure:
                 x, y, s=[6 + 60 * b.count / total for b in known], color=look.colour, edgecolors=EDGE, linewidths=0.4,
                 marker=look.marker, zorder=3, label=key,
             )  # fmt: skip
-        axes.set_title(_label(document, models[k]), fontsize=9, color=INK, pad=3)
+        axes.set_title(label(document, models[k]), fontsize=9, color=INK, pad=3)
         axes.set_xlim(0, 101)
         axes.set_ylim(-2, 102)
         axes.grid(color=FAINT, linewidth=0.5)
-        _bare(axes)
+        bare(axes)
     for row in grid:
         row[0].set_ylabel("accuracy, %")
     for axes in grid[-1]:
         axes.set_xlabel("confidence, %")
-    legend = _legend(figure, grid[0, 0])
-    for handle in legend.legend_handles:
+    placed = legend_of(figure, grid[0, 0])
+    for handle in placed.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([28])
     return figure
@@ -406,26 +293,3 @@ def make_figure(document: Document, name: str) -> Figure:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, the same for every format
     return figure
-
-
-def to_bytes(figure: Figure, form: str, *, name: str, as_text: bool = False) -> bytes:
-    """The figure as PNG, SVG or PDF, the same bytes every time.
-
-    Args:
-        figure: what to draw.
-        form: `png`, `svg` or `pdf`.
-        name: seed of the ids inside an SVG, so that several can stand in one page.
-        as_text: keep text as text in an SVG (searchable; the reader's fonts) instead of outlines.
-    """
-    import matplotlib as mpl
-
-    metadata: dict[str, None] = {
-        "png": {"Software": None},
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }[form]
-    stream = io.BytesIO()
-    settings: Any = {"svg.hashsalt": name, "svg.fonttype": "none" if as_text else "path", "hatch.linewidth": 0.6}
-    with mpl.rc_context(settings):
-        figure.savefig(stream, format=form, dpi=PNG_DPI, metadata=metadata, facecolor="none" if as_text else "white")
-    return stream.getvalue()

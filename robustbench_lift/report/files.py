@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
 from robustbench_lift.report.build import document
-from robustbench_lift.report.figures import FIGURES, make_figure, to_bytes
-from robustbench_lift.report.figures import FORMATS as FIGURE_FORMATS
+from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
+from robustbench_lift.report.canvas import to_bytes
+from robustbench_lift.report.figures import FIGURES, make_figure
 from robustbench_lift.report.render import TEXT, to_rich
 from robustbench_lift.report.schema import Document
 from robustbench_lift.report.tables import TABLES, make_table

@@ -12,7 +12,8 @@ from PIL import Image
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document
-from robustbench_lift.report.figures import FIGURES, make_figure, to_bytes
+from robustbench_lift.report.canvas import to_bytes
+from robustbench_lift.report.figures import FIGURES, make_figure
 from robustbench_lift.report.files import available_figures
 from robustbench_lift.report.inline import inline_svg
 from robustbench_lift.report.style import PALETTE, looks
