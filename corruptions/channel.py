@@ -1,10 +1,11 @@
 """Noise on 8-bit images as a memoryless channel, sampled with table look-ups.
 
 A noise corruption sends every value of an 8-bit image, one of 256 levels, to one of 256 levels, independently of all
-others. So its law is a 256 x 256 matrix of distribution functions, F[x, k] = P(out <= k | in = x), and a draw is the
-inversion of one row: `out` is the number of k with F[x, k] <= u. The first 12 bits of u settle that for most values
-with one look-up in a guide table; where a step of F lies inside the bucket, 36 further bits are drawn, so that every
-probability is met to 2^-48.
+others. So it draws one of finitely many symbols, by a distribution F[x, k] = P(symbol <= k | level x) that depends on
+the level (256 rows: the symbol is the resulting level) or not (1 row: the symbol is what happens to the level). A draw
+inverts one row: the symbol is the number of k with F[x, k] <= u. The first 12 bits of u (16 for one row) settle that
+for most values with one look-up in a guide table; where a step of F lies inside the bucket, 36 (32) further bits are
+drawn, so that every probability is met to 2^-48.
 
 Source of the sampling method: Devroye, "Non-Uniform Random Variate Generation", 1986, section III.2.4 (guide tables).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from corruptions.randomness import Draws, Source
 
 LEVELS = 256
-_GUIDE_BITS = 12
 _BITS = 48
+_ROW = _BITS + 1  # rows of the exact table are kept apart by the bits from here on, so that all of it is sorted
 _STEPS = np.arange(1, LEVELS, dtype=np.float64)  # out <= k exactly when the value before truncation is below k + 1
 _INPUTS = np.arange(LEVELS, dtype=np.float64)[:, None]
 
 
 class Law(Protocol):
-    """A channel: its matrix of distribution functions, and its formula applied to draws."""
+    """A channel: the distribution of its symbols, what they do, and its formula applied to draws."""
 
     def distribution(self) -> np.ndarray:
-        """F[x, k] for k = 0..254, float64 [256, 255]; F[x, 255] is 1."""
+        """F[x, k], float64 [256 or 1, symbols - 1]; the last symbol's F is 1."""
+        ...
+
+    def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
+        """What the symbols, int16, make of the uint8 levels: uint8 of the same shape. May overwrite the symbols."""
         ...
 
     def __hash__(self) -> int: ...
@@ -51,7 +56,11 @@ class Gaussian:
     sd: float
 
     def distribution(self) -> np.ndarray:
-        return np.asarray(special.ndtr((_STEPS - _INPUTS) / (255.0 * self.sd)))
+        # The symbol is floor(255 sd z) + 255: what is added to the level, and 255 either way suffices.
+        return np.asarray(special.ndtr(np.arange(-254.0, 256.0)[None] / (255.0 * self.sd)))
+
+    def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
+        return symbols.add_(levels).sub_(255).clamp_(0, 255).to(torch.uint8)
 
     def literal(self, levels: Tensor, draws: Source) -> Tensor:
         return to_levels(levels / 255.0 + self.sd * draws.normal(levels.shape[1:]))
@@ -66,6 +75,9 @@ class Speckle:
     def distribution(self) -> np.ndarray:
         scale = np.maximum(_INPUTS, 1e-9) * self.sd  # level 0 stays 0: every step is then infinitely far away
         return np.asarray(special.ndtr((_STEPS - _INPUTS) / scale))
+
+    def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
+        return symbols.to(torch.uint8)
 
     def literal(self, levels: Tensor, draws: Source) -> Tensor:
         image = levels.double() / 255.0
@@ -84,6 +96,9 @@ class Shot:
         most = np.searchsorted(reached, _STEPS, side="left") - 1.0  # the largest count that gives a level <= k
         return np.asarray(special.pdtr(most, _INPUTS / 255.0 * self.photons))
 
+    def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
+        return symbols.to(torch.uint8)
+
     def literal(self, levels: Tensor, draws: Source) -> Tensor:
         return to_levels(draws.poisson(levels.double() / 255.0 * self.photons) / self.photons)
 
@@ -95,8 +110,11 @@ class Impulse:
     amount: float
 
     def distribution(self) -> np.ndarray:
-        reached = _INPUTS <= _STEPS - 1.0
-        return np.where(reached, 1.0 - self.amount / 2.0, self.amount / 2.0)
+        return np.array([[self.amount / 2.0, 1.0 - self.amount / 2.0]])
+
+    def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
+        # Symbol 0 is pepper, 1 leaves the level, 2 is salt.
+        return symbols.sub_(1).mul_(255).add_(levels).clamp_(0, 255).to(torch.uint8)
 
     def literal(self, levels: Tensor, draws: Source) -> Tensor:
         flipped = draws.uniform(levels.shape[1:]) < self.amount
@@ -109,53 +127,87 @@ def to_levels(image: Tensor) -> Tensor:
     return image.clamp(0.0, 1.0).mul_(255.0).to(torch.uint8)
 
 
-@lru_cache(maxsize=32)
-def _tables(law: Law, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Guide table int16 [256 * 4096] and the distribution as 48-bit integers, int64 [256 * 256].
+class Guide(NamedTuple):
+    """Look-up tables of one law on one device."""
 
-    A guide entry is the level when the bucket holds no step, else ~level with the level at the bucket's lower end.
-    """
-    distribution = np.ones((LEVELS, LEVELS))
-    distribution[:, :-1] = law.distribution()
-    exact = np.round(distribution * 2.0**_BITS).astype(np.int64)
-    size = 1 << _GUIDE_BITS
-    width = _BITS - _GUIDE_BITS
-    # Level at the lower end of bucket j: how many F are <= j 2^width, that is ceil(F / 2^width) <= j.
-    first = np.minimum(-(-exact >> width), size)
-    rows = np.arange(LEVELS)[:, None] * (size + 1)
-    starts = np.bincount((rows + first).ravel(), minlength=LEVELS * (size + 1)).reshape(LEVELS, size + 1)
-    lower = np.cumsum(starts, axis=1)[:, :size]
+    entries: Tensor
+    """int16 [rows * 2^bits]: the symbol when the bucket holds no step, else ~symbol at the bucket's lower end."""
+    exact: Tensor
+    """The distribution as 48-bit integers plus row * 2^49: int64 [rows * symbols], sorted."""
+    symbols: int
+    bits: int
+    """Leading bits that choose the bucket."""
+
+
+@lru_cache(maxsize=32)
+def guide(law: Law, device: torch.device) -> Guide:
+    """Build the tables of a law."""
+    steps = law.distribution()
+    rows, symbols = len(steps), steps.shape[1] + 1
+    exact = np.full((rows, symbols), 1 << _BITS, dtype=np.int64)
+    exact[:, :-1] = np.round(steps * 2.0**_BITS)
+    bits = 16 if rows == 1 else 12
+    size, width = 1 << bits, _BITS - bits
+    row = np.arange(rows)[:, None] * (size + 1)
+
+    def count(buckets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        total = np.bincount((row + buckets).ravel(), weights, rows * (size + 1))
+        return total.reshape(rows, size + 1)
+
+    # Symbol at the lower end of bucket j: how many F are <= j 2^width, that is ceil(F / 2^width) <= j.
+    lower = np.cumsum(count(-(-exact >> width)), axis=1)[:, :size]
     # The bucket holds a step when some F lies strictly inside it.
-    between = (exact & ((1 << width) - 1) != 0).ravel()
-    inside = np.bincount((rows + (exact >> width)).ravel(), between, LEVELS * (size + 1))
-    stepped = inside.reshape(LEVELS, size + 1)[:, :size] > 0
-    guide = np.where(stepped, ~lower, lower).astype(np.int16)
-    return torch.from_numpy(guide.ravel()).to(device), torch.from_numpy(exact.ravel()).to(device)
+    stepped = count(exact >> width, ((exact & ((1 << width) - 1)) != 0).ravel())[:, :size] > 0
+    entries = np.where(stepped, ~lower, lower).astype(np.int16)
+    exact += np.arange(rows)[:, None] << _ROW
+    tables = (torch.from_numpy(part.ravel()).to(device) for part in (entries, exact))
+    return Guide(*tables, symbols, bits)
 
 
 def sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
     """Send uint8 levels [N, ...] through the channel: uint8 [N, ...]; takes two sub-streams of the draws."""
-    guide, exact = _tables(law, levels.device)
+    table = guide(law, levels.device)
     flat = levels.reshape(len(levels), -1)
-    words = draws.words_16(flat.shape[1]).to(torch.int32)
-    bucket = (words >> 4).bitwise_and_((1 << _GUIDE_BITS) - 1)
-    bucket += flat.to(torch.int32) << _GUIDE_BITS
-    found = guide.index_select(0, bucket.view(-1))
-    open_at = (found < 0).nonzero().view(-1)
-    image = torch.div(open_at, max(flat.shape[1], 1), rounding_mode="floor")
-    per_image = torch.bincount(image, minlength=len(flat))
-    most = int(per_image.max()) if len(flat) else 0
-    extra = draws.words_32(most)
-    if most:
-        rank = torch.arange(len(open_at), device=levels.device) - (per_image.cumsum(0) - per_image)[image]
-        low = extra[image, rank].to(torch.int64) & 0xFFFFFFFF
-        point = (words.reshape(-1)[open_at].to(torch.int64) & 0xFFFF) << 32 | low
-        result = ~found[open_at].to(torch.int64)
-        row = flat.reshape(-1)[open_at].to(torch.int64) * LEVELS
-        while True:
-            beyond = exact[row + result] <= point
-            if not bool(beyond.any()):
-                break
-            result += beyond
-        found[open_at] = result.to(torch.int16)
-    return found.to(torch.uint8).reshape(levels.shape)
+    words = draws.words_16(flat.shape[1])
+    if table.bits == 16:
+        index = words.to(torch.int32).bitwise_and_(0xFFFF)
+    else:
+        index = flat.to(torch.int32).mul_(1 << table.bits)
+        index += words.to(torch.int32).bitwise_and_((1 << table.bits) - 1)
+    found = table.entries.index_select(0, index.view(-1))
+    _refine(found, index.view(-1), len(flat), table, draws)
+    return law.result(flat, found.view(flat.shape)).view(levels.shape)
+
+
+def _refine(found: Tensor, index: Tensor, images: int, table: Guide, draws: Draws) -> None:
+    """Settle the values whose bucket holds a step, in place, with further bits: the n-th of an image takes word n."""
+    places = positions(found < 0)
+    if len(places) == 0:
+        return
+    image = torch.div(places, len(found) // images, rounding_mode="floor")
+    number = torch.bincount(image, minlength=images)
+    extra = draws.words_32(int(number.max()))
+    rank = torch.arange(len(places), device=found.device) - (number.cumsum(0) - number)[image]
+    bucket = index[places].to(torch.int64)
+    within = (1 << table.bits) - 1
+    point = (bucket & within) << (_BITS - table.bits)
+    point += (extra[image, rank].to(torch.int64) & 0xFFFFFFFF) << (_BITS - table.bits - 32)
+    row = bucket >> table.bits
+    point += row << _ROW
+    symbol = found[places].to(torch.int64).bitwise_not_()
+    for _ in range(3):  # nearly every bucket holds one or two steps
+        beyond = table.exact[row * table.symbols + symbol] <= point
+        symbol += beyond
+    found[places] = symbol.to(torch.int16)
+    # The outermost buckets hold a whole tail: bisection.
+    tail = positions(beyond)
+    row = row[tail]
+    settled = torch.searchsorted(table.exact, point[tail], right=True)
+    found[places[tail]] = (settled - row * table.symbols).to(torch.int16)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Flat positions of the true values of a boolean tensor, int64; numpy finds sparse ones much faster on a CPU."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.view(-1).nonzero().view(-1)

@@ -13,54 +13,52 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from corruptions.randomness import Source
 
 
 @lru_cache(maxsize=64)
-def _box_windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First sample and number of samples of each target of Pillow's box resize: int64 [target] each."""
-    scale = source / target
-    support = 0.5 * max(scale, 1.0)
-    centres = (np.arange(target) + 0.5) * scale
-    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
-    last = np.minimum((centres + support + 0.5).astype(np.int64), source)
-    # Pillow leaves out a sample whose centre lies on the open side of the box: it counts -0.5 < offset <= 0.5.
-    positions = np.arange(source)
-    offset = (positions[None, :] - centres[:, None] + 0.5) / max(scale, 1.0)
-    counted = (offset > -0.5) & (offset <= 0.5) & (positions >= first[:, None]) & (positions < last[:, None])
-    start = counted.argmax(1)
-    number = counted.sum(1)
-    return torch.from_numpy(start).to(device), torch.from_numpy(number).to(device)
+def _box_windows(source: int, target: int, device: torch.device) -> tuple[Tensor, ...]:
+    """For each k, the k-th sample of every target of Pillow's box resize, int64 [target]; then 1 / count, float32.
+
+    Targets with fewer samples than others point to the zero that follows the samples.
+    """
+    scale = max(source / target, 1.0)
+    centres = (np.arange(target) + 0.5) * (source / target)
+    # Pillow counts the samples with -0.5 < offset / scale <= 0.5 within its rounded support.
+    samples = np.arange(source)[None, :]
+    first = np.maximum((centres - 0.5 * scale + 0.5).astype(np.int64), 0)[:, None]
+    last = np.minimum((centres + 0.5 * scale + 0.5).astype(np.int64), source)[:, None]
+    offset = (samples - centres[:, None] + 0.5) / scale
+    counted = (offset > -0.5) & (offset <= 0.5) & (samples >= first) & (samples < last)
+    start, number = counted.argmax(1), counted.sum(1)
+    picks = [np.where(k < number, start + k, source) for k in range(number.max())]
+    return tuple(torch.from_numpy(part).to(device) for part in (*picks, (1.0 / number).astype(np.float32)))
 
 
 def _box(values: Tensor, target: int, dim: int) -> Tensor:
-    """Pillow's box resize of integers along one axis, rounded to whole levels."""
-    start, number = _box_windows(values.shape[dim], target, values.device)
-    total = values.index_select(dim, start)
-    for k in range(1, int(number.max())):
-        inside = (k < number).to(values.dtype)
-        shape = [1] * values.ndim
-        shape[dim] = -1
-        total += values.index_select(dim, (start + k).clamp_(max=values.shape[dim] - 1)) * inside.view(shape)
-    shape = [1] * values.ndim
-    shape[dim] = -1
-    count = number.to(values.dtype).view(shape)
-    return torch.div(2 * total + count, 2 * count, rounding_mode="floor")
+    """Pillow's box resize of whole float32 numbers along axis 2 or 3, rounded to whole numbers."""
+    *picks, share = _box_windows(values.shape[dim], target, values.device)
+    if len(picks) == 1:
+        return values.index_select(dim, picks[0])
+    values = functional.pad(values, (0, 1) if dim == 3 else (0, 0, 0, 1))
+    total = values.index_select(dim, picks[0])
+    for pick in picks[1:]:
+        total += values.index_select(dim, pick)
+    # Sums of at most 25 levels and halves are exact in float32, and other fractions stay clear of a half.
+    return total.mul_(share if dim == 3 else share.view(-1, 1)).add_(0.5).floor_()
 
 
 def pixelate(images: Tensor, draws: Source, scale: float, *, variant: str = "imagenet-c") -> Tensor:
     """Box shrinking to int(scale side), each pass rounded to 8 bits, and box (imagecorruptions: nearest) enlarging."""
     height, width = images.shape[-2:]
-    small = _box(images.to(torch.int32), int(width * scale), 3)
-    small = _box(small, int(height * scale), 2)
+    small = _box(_box(images.to(torch.float32), int(width * scale), 3), int(height * scale), 2)
     if variant == "imagecorruptions":
         across = _nearest(int(width * scale), width, images.device)
         down = _nearest(int(height * scale), height, images.device)
-        large = small.to(torch.uint8).index_select(2, down).index_select(3, across)
-    else:
-        large = _box(_box(small, width, 3), height, 2).to(torch.uint8)
-    return large
+        return small.to(torch.uint8).index_select(3, across).index_select(2, down)
+    return _box(_box(small, width, 3), height, 2).to(torch.uint8)
 
 
 @lru_cache(maxsize=64)

@@ -38,21 +38,24 @@ def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
 def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
     """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: float32 [N, H, W]."""
     field = draws.uniform((height, width), -reach, reach).to(torch.float32)
+    if max(sigmas) == 0.0:
+        return field
     down = smoothing_matrix(height, sigmas[0], 3.0, field.device)
     across = smoothing_matrix(width, sigmas[1], 3.0, field.device)
-    return down @ field @ across.T
+    return down @ (field.view(-1, width) @ across.T).view(field.shape)
 
 
-def sample(images: Tensor, x: Tensor, y: Tensor, *, half: bool) -> Tensor:
-    """Bilinear samples of float32 [N, C, H, W] at pixel coordinates [N, H, W].
+def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:
+    """Bilinear samples of float32 [N, C, H, W] at pixel coordinates (x, y), [N, H, W, 2]; overwrites the grid.
 
     `half`: borders reflect at half samples (dcba|abcd), else at the outermost samples (dcb|abcd).
     """
-    height, width = images.shape[-2:]
-    if half:
-        grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-    else:
-        grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
+    for axis, size in enumerate((images.shape[-1], images.shape[-2])):
+        place = grid[..., axis]
+        if half:
+            place.mul_(2 / size).add_(1 / size - 1)
+        else:
+            place.mul_(2 / (size - 1)).sub_(1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=not half)
 
 
@@ -71,6 +74,7 @@ def elastic_transform(
     values = images.to(torch.float32)
     rows = torch.arange(height, device=images.device, dtype=torch.float32).view(1, -1, 1)
     columns = torch.arange(width, device=images.device, dtype=torch.float32).view(1, 1, -1)
+    grid = values.new_empty(len(images), height, width, 2)
     if not isinstance(parameters, tuple):
         alpha, reach = parameters, height * 0.005
         sigmas = (height * 0.01, width * 0.01)
@@ -78,8 +82,10 @@ def elastic_transform(
         alpha, sigma, corner = parameters
         reach, sigmas = 1.0, (sigma, sigma)
         maps = affine_maps(draws, height, width, corner).to(torch.float32)[:, :, :, None, None]
-        x, y = (maps[:, i, 0] * columns + maps[:, i, 1] * rows + maps[:, i, 2] for i in (0, 1))
-        values = sample(values, x, y, half=False)
-    dx = displacements(draws, height, width, reach, sigmas).mul_(alpha).add_(columns)
-    dy = displacements(draws, height, width, reach, sigmas).mul_(alpha).add_(rows)
-    return truncate(sample(values, dx, dy, half=True))
+        for i in (0, 1):
+            torch.add(maps[:, i, 0] * columns + maps[:, i, 2], maps[:, i, 1] * rows, out=grid[..., i])
+        values = sample(values, grid, half=False)
+    for i, place in enumerate((columns, rows)):
+        moved = displacements(draws, height, width, reach, sigmas)
+        torch.add(place, moved, alpha=alpha, out=grid[..., i])
+    return truncate(sample(values, grid, half=True))

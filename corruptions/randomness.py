@@ -99,8 +99,8 @@ class Draws:
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform on [low, high): float32 [N, *shape], multiples of 2^-24 scaled."""
-        words = self.words_32(math.prod(shape))
-        unit = (words >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+        # The upper 24 bits as a signed multiple of 2^-24, exact in float32.
+        unit = self.words_32(math.prod(shape)).bitwise_and(-256).to(torch.float32).mul_(2.0**-32).add_(0.5)
         if (low, high) != (0.0, 1.0):
             unit.mul_(high - low).add_(low)
         return unit.reshape(-1, *shape)
@@ -110,9 +110,9 @@ class Draws:
 
         These are exact in float32 and symmetric; the distribution function is met to 2^-24 and |z| stays below 5.5.
         """
-        words = self.words_32(math.prod(shape))
-        odd = (words >> 8).mul_(2).add_(1)  # arithmetic shift: 24 signed bits, then odd in (-2^24, 2^24)
-        return odd.to(torch.float32).mul_(2.0**-24).erfinv_().mul_(math.sqrt(2.0)).reshape(-1, *shape)
+        # The upper 24 bits, signed, and a one below them: an odd multiple of 2^7, exact in float32.
+        odd = self.words_32(math.prod(shape)).bitwise_and(-256).add_(128)
+        return odd.to(torch.float32).mul_(2.0**-31).erfinv_().mul_(math.sqrt(2.0)).reshape(-1, *shape)
 
     def integers(self, low: int, high: int, shape: Sequence[int]) -> Tensor:
         """Uniform integers in low..high-1: int64 [N, *shape]; the bias is below (high - low) / 2^32."""
@@ -125,11 +125,15 @@ class Draws:
         return [((word & _MASK_64) * size) >> 64 for word, size in zip(words, sizes, strict=True)]
 
     def offsets(self, reach: int, count: int) -> Tensor:
-        """Pairs of integers, each uniform in -reach..reach-1: int64 [N, count, 2]; one 32-bit word a pair."""
-        side = 2 * reach
-        pair = self.integers(0, side * side, (count,))
-        second = torch.div(pair, side, rounding_mode="floor")
-        return torch.stack([pair - second * side - reach, second - reach], dim=-1)
+        """Pairs of integers (a, b), each uniform in -reach..reach-1, as (b + reach) 2 reach + a + reach.
+
+        int32 [N, count]. The bias is below 2^-25, and there is none when `reach` is a power of two.
+        """
+        number = 4 * reach * reach
+        if number & (number - 1) == 0:
+            return self.words_16(count).to(torch.int32).bitwise_and_(number - 1)
+        unit = self.words_32(count).to(torch.float64).mul_(2.0**-32).add_(0.5)
+        return unit.mul_(number).to(torch.int32)
 
     def poisson(self, rate: Tensor) -> Tensor:
         """Poisson counts with the given rates [N, ...]: float32, by inversion of 24-bit uniforms (rates up to 1000).
@@ -188,8 +192,9 @@ class LegacyDraws:
         return [int(self.random_state.randint(0, size)) for size in sizes]
 
     def offsets(self, reach: int, count: int) -> Tensor:
-        """Pairs of integers in -reach..reach-1, first of a pair first: int64 [1, count, 2]."""
-        return self.integers(-reach, reach, (count, 2))
+        """Pairs of integers in -reach..reach-1, first of a pair drawn first, coded as in `Draws`: int32 [1, count]."""
+        pairs = self.integers(0, 2 * reach, (count, 2)).to(torch.int32)
+        return pairs[..., 1] * (2 * reach) + pairs[..., 0]
 
     def poisson(self, rate: Tensor) -> Tensor:
         """Poisson counts with the given rates [1, ...]: float64."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from corruptions import blur, colour, digital, elastic, fog, frost, noise, snow, spatter, zoom
+from corruptions import blur, colour, digital, elastic, fog, frost, glass, motion, noise, snow, spatter, zoom
 from corruptions.tables import parameters
 
 Kernel = Callable[..., Tensor]
@@ -31,8 +31,8 @@ CORRUPTIONS: dict[str, Corruption] = {
     "shot_noise": Corruption(noise.shot_noise, "noise"),
     "impulse_noise": Corruption(noise.impulse_noise, "noise"),
     "defocus_blur": Corruption(blur.defocus_blur, "blur"),
-    "glass_blur": Corruption(blur.glass_blur, "blur"),
-    "motion_blur": Corruption(blur.motion_blur, "blur", ("variant",)),
+    "glass_blur": Corruption(glass.glass_blur, "blur"),
+    "motion_blur": Corruption(motion.motion_blur, "blur", ("variant",)),
     "zoom_blur": Corruption(zoom.zoom_blur, "blur", ("variant",)),
     "snow": Corruption(snow.snow, "weather", ("variant",)),
     "frost": Corruption(frost.frost, "weather", ("variant", "table")),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.blur import IMAGEMAGICK_LIFT, move
+from corruptions.motion import move
 from corruptions.randomness import Source
-from corruptions.smoothing import truncate
+from corruptions.smoothing import IMAGEMAGICK_LIFT, truncate
 from corruptions.zoom import centre_zoom
 
 # OpenCV's weights of red, green and blue in grey (ITU-R BT.601).

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from corruptions.randomness import Source
 from corruptions.smoothing import truncate
@@ -55,20 +56,20 @@ def zoom_matrix(size: int, factor: float, *, trim: bool = True) -> np.ndarray:
     return matrix
 
 
-@lru_cache(maxsize=16)
-def _dense(size: int, factor: float, trim: bool, device: torch.device) -> Tensor:
-    return torch.from_numpy(zoom_matrix(size, factor, trim=trim).astype(np.float32)).to(device)
-
-
 def centre_zoom(planes: Tensor, factor: float, *, trim: bool = True) -> Tensor:
-    """Enlarge the centre of float32 planes [..., H, W] bilinearly; see `zoom_taps`."""
+    """Enlarge the centre of float32 planes [N, C, H, W] bilinearly; see `zoom_taps`."""
     height, width = planes.shape[-2:]
-    down = _dense(height, factor, trim, planes.device)
-    across = _dense(width, factor, trim, planes.device)
-    return down @ planes @ across.T
+    parts = math.ceil(height / factor), math.ceil(width / factor)
+    top, left = (height - parts[0]) // 2, (width - parts[1]) // 2
+    size = round(parts[0] * factor), round(parts[1] * factor)
+    centre = planes[..., top : top + parts[0], left : left + parts[1]]
+    large = functional.interpolate(centre, size, mode="bilinear", align_corners=True)
+    if not trim:
+        return large
+    return large[..., (size[0] - height) // 2 :, (size[1] - width) // 2 :][..., :height, :width]
 
 
-@lru_cache(maxsize=5)
+@lru_cache(maxsize=2)
 def _blur_operator(height: int, width: int, factors: tuple[float, ...], trim: bool) -> scipy.sparse.csr_array:
     """Mean of the image and its zooms as one sparse matrix: float32 [H W, H W], some 40 entries a row."""
     total = scipy.sparse.eye_array(height * width, format="csr")
@@ -84,7 +85,7 @@ def _blur_operator(height: int, width: int, factors: tuple[float, ...], trim: bo
     return result
 
 
-@lru_cache(maxsize=5)
+@lru_cache(maxsize=2)
 def _blur_operator_on(height: int, width: int, factors: tuple[float, ...], trim: bool, device: torch.device) -> Tensor:
     matrix = _blur_operator(height, width, factors, trim)
     rows, columns, weights = (
