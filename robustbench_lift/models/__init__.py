@@ -10,6 +10,7 @@ from .checkpoints import save_checkpoint
 from .loaded import LoadedModel
 from .loading import load_model
 from .preprocessing import Preprocessing
+from .replace import Replacement, replace_pooling
 from .spec import ModelSpec
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "LoadedModel",
     "ModelSpec",
     "Preprocessing",
+    "Replacement",
     "build_model",
     "load_model",
+    "replace_pooling",
     "save_checkpoint",
 ]

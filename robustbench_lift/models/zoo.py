@@ -109,10 +109,10 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> tuple[str, str, str | N
     options = dict(spec.options)
     if "options" in card:
         stored = _options(card, str(spec.weights))
-        for name, value in options.items():
-            trained = stored.get(name, _default_of(pooling, name))
-            if name != "input_size" and value != trained:
-                raise CheckpointError(f"{spec.weights} has {name}={trained} (its card says so), not {value}.")
+        for option, wanted in options.items():
+            trained = stored.get(option, _default_of(pooling, option))
+            if option != "input_size" and wanted != trained:
+                raise CheckpointError(f"{spec.weights} has {option}={trained} (its card says so), not {wanted}.")
         options = {**stored, **options}
     return arch, pooling, placement, options
 
