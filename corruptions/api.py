@@ -21,8 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 MINIMUM = 32
 """Shortest side, in pixels."""
 
-# Values (pixels times channels) handled at once: enough to amortise calls, few enough to stay in a CPU's caches.
-_PIECE = {"cpu": 16 * 3 * 224 * 224, "cuda": 256 * 3 * 224 * 224}
+# Images of 224 pixels that an accelerator handles at once; for a CPU see the registry.
+_PIECE = 256
 
 
 @overload
@@ -117,7 +117,8 @@ def _production(
     batch: Tensor, ids: Sequence[str | int], name: str, level: int, seed: int, variant: str, table: int
 ) -> Tensor:
     result = torch.empty_like(batch, memory_format=torch.contiguous_format)
-    step = max(1, _PIECE.get(batch.device.type, _PIECE["cuda"]) // max(batch[0].numel(), 1)) if len(batch) else 1
+    piece_size = CORRUPTIONS[name].piece if batch.device.type == "cpu" else _PIECE
+    step = max(1, piece_size * 224 * 224 // (batch.shape[2] * batch.shape[3]))
     for start in range(0, len(batch), step):
         piece = slice(start, start + step)
         draws = Draws(seed, name, level, ids[piece], batch.device)

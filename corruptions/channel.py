@@ -160,8 +160,8 @@ def guide(law: Law, device: torch.device) -> Guide:
     stepped = count(exact >> width, ((exact & ((1 << width) - 1)) != 0).ravel())[:, :size] > 0
     entries = np.where(stepped, ~lower, lower).astype(np.int16)
     exact += np.arange(rows)[:, None] << _ROW
-    tables = (torch.from_numpy(part.ravel()).to(device) for part in (entries, exact))
-    return Guide(*tables, symbols, bits)
+    first, second = (torch.from_numpy(part.ravel()).to(device) for part in (entries, exact))
+    return Guide(first, second, symbols, bits)
 
 
 def sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:

@@ -63,7 +63,7 @@ def brighten(images: Tensor, amount: float) -> Tensor:
     value = images.amax(1).to(torch.int32).mul_(_LEVELS)
     pairs = images + value.unsqueeze(1)
     result = _brightness_table(amount, images.device).index_select(0, pairs.view(-1)).view(images.shape)
-    undecided = positions((result < 0).any(1))
+    undecided = positions(result.amin(1) < 0)
     result = result.to(torch.uint8)
     return _literally(images, result, undecided, lambda h, s, v: (h, s, (v + amount).clamp_(0.0, 1.0)))
 
@@ -111,12 +111,13 @@ def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> 
     value = images.amax(1, keepdim=True)
     pairs = value.to(torch.int32).mul_(_LEVELS).add_(images.amin(1, keepdim=True))
     stretch = _stretch(factor, addend, images.device).index_select(0, pairs.view(-1)).view(pairs.shape)
-    distance = (value - images).to(torch.float32)
-    shifted = (value + LIFT).sub(distance.mul_(stretch))
+    shifted = (value - images).to(torch.float32).mul_(stretch).sub_(LIFT).neg_().add_(value)
     result = shifted.clamp(0.0, 255.0).to(torch.uint8)
     lower = shifted.sub_(2 * LIFT).clamp_(0.0, 255.0).to(torch.uint8)
     # The largest channel stays as it is; a stretch that is not a number marks greys, whose hue the original calls red.
-    undecided = positions(((result != lower) & (images != value)).any(1) | stretch.isnan().squeeze(1))
+    open_channels = (result != lower).logical_and_(images != value)
+    red, green, blue = open_channels.unbind(1)
+    undecided = positions(red.logical_or_(green).logical_or_(blue).logical_or_(stretch.isnan().squeeze(1)))
     return _literally(images, result, undecided, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
 
 
