@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from corruptions.randomness import Source
-from corruptions.smoothing import smoothing_matrix, truncate
+from corruptions.smoothing import smooth_reflected, truncate
 
 
 def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
@@ -38,11 +38,7 @@ def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
 def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
     """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: float32 [N, H, W]."""
     field = draws.uniform((height, width), -reach, reach).to(torch.float32)
-    if max(sigmas) == 0.0:
-        return field
-    down = smoothing_matrix(height, sigmas[0], 3.0, field.device)
-    across = smoothing_matrix(width, sigmas[1], 3.0, field.device)
-    return down @ (field.view(-1, width) @ across.T).view(field.shape)
+    return smooth_reflected(field, sigmas, 3.0) if max(sigmas) > 0.0 else field
 
 
 def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:

@@ -33,10 +33,10 @@ def _scan(height: int, width: int, reach: int, device: torch.device) -> tuple[Te
 def glass_sources(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
     """Where every pixel comes from after one round: positions int32 [N H W] in the flat batch.
 
-    Positions count along the scan, from the last pixel of an image to its first. The original scans rows from H - d down
-    to d + 1 and columns likewise, and each pixel *copies* its neighbour at the drawn offset. A neighbour that was
-    scanned before holds its final value, any other its old one. So a pixel points to its neighbour; a pointer to a pixel
-    scanned before is followed further, which pointer doubling does in log steps.
+    Positions count along the scan, from the last pixel of an image to its first. The original scans rows from H - d
+    down to d + 1 and columns likewise, and each pixel *copies* its neighbour at the drawn offset. A neighbour that was
+    scanned before holds its final value, any other its old one. So a pixel points to its neighbour; a pointer to a
+    pixel scanned before is followed further, which pointer doubling does in log steps.
 
     Args:
         offsets: coded offsets (see `Draws.offsets`) in scan order, int32 [N, (H - 2 d) (W - 2 d)].

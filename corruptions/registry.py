@@ -41,7 +41,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "fog": Corruption(fog.fog, "weather"),
     "brightness": Corruption(colour.brightness, "weather"),
     "contrast": Corruption(colour.contrast, "digital"),
-    "elastic_transform": Corruption(elastic.elastic_transform, "digital"),
+    "elastic_transform": Corruption(elastic.elastic_transform, "digital", piece=16),
     "pixelate": Corruption(digital.pixelate, "digital", ("variant",)),
     "jpeg_compression": Corruption(digital.jpeg_compression, "digital"),
     "speckle_noise": Corruption(noise.speckle_noise, "extra"),

@@ -95,6 +95,21 @@ def smooth_images(images: Tensor, sigma: float) -> Tensor:
     return turned(settle(_both_axes(planes, weights), flat).view(height * width, -1)).view(images.shape)
 
 
+def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) -> Tensor:
+    """Separable Gaussian of float32 planes [N, H, W], sigmas (rows, columns), borders reflected at half samples."""
+    height, width = planes.shape[-2:]
+    weights = tuple(gaussian_weights(sigma, cut) for sigma in sigmas)
+    radius = max(len(part) for part in weights) // 2
+    if planes.device.type == "cpu" and radius <= min(24, height, width):  # wider kernels: dense matrices are faster
+        inner = turned(planes.reshape(-1, height * width)).view(height, width, -1)
+        across = _along_rows(inner, weights[1], reflect=True).transpose(0, 1).contiguous()
+        down = _along_rows(across, weights[0], reflect=True).transpose(0, 1)
+        return turned(down.reshape(height * width, -1)).view(planes.shape)
+    rows = smoothing_matrix(height, sigmas[0], cut, planes.device)
+    columns = smoothing_matrix(width, sigmas[1], cut, planes.device)
+    return rows @ (planes.reshape(-1, width) @ columns.T).view(planes.shape)
+
+
 def _both_axes(planes: Tensor, weights: np.ndarray) -> Tensor:
     """Filter float32 [H, W, P] along both axes.
 
@@ -110,10 +125,11 @@ def turned(table: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(table.numpy().T))
 
 
-def _along_rows(planes: Tensor, weights: np.ndarray) -> Tensor:
-    """Filter float32 [A, B, P] along axis 1, edges replicated: contiguous, same shape."""
+def _along_rows(planes: Tensor, weights: np.ndarray, *, reflect: bool = False) -> Tensor:
+    """Filter float32 [A, B, P] along axis 1, edges replicated or reflected at half samples: contiguous, same shape."""
     radius, length = len(weights) // 2, planes.shape[1]
-    padded = planes.index_select(1, torch.arange(-radius, length + radius).clamp_(0, length - 1))
+    index = np.pad(np.arange(length), radius, mode="symmetric" if reflect else "edge")
+    padded = planes.index_select(1, torch.from_numpy(index))
     kernel = torch.from_numpy(weights).to(torch.float32).view(1, -1)
     # unsqueeze before permute: torch tells the channels-last layout by the stride of the batch axis too
     return correlate(padded.unsqueeze(0).permute(0, 3, 1, 2), kernel)[0].permute(1, 2, 0).contiguous()
