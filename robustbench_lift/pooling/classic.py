@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError
-from .tensors import memory_format
+from .tensors import mean, memory_format
 
 
 class MaxMemory(NamedTuple):
@@ -73,7 +73,7 @@ class AveragePool(PoolingLayer):
     source = Source("LeCun et al.", "Handwritten digit recognition with a back-propagation network", "NIPS", 1989)
 
     def pool(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2, 2, ceil_mode=True)
+        return mean(x)
 
 
 class Skip(PoolingLayer):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import choose
-from .tensors import even, phases
+from .tensors import even, mean, phases
 
 SOURCE = Source(
     "Lee, Gallagher, Tu",
@@ -45,8 +45,8 @@ class MixedPool(PoolingLayer):
         self.share = nn.Parameter(torch.zeros(channels if granularity == "channel" else 1))
 
     def pool(self, x: Tensor) -> Tensor:
-        mean, largest = _mean_and_max(x)
-        return mean + self.share.sigmoid().view(-1, 1, 1).to(x.dtype) * (largest - mean)
+        average, largest = _mean_and_max(x)
+        return average + self.share.sigmoid().view(-1, 1, 1).to(x.dtype) * (largest - average)
 
 
 class GatedPool(PoolingLayer):
@@ -72,12 +72,12 @@ class GatedPool(PoolingLayer):
         self.mask = nn.Parameter(torch.zeros(channels if granularity == "channel" else 1, 2, 2))
 
     def pool(self, x: Tensor) -> Tensor:
-        mean, largest = _mean_and_max(x)
+        average, largest = _mean_and_max(x)
         weights = self.mask.to(x.dtype).flatten(1).unbind(1)
         first, *others = (w.view(-1, 1, 1) * part for w, part in zip(weights, phases(even(x)), strict=True))
         gate = torch.sigmoid(first + others[0] + others[1] + others[2])
-        return mean + gate * (largest - mean)
+        return average + gate * (largest - average)
 
 
 def _mean_and_max(x: Tensor) -> tuple[Tensor, Tensor]:
-    return F.avg_pool2d(x, 2, 2, ceil_mode=True), F.max_pool2d(x, 2, 2, ceil_mode=True)
+    return mean(x), F.max_pool2d(x, 2, 2, ceil_mode=True)

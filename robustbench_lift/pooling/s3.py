@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError
+from .tensors import mean
 
 
 class S3Pool(PoolingLayer):
@@ -43,7 +44,7 @@ class S3Pool(PoolingLayer):
     def pool(self, x: Tensor) -> Tensor:
         dense = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-torch.inf), 2, 1)
         if not self.training:
-            return F.avg_pool2d(dense, 2, 2, ceil_mode=True)
+            return mean(dense)
         rows, columns = self.draw(x.shape[2], x.device), self.draw(x.shape[3], x.device)
         return dense.index_select(2, rows).index_select(3, columns)
 

@@ -22,6 +22,11 @@ def even(x: Tensor) -> Tensor:
     return x
 
 
+def mean(x: Tensor) -> Tensor:
+    """The mean of every 2 x 2 window, at an odd border of the samples that are there."""
+    return F.avg_pool2d(even(x), 2)  # not ceil_mode: its gradient, compiled by torch 2.14, is wrong at odd borders
+
+
 def phases(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four polyphase components of a map of even sides, as views: (0,0), (0,1), (1,0), (1,1) in (row, column)."""
     return x[..., 0::2, 0::2], x[..., 0::2, 1::2], x[..., 1::2, 0::2], x[..., 1::2, 1::2]
@@ -76,7 +81,8 @@ def pad(x: Tensor, left: int, right: int, top: int, bottom: int, *, mode: str) -
     height, width = x.shape[-2:]
     limit = {"reflect": 1, "circular": 0, "replicate": -1}[mode]
     fits = limit < 0 or (max(top, bottom) <= height - limit and max(left, right) <= width - limit)
-    if fits:
+    # compiled, torch 2.14 gives the gradient of a replicating F.pad strides that it then refuses itself
+    if fits and not (mode == "replicate" and torch.compiler.is_compiling()):
         return F.pad(x, (left, right, top, bottom), mode=mode).contiguous(memory_format=memory_format(x))
     rows = torch.tensor(source_index(height, top, bottom, mode), device=x.device)
     columns = torch.tensor(source_index(width, left, right, mode), device=x.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, unknown
-from .tensors import even, pad
+from .tensors import even, mean, pad
 
 
 class WaveletPool(PoolingLayer):
@@ -47,7 +47,7 @@ class WaveletPool(PoolingLayer):
 
     def pool(self, x: Tensor) -> Tensor:
         if self.wavelet == "haar":
-            return 2 * F.avg_pool2d(x, 2, 2, ceil_mode=True)
+            return 2 * mean(x)
         length = self.kernel.shape[-1]
         before, after = length // 2 - 1, length // 2 - 1
         x = pad(even(x), before, after, before, after, mode="circular")
