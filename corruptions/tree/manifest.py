@@ -9,12 +9,13 @@ A checksum line is appended after its file is in place, so a file without a line
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from corruptions.tree.spec import TreeCell, TreeSpec
 MANIFEST = "manifest.json"
 CHECKSUMS = ".checksums"
 PARTIAL = ".partial"
+LOCK = ".lock"
 FORMAT = 1
 
 
@@ -70,9 +72,8 @@ def open_tree(root: Path, spec: TreeSpec, source: SourceFolder) -> dict[str, Any
     try:
         root.mkdir(parents=True, exist_ok=True)
         taken = any(root.iterdir())
-        for name in (CHECKSUMS, PARTIAL):
-            if not taken or (root / MANIFEST).exists():
-                (root / name).mkdir(exist_ok=True)
+        if not taken or (root / MANIFEST).exists():
+            (root / CHECKSUMS).mkdir(exist_ok=True)
     except OSError as error:
         raise unwritable(root, error) from None
     images = {"count": len(source.images), "digest": source.digest}
@@ -93,6 +94,26 @@ def open_tree(root: Path, spec: TreeSpec, source: SourceFolder) -> dict[str, Any
             f"{images['count']}. Choose another folder."
         )
     return manifest
+
+
+@contextlib.contextmanager
+def only_writer(root: Path) -> Iterator[None]:
+    """Hold the tree; the lock ends with the process, however it ends.
+
+    Raises:
+        CorruptionError: another process is writing into it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    with (root / CHECKSUMS / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CorruptionError(f"another process is writing into {root}. Wait for it, or stop it.") from None
+        yield
 
 
 def save(root: Path, manifest: dict[str, Any]) -> None:
@@ -132,6 +153,15 @@ def unwritable(path: Path, error: OSError) -> CorruptionError:
 def clear_partial(root: Path) -> None:
     """Remove what an interrupted writer left."""
     shutil.rmtree(root / PARTIAL, ignore_errors=True)
+
+
+def fresh_partial(root: Path) -> None:
+    """An empty folder for files under way."""
+    clear_partial(root)
+    try:
+        (root / PARTIAL).mkdir()
+    except OSError as error:
+        raise unwritable(root / PARTIAL, error) from None
 
 
 def checksum_file(root: Path, cell: TreeCell | str) -> Path:

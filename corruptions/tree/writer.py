@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,23 +84,38 @@ def write_tree(
         raise CorruptionError(f"device {device}: this PyTorch sees no CUDA device. Use cpu, or check the driver.")
     folder = scan(source, limit)
     state = manifest.open_tree(out, spec, folder)
+    with manifest.only_writer(out):
+        try:
+            manifest.fresh_partial(out)
+            totals = _go_on(folder, out, spec, state, workers or usable_cores(), device, progress)
+        finally:
+            manifest.clear_partial(out)
+    failures = tuple(Failure(path, reason) for path, reason in sorted(totals.failed))
+    return Report(out, len(folder.images), totals.written, totals.kept, failures, folder.ignored)
+
+
+def _go_on(
+    folder: SourceFolder,
+    out: Path,
+    spec: TreeSpec,
+    state: dict[str, Any],
+    workers: int,
+    device: str,
+    progress: Progress | None,
+) -> Totals:
+    """Write what is missing and bring the manifest up to date."""
     used = manifest.versions(spec.sequences)
     if used not in state["versions"]:
         state["versions"].append(used)
     manifest.save(out, state)
     manifest.drop_torn_lines(out)
-    tell = progress or (lambda done, total: None)
     write = write_arrays if spec.arrays else _write_files
-    try:
-        totals = write(folder, out, spec, workers or usable_cores(), device, tell)
-        for name in (*(spec.conditions if spec.layout == "cifar-c" else spec.folders), *(["labels"] * spec.arrays)):
-            state["cells"][name] = manifest.settle(out, name.replace("/", "-"))
-        state["failed"] = [list(failure) for failure in sorted(totals.failed)]
-        manifest.save(out, state)
-    finally:
-        manifest.clear_partial(out)
-    failures = tuple(Failure(path, reason) for path, reason in sorted(totals.failed))
-    return Report(out, len(folder.images), totals.written, totals.kept, failures, folder.ignored)
+    totals = write(folder, out, spec, workers, device, progress or (lambda done, total: None))
+    for name in (*(spec.conditions if spec.layout == "cifar-c" else spec.folders), *(["labels"] * spec.arrays)):
+        state["cells"][name] = manifest.settle(out, name.replace("/", "-"))
+    state["failed"] = [list(failure) for failure in sorted(totals.failed)]
+    manifest.save(out, state)
+    return totals
 
 
 def _write_files(

@@ -49,11 +49,11 @@ def cifar(tmp_path: Path) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Content of a tree without its manifest (which has versions and dates of nothing, but a history)."""
+    """Content of a tree without its manifest, which tells the history."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name not in ("manifest.json", ".lock")
     }
 
 
@@ -368,6 +368,20 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(source, tmp_path
     assert not list(out.rglob("*.JPEG"))
     monkeypatch.undo()
     assert write_tree(source, out, FOG, workers=1).written == 20
+
+
+def test_two_writers_of_one_tree_are_refused(source, tmp_path):
+    out = tmp_path / "c"
+    complaints = []
+
+    def second(done: int, total: int) -> None:
+        if not complaints:
+            with pytest.raises(CorruptionError, match="another process is writing into") as caught:
+                write_tree(source, out, FOG, workers=1)
+            complaints.append(caught.value)
+
+    assert write_tree(source, out, FOG, workers=1, progress=second).written == 20
+    assert complaints
 
 
 def test_two_sources_of_one_name_are_refused(source):
