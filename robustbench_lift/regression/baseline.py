@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,24 @@ import numpy as np
 
 import metrics
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.provenance import environment
-from robustbench_lift.regression.linear import contributions
+from robustbench_lift.provenance import environment, git_revision
+from robustbench_lift.regression.linear import Vector, contributions
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run, write_atomic
 from robustbench_lift.scores import normaliser
 
 SCHEMA = 1
-CHECKED = ("name", "model", "data", "signature", "metrics", "cells", "predictions", "normaliser_values")
+CHECKED = (
+    "name",
+    "model",
+    "data",
+    "signature",
+    "metrics",
+    "cells",
+    "wrong",
+    "predictions",
+    "normaliser_values",
+    "accepted",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +49,11 @@ class Baseline:
     """Its fields."""
     run: Run | None
     """The predictions as a run, when the .npz is there."""
+
+    @property
+    def scored(self) -> Run:
+        """The run that was accepted, by its manifest alone: what it was, not what it predicted."""
+        return Run(self.path, _manifest(self.content))
 
     @property
     def divisor(self) -> metrics.Baseline | None:
@@ -72,8 +89,14 @@ class StoredRun(Run):
         return Predictions(ids, labels.astype(np.int64), top5, np.zeros(top1.shape, dtype=np.float32))
 
 
-def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") -> Path:
-    """Write a run as the new baseline.
+def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") -> list[Path]:
+    """Write a run as the new baseline, and return the files that were written.
+
+    Args:
+        run: a complete run.
+        path: the JSON file.
+        predictions: keep the predicted classes of every image in an .npz beside it, which makes later tests paired.
+        note: a line on why, kept with the provenance.
 
     Raises:
         IncompleteError: cells are missing; a baseline has no holes.
@@ -84,9 +107,11 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
         raise IncompleteError(f"{run.path} lacks {len(missing)} cells (first: {missing[0].key}): not a baseline yet.")
     divisor = normaliser(run)
     numbers = {
-        name: {"value": float(v.mean()), "n": len(v), "standard_error": float(v.std(ddof=1) / math.sqrt(len(v)))}
+        name: {"value": float(v.mean()), "n": len(v), "standard_error": _standard_error(v)}
         for name, v in contributions(run, divisor).items()
     }
+    if not numbers:
+        raise IncompleteError(f"{run.path} has no complete number (its cells: {len(run.expected)}): not a baseline.")
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "name": run.name,
@@ -95,18 +120,53 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
         "signature": run.manifest.signature,
         "metrics": numbers,
         "cells": list(run.manifest.cells),
+        "wrong": {
+            cell.key: int((~run.read(cell).correct[:, 0]).sum())
+            for cell in run.expected
+            if cell.protocol in ("clean", "corruption")
+        },
         "normaliser_values": _divisor_record(divisor),
         "predictions": None,
-        "accepted": {**environment(), "note": note},
+        "accepted": {
+            **environment(),
+            "note": note,
+            "project_git": git_revision(path.absolute().parent) if path.parent.is_dir() else None,
+            "run": run.manifest.provenance,
+        },
     }
+    written = [path]
     if predictions:
         packed = _pack(run)
         beside = path.with_suffix(".npz")
         write_atomic(beside, packed)
+        written.append(beside)
         content["predictions"] = {"file": beside.name, "sha256": hashlib.sha256(packed).hexdigest()}
     content["checksums"] = {name: _checksum(content[name]) for name in CHECKED}
     write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-    return path
+    return written
+
+
+def changed_files(path: Path) -> list[str]:
+    """Files in git that differ from the last commit, the baseline's own aside; none outside git."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return []
+    try:
+        found = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "-z", "--no-renames"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if found.returncode != 0:
+        return []
+    own = {path.name, path.with_suffix(".npz").name}
+    names = [entry[3:] for entry in found.stdout.split("\0") if entry]
+    return [name for name in names if Path(name).name not in own]
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -162,10 +222,21 @@ def _unpack(path: Path, content: dict[str, Any]) -> Run | None:
         )
     with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    manifest = Manifest(
-        model=content["model"], data=content["data"], signature=content["signature"], cells=tuple(content["cells"])
+    return StoredRun(path, _manifest(content), arrays)
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    return Manifest(
+        model=content["model"],
+        data=content["data"],
+        signature=content["signature"],
+        cells=tuple(content["cells"]),
+        provenance=content["accepted"]["run"],
     )
-    return StoredRun(path, manifest, arrays)
+
+
+def _standard_error(vector: Vector) -> float | None:
+    return float(vector.std(ddof=1)) / math.sqrt(len(vector)) if len(vector) > 1 else None
 
 
 def _divisor_record(divisor: metrics.Baseline | None) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float64]
 Replicates = npt.NDArray[np.float64]
 
-CHUNK = 32_000_000
-"""Weights held at once, so that memory does not grow with replicates x images."""
+CHUNK = 4_000_000
+"""Draws held at once, so that memory does not grow with replicates x images and counts stay in a cache."""
 
 
 class Interval(NamedTuple):
@@ -28,7 +28,8 @@ def resample(vectors: Mapping[str, Vector], *, replicates: int, seed: int) -> di
     """Means of bootstrap samples of vectors of equal length: {name: [replicates]}.
 
     Every replicate draws n rows with replacement, once for all vectors, so numbers of one image set stay paired. The
-    draw is a count of each row, and all means are one product of counts [replicates, n] and values [n, names].
+    draw is a count of each row, and all means are one product of counts [replicates, n] and values [n, names]. Draws
+    depend on the seed and n alone.
 
     Example:
         >>> means = resample({"a": np.array([0.0, 1.0])}, replicates=4, seed=0)["a"]
@@ -39,19 +40,20 @@ def resample(vectors: Mapping[str, Vector], *, replicates: int, seed: int) -> di
     """
     names = list(vectors)
     n = len(vectors[names[0]])
-    values = np.stack([vectors[name] for name in names], axis=1).astype(np.float32)
-    centre = values.mean(axis=0, dtype=np.float64)
-    values = (values - centre).astype(np.float32)  # centred, so that float32 sums keep the digits that matter
+    stacked = np.stack([vectors[name] for name in names], axis=1)
+    centre = stacked.mean(axis=0)
+    values = (stacked - centre).astype(np.float32)  # centred, so that float32 sums keep the digits that matter
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // n)
-    sums = []
+    sums = np.empty((replicates, len(names)), dtype=np.float64)
     for start in range(0, replicates, step):
         rows = min(step, replicates - start)
         drawn = rng.integers(0, n, size=(rows, n), dtype=np.int32)
-        drawn += (np.arange(rows, dtype=np.int32) * n)[:, None] if rows * n < 2**31 else 0
-        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
-        sums.append(counts @ values)
-    means = centre + np.concatenate(sums).astype(np.float64) / n
+        counts = np.empty((rows, n), dtype=np.float32)
+        for row in range(rows):
+            counts[row] = np.bincount(drawn[row], minlength=n)
+        sums[start : start + rows] = counts @ values
+    means = centre + sums / n
     return {name: means[:, k] for k, name in enumerate(names)}
 
 

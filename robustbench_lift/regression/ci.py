@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from robustbench_lift.errors import StorageError
-from robustbench_lift.regression.comparison import Difference
+from robustbench_lift.regression.difference import Difference
 from robustbench_lift.regression.gate import PASS, Outcome
 from robustbench_lift.regression.render import row, title, to_markdown
 
@@ -28,7 +28,12 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     comparison = outcome.comparison
     root = ElementTree.Element("testsuites", name="robustbench-lift gate")
     suites: dict[str, list[Difference | str]] = {}
+    # the raw error and flip probability repeat CE and FR where there is a normaliser
+    repeated = {f"error/{n.partition('/')[2]}" for n in comparison.metrics if n.startswith("ce/")}
+    repeated |= {f"fp/{n.partition('/')[2]}" for n in comparison.metrics if n.startswith("fr/")}
     for d in (*comparison.metrics.values(), *comparison.worst):
+        if d.name in repeated:
+            continue
         suites.setdefault(_protocol(d.name), []).append(d)
     for name in comparison.one_sided:
         suites.setdefault(_protocol(name), []).append(name)
@@ -38,6 +43,7 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
         "signature": comparison.signature,
         "baseline": comparison.baseline,
         "candidate": comparison.candidate,
+        **comparison.sources,
         "mode": outcome.mode,
         "accept": outcome.accept,
     }.items():
@@ -56,6 +62,24 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     return xml
 
 
+def junit_error(message: str, *, seconds: float) -> bytes:
+    """JUnit XML of a gate that could not decide: one case, an error with the message that the user saw."""
+    root = ElementTree.Element("testsuites", name="robustbench-lift gate")
+    suite = ElementTree.SubElement(root, "testsuite", name="verdict", tests="1", failures="0", errors="1")
+    case = ElementTree.SubElement(
+        suite, "testcase", classname="robustbench_lift.gate", name="verdict", time=f"{seconds:.3f}"
+    )
+    ElementTree.SubElement(case, "error", message=_legal(message.splitlines()[0])).text = _legal(message)
+    ElementTree.indent(root)
+    xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return xml
+
+
+def error_command(message: str) -> str:
+    """The annotation of a gate that could not decide."""
+    return _capped("error", [message])[0]
+
+
 def _suite(
     root: ElementTree.Element, protocol: str, numbers: list[Difference | str], outcome: Outcome, advisory: bool
 ) -> None:
@@ -69,7 +93,7 @@ def _suite(
         if isinstance(one, str):
             ElementTree.SubElement(case, "skipped", message="measured on one side only")
             skipped += 1
-        elif one.verdict == "regressed" and _gates(one, outcome):
+        elif outcome.mode != "identity" and one.verdict == "regressed" and _gates(one, outcome):
             text = "  ".join(row(one)) + f"\nmargin {100 * one.margin:g} points\nTo accept: {outcome.accept}"
             _fail(case, f"{title(name)} regressed by {100 * one.worsening:.2f} points", text, advisory)
             failures += not advisory

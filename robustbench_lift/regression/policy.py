@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.regression.comparison import CORRECTIONS, HEADLINES
+from robustbench_lift.regression.difference import HEADLINES
+from robustbench_lift.regression.multiplicity import CORRECTIONS
 
 MODES = ("auto", "identity", "candidate", "recipe")
 

@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from robustbench_lift.regression.comparison import Comparison, Difference
+from robustbench_lift.regression.difference import Comparison, Difference
 from robustbench_lift.regression.gate import Outcome
 
 SCHEMA = 1
@@ -53,11 +53,18 @@ def to_data(comparison: Comparison, outcome: Outcome | None = None) -> dict[str,
         "signature": comparison.signature,
         "alpha": comparison.alpha,
         "correction": comparison.correction,
+        "confidence": comparison.confidence,
         "same_weights": comparison.same_weights,
+        "sources": dict(comparison.sources),
         "notes": list(comparison.notes),
         "one_sided": list(comparison.one_sided),
+        "missing_cells": list(comparison.missing_cells),
         "metrics": [_record(d) for d in comparison.metrics.values()],
         "cells": [_record(d) | {"changed_labels": comparison.changed_labels[d.name]} for d in comparison.worst],
+        "labels": {
+            key: {"changed": changed, "compared": comparison.compared_labels[key]}
+            for key, changed in comparison.changed_labels.items()
+        },
     }
     if outcome is not None:
         data |= {
@@ -81,6 +88,8 @@ def _record(d: Difference) -> dict[str, Any]:
         "high": d.high,
         "p_value": d.p_value,
         "p_adjusted": d.p_adjusted,
+        "p_improved": d.p_improved,
+        "p_improved_adjusted": d.p_improved_adjusted,
         "margin": d.margin,
         "detectable": d.detectable,
         "gained": d.gained,
@@ -114,13 +123,31 @@ def row(d: Difference) -> tuple[str, ...]:
         f"{100 * d.baseline:.2f}",
         f"{100 * d.candidate:.2f}",
         f"{100 * d.delta:+.2f} {bounds}",
-        f"{d.p_adjusted:.2g}",
+        f"{min(d.p_adjusted, d.p_improved_adjusted):.2g}",
         arrow(d),
         d.verdict if d.verdict != "regressed" else "REGRESSED",
     )
 
 
+def flips(d: Difference) -> str:
+    """Images that became wrong and right, where that is known."""
+    return "" if d.lost is None or d.gained is None else f"{d.lost}/{d.gained}"
+
+
+def power_words(d: Difference) -> str:
+    """The smallest difference that the test finds, points; empty when it is not known."""
+    return f"{100 * d.detectable:.2f}" if math.isfinite(d.detectable) else ""
+
+
+def family(comparison: Comparison, kind: str) -> list[Difference]:
+    """Numbers of one kind: `headline`, or a prefix such as `ce`."""
+    wanted = "" if kind == "headline" else kind
+    return [d for name, d in comparison.metrics.items() if name.rpartition("/")[0] == wanted]
+
+
 HEADINGS = ("number", "baseline %", "candidate %", "difference, points [interval]", "p corrected", "", "verdict")
+POWER_HEADINGS = (*HEADINGS[:-1], "detectable, points", HEADINGS[-1])
+FLIP_HEADINGS = (*HEADINGS[:-1], "lost/gained", HEADINGS[-1])
 
 
 def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit: int = COMMENT_LIMIT) -> str:
@@ -135,17 +162,16 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
         lines.append("### Robustness compared")
     lines += ["", f"`{comparison.baseline}` -> `{comparison.candidate}`", ""]
     lines += [f"> {escape(note)}" for note in comparison.notes]
-    heads = [d for name, d in comparison.metrics.items() if "/" not in name]
-    rest = [d for name, d in comparison.metrics.items() if "/" in name]
-    lines += _table(heads)
+    lines += _table(family(comparison, "headline"), power=True)
+    rest = [d for d in comparison.metrics.values() if d.name.partition("/")[0] in ("ce", "fr")]
     tail = ["", f"signature: `{comparison.signature}`", ""]
     if outcome is not None:
         tail.append(f"To accept the candidate as the new baseline: `{outcome.accept}`\n")
     folded = [
         "",
-        "<details><summary>cells, worst first</summary>",
+        "<details><summary>corruptions, perturbations and cells, worst first</summary>",
         "",
-        *_table([*rest, *comparison.worst]),
+        *_table([*sorted(rest, key=lambda d: (-d.worsening, d.name)), *comparison.worst], power=False),
         "",
         "</details>",
     ]
@@ -159,10 +185,14 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
     return text
 
 
-def _table(rows: list[Difference]) -> list[str]:
-    head = "| " + " | ".join(HEADINGS) + " |"
-    rule = "|---|---:|---:|---:|---:|---|---|"
-    return [head, rule, *("| " + " | ".join(escape(cell) for cell in row(d)) + " |" for d in rows)]
+def _table(rows: list[Difference], *, power: bool) -> list[str]:
+    headings = POWER_HEADINGS if power else FLIP_HEADINGS
+    lines = ["| " + " | ".join(headings) + " |", "|---|---:|---:|---:|---:|---|---:|---|"]
+    for d in rows:
+        *cells, verdict = row(d)
+        texts = [*cells, power_words(d) if power else flips(d), verdict]
+        lines.append("| " + " | ".join(escape(text) for text in texts) + " |")
+    return lines
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,301 @@
+"""`compare` and `gate`: two runs, image by image; a difference to look at, or a verdict for CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from robustbench_lift.commands.console import console
+from robustbench_lift.errors import StorageError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from robustbench_lift.regression import Comparison, Difference, Outcome
+
+FORMATS = ("text", "markdown", "json", "csv")
+
+Margins = Annotated[
+    list[str] | None, typer.Option("--margin", help="Tolerated loss, NAME=POINTS, for example mce=0.5; repeat.")
+]
+Format = Annotated[str, typer.Option("--format", help="text, markdown, json or csv.")]
+Out = Annotated[Path | None, typer.Option(help="Write it to this file instead of the terminal.")]
+Rows = Annotated[int, typer.Option(help="Cells shown as text, worst first; 0 shows all.")]
+Allow = Annotated[
+    bool, typer.Option("--allow-protocol-diff", help="Compare although the signatures differ, under a banner.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("compare")(compare)
+    app.command("gate")(gate)
+
+
+def compare(
+    baseline: Annotated[Path, typer.Argument(help="A run folder, or a baseline file (*.json).")],
+    candidate: Annotated[Path, typer.Argument(help="The run folder that is judged.")],
+    form: Format = "text",
+    out: Out = None,
+    margin: Margins = None,
+    alpha: Annotated[float, typer.Option(help="Level of the one-sided tests, after correction.")] = 0.05,
+    correction: Annotated[str, typer.Option(help="bh, by, holm or none.")] = "bh",
+    confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    replicates: Annotated[int, typer.Option(help="Bootstrap samples.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    rows: Rows = 20,
+    allow_protocol_diff: Allow = False,
+) -> None:
+    """Show every difference between two runs over the same images, with confidence, worst first.
+
+    It ends with 0 whatever the difference; `gate` decides.
+
+    Example: `robustbench-lift compare runs/photos/resnet-max runs/photos/resnet-lift`
+    """
+    from robustbench_lift.regression.policy import parse_margins, read_policy
+    from robustbench_lift.regression.sides import compare_sides, only_run, open_runs, open_side
+
+    _known_format(form)
+    policy = read_policy(
+        None,
+        margins=parse_margins(margin or []),
+        alpha=alpha,
+        correction=correction,
+        confidence=confidence,
+        replicates=replicates,
+        seed=seed,
+    )
+    comparison = compare_sides(
+        open_side(baseline),
+        only_run(open_runs([candidate]), candidate),
+        policy,
+        allow_protocol_diff=allow_protocol_diff,
+    )
+    _show(comparison, None, form, out, rows)
+
+
+def gate(
+    baseline: Annotated[
+        Path, typer.Argument(help="A baseline file (*.json), a run folder, or a folder of runs, one a seed.")
+    ],
+    candidate: Annotated[list[Path], typer.Argument(help="The run folder that is judged; several seeds if given.")],
+    policy: Annotated[Path | None, typer.Option(help="Policy, a TOML file; options override it.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="auto, identity (same weights), candidate (other weights) or recipe (seeds).")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A headline number that can fail the gate; repeat. All unless told.")
+    ] = None,
+    margin: Margins = None,
+    cells: Annotated[bool | None, typer.Option(help="Let single cells fail it too.", show_default=False)] = None,
+    alpha: Annotated[float | None, typer.Option(help="Level of the one-sided tests, after correction.")] = None,
+    correction: Annotated[str | None, typer.Option(help="bh, by, holm or none.")] = None,
+    flip_budget: Annotated[
+        float | None, typer.Option(help="identity: tolerated share of changed labels in a cell, percent.")
+    ] = None,
+    on_missing: Annotated[str | None, typer.Option(help="fail or warn when a number is missing on one side.")] = None,
+    on_improved: Annotated[str | None, typer.Option(help="pass, or fail so that it is accepted at once.")] = None,
+    require_power: Annotated[
+        float | None, typer.Option(help="Inconclusive (4) when a loss of so many points could go unseen.")
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
+    replicates: Annotated[int | None, typer.Option(help="Bootstrap samples.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the bootstrap.")] = None,
+    form: Format = "text",
+    out: Out = None,
+    rows: Rows = 10,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    comment: Annotated[Path | None, typer.Option(help="Write a Markdown comment for a pull request here.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the versioned JSON here.")] = None,
+    advisory: Annotated[
+        bool, typer.Option("--advisory", help="Report a regression, in JUnit as skipped, and end with 0.")
+    ] = False,
+    allow_protocol_diff: Allow = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Decide nothing: write the run as the new baseline file.")
+    ] = False,
+    predictions: Annotated[
+        bool, typer.Option(help="--accept: keep predicted classes beside it (.npz), so that tests are paired.")
+    ] = True,
+    note: Annotated[str, typer.Option(help="--accept: a line on why, kept in the file.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="--accept although files in git are changed.")] = False,
+) -> None:
+    """Decide whether a run may replace a baseline: one exit code.
+
+    0 pass, 1 regression, 2 usage, 3 not comparable or incomplete, 4 inconclusive. A number fails when it is worse by
+    more than its margin *and* its corrected p-value is below alpha; same weights must give the same labels; several
+    seeds a side are compared by Welch's t. In a GitHub workflow it also writes the step summary and annotations.
+
+    Example: `robustbench-lift gate baseline.json runs/photos/resnet-lift --margin mce=0.5 --junit gate.xml`
+    """
+    from robustbench_lift.regression import ci
+    from robustbench_lift.regression import gate as decide
+    from robustbench_lift.regression.policy import parse_margins, read_policy
+    from robustbench_lift.regression.sides import only_run, open_runs, open_side
+
+    _known_format(form)
+    if accept:
+        _accept(baseline, only_run(open_runs(candidate), candidate[0]), predictions=predictions, note=note, force=force)
+        return
+    rules = read_policy(
+        policy,
+        mode=mode,
+        metrics=tuple(metric) if metric else None,
+        margins=parse_margins(margin or []),
+        cells=cells,
+        alpha=alpha,
+        correction=correction,
+        flip_budget=flip_budget,
+        on_missing=on_missing,
+        on_improved=on_improved,
+        require_power=require_power,
+        confidence=confidence,
+        replicates=replicates,
+        seed=seed,
+    )
+    start = time.perf_counter()
+    try:
+        outcome = decide(open_side(baseline), open_runs(candidate), rules, allow_protocol_diff=allow_protocol_diff)
+    except Exception as error:
+        # CI shows what it is given: a gate that could not decide is told there too, then as everywhere
+        if isinstance(getattr(error, "exit_code", None), int):
+            if junit:
+                _write(junit, ci.junit_error(str(error), seconds=time.perf_counter() - start))
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                typer.echo(ci.error_command(str(error)), err=True)
+        raise
+    seconds = time.perf_counter() - start
+    if junit:
+        _write(junit, ci.junit(outcome, seconds=seconds, advisory=advisory))
+    _publish(outcome, comment=comment, json_out=json_out)
+    _show(outcome.comparison, outcome, form, out, rows)
+    if advisory and outcome.exit_code:
+        console.print(f"advisory: exit code {outcome.exit_code} was not used.", markup=False)
+    raise typer.Exit(0 if advisory else outcome.exit_code)
+
+
+def _accept(path: Path, run: Any, *, predictions: bool, note: str, force: bool) -> None:
+    from robustbench_lift.regression.baseline import accept, changed_files
+
+    if path.suffix != ".json":
+        raise UsageError(f"--accept writes a file: name one that ends in .json, for example {path}.json.")
+    changed = changed_files(path)
+    if changed and not force:
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise UsageError(
+            f"files in git are changed ({shown}), so nobody could make this baseline again from its revision. "
+            "Commit them first, or use --force."
+        )
+    written = accept(run, path, predictions=predictions, note=note)
+    for file in written:
+        console.print(f"wrote {file} ({file.stat().st_size / 1000:.1f} kB)", markup=False, soft_wrap=True)
+    console.print(f"Commit it: git add {' '.join(map(str, written))}", markup=False, soft_wrap=True)
+
+
+def _publish(outcome: Outcome, *, comment: Path | None, json_out: Path | None) -> None:
+    """Everything that CI reads apart from the exit code."""
+    from robustbench_lift.regression import ci
+    from robustbench_lift.regression.render import to_json, to_markdown
+
+    if comment:
+        _write(comment, to_markdown(outcome.comparison, outcome).encode())
+    if json_out:
+        _write(json_out, to_json(outcome.comparison, outcome).encode())
+    ci.step_summary(outcome)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in ci.workflow_commands(outcome):
+            typer.echo(line, err=True)  # GitHub reads both streams; standard output may be JSON
+
+
+def _show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path | None, rows: int) -> None:
+    from robustbench_lift.regression.render import to_csv, to_json, to_markdown
+
+    if form == "text" and out is None:
+        _print(comparison, outcome, rows)
+        return
+    if form == "text":
+        with console.capture() as captured:
+            _print(comparison, outcome, rows)
+        text = captured.get()
+    else:
+        text = {
+            "markdown": lambda: to_markdown(comparison, outcome),
+            "json": lambda: to_json(comparison, outcome),
+            "csv": lambda: to_csv(comparison),
+        }[form]()
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        _write(out, text.encode())
+        console.print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def _print(comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
+    from robustbench_lift.regression.render import family
+
+    console.print(
+        f"{comparison.candidate} against {comparison.baseline}: differences in percentage points, "
+        f"{100 * comparison.confidence:g} % intervals, p corrected ({comparison.correction})",
+        markup=False,
+        soft_wrap=True,
+    )
+    for note in comparison.notes:
+        console.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
+    console.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
+    details = [
+        d
+        for kind in ("ce", "fr")
+        for d in sorted(family(comparison, kind), key=lambda d: -d.worsening)
+        if d.verdict != "same"
+    ]
+    if details:
+        console.print(_table(details, "Corruptions and perturbations that changed", power=False))
+    worst = comparison.worst if rows == 0 else comparison.worst[:rows]
+    if worst:
+        title = "Cells, worst first" + (
+            "" if len(worst) == len(comparison.cells) else f" ({len(worst)} of {len(comparison.cells)})"
+        )
+        console.print(_table(worst, title, power=False))
+    if comparison.one_sided:
+        console.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
+    console.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
+    if outcome is None:
+        return
+    style = "bold green" if outcome.exit_code == 0 else "bold red" if outcome.exit_code == 1 else "bold yellow"
+    console.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
+    for reason in outcome.reasons:
+        console.print(f"  {reason}", markup=False, soft_wrap=True)
+    if outcome.exit_code:
+        console.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
+
+
+def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
+    from robustbench_lift.regression.render import flips, power_words, row
+
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("number", overflow="fold")
+    for name in ("baseline %", "candidate %", "difference [interval]", "p"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("detectable" if power else "lost/gained", justify="right", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for d in differences:
+        name, before, after, delta, p, _, verdict = row(d)
+        table.add_row(name, before, after, delta, p, power_words(d) if power else flips(d), verdict)
+    return table
+
+
+def _known_format(form: str) -> None:
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+
+
+def _write(path: Path, content: bytes) -> None:
+    from robustbench_lift.runs import write_atomic
+
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; name a file.")
+    write_atomic(path, content)

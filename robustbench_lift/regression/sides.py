@@ -1,0 +1,78 @@
+"""One side of a comparison from a path: a baseline file, a run folder, or a folder of runs (one a seed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.regression.baseline import Baseline, read_baseline
+from robustbench_lift.regression.difference import Comparison
+from robustbench_lift.regression.gate import compare_runs
+from robustbench_lift.regression.policy import Policy
+from robustbench_lift.regression.unpaired import compare_scores
+from robustbench_lift.runs import Run
+
+Side = Baseline | list[Run]
+"""A baseline file, or the runs of one or several seeds."""
+
+
+def open_side(path: Path) -> Side:
+    """What lies at a path.
+
+    Raises:
+        IncompleteError: nothing is there.
+        DataError: it is damaged, or an edited baseline.
+    """
+    if path.suffix == ".json":
+        return read_baseline(path)
+    if (path / "run.json").exists() or not path.is_dir():
+        return [Run.open(path)]
+    seeds = sorted(child for child in path.iterdir() if (child / "run.json").exists())
+    if not seeds:
+        raise IncompleteError(
+            f"{path} holds no run: neither a run.json nor folders with one. Name a folder that "
+            "`robustbench-lift run --out` wrote, or a baseline file (*.json)."
+        )
+    return [Run.open(seed) for seed in seeds]
+
+
+def open_runs(paths: list[Path]) -> list[Run]:
+    """The runs of several paths, in the order given.
+
+    Raises:
+        UsageError: one of them is a baseline file, which stands on the other side.
+    """
+    found: list[Run] = []
+    for path in paths:
+        side = open_side(path)
+        if isinstance(side, Baseline):
+            raise UsageError(f"{path} is a baseline file; it comes first, and runs after it.")
+        found += side
+    return found
+
+
+def only_run(runs: list[Run], path: Path) -> Run:
+    """The one run of a side that cannot be several seeds.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if len(runs) > 1:
+        names = ", ".join(run.path.name for run in runs)
+        raise UsageError(f"{path} holds {len(runs)} runs ({names}); name one of them.")
+    return runs[0]
+
+
+def compare_sides(side: Side, run: Run, policy: Policy, *, allow_protocol_diff: bool = False) -> Comparison:
+    """A run against a baseline file (paired when it has predictions) or against a run.
+
+    Raises:
+        IncomparableError: signatures or image sets differ.
+        UsageError: the side holds several runs.
+    """
+    if isinstance(side, Baseline):
+        if side.run is None:
+            return compare_scores(side, run, policy, allow_protocol_diff=allow_protocol_diff)
+        return compare_runs(side, side.run, run, policy, allow_protocol_diff=allow_protocol_diff)
+    before = only_run(side, side[0].path.parent)
+    return compare_runs(side, before, run, policy, allow_protocol_diff=allow_protocol_diff)
