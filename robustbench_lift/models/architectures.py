@@ -159,8 +159,8 @@ def build_model(
             promises invariance under circular shifts, else zeros).
 
     Raises:
-        UsageError: an unknown architecture or placement, or a pooling that cannot sit there.
-        PoolingError: an unknown pooling or option.
+        UsageError: an unknown architecture, pooling or placement, or a pooling that cannot sit there.
+        PoolingError: an unknown option of the pooling, or a value that it cannot have.
 
     >>> model = build_model("resnet50", "lift")
     >>> sum(p.numel() for p in model.parameters())
