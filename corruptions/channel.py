@@ -183,6 +183,7 @@ def _refine(found: Tensor, index: Tensor, images: int, table: Guide, draws: Draw
     """Settle the values whose bucket holds a step, in place, with further bits: the n-th of an image takes word n."""
     places = positions(found < 0)
     if len(places) == 0:
+        draws.words_32(1)  # the sub-stream is taken all the same: what follows must not depend on the batch
         return
     image = torch.div(places, len(found) // images, rounding_mode="floor")
     number = torch.bincount(image, minlength=images)

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from corruptions.blur import IMAGEMAGICK_LIFT
 from corruptions.channel import to_levels
 from corruptions.sequences.tables import SequenceTable
-from corruptions.smoothing import gaussian_weights, motion_line
+from corruptions.smoothing import IMAGEMAGICK_LIFT, gaussian_weights, motion_line
 
 
 def padded_for_motion(images: Tensor, radius: int) -> Tensor:

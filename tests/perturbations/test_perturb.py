@@ -65,7 +65,7 @@ def test_noise_equals_the_formula_on_numpy_draws(size, difficulty):
     }[size]
     gaussian, photons, speckle = (group[difficulty - 1] for group in parameters)
     images = photographs(1, 32)
-    x = images[0].numpy() / 255.0
+    x = images[0].permute(1, 2, 0).numpy() / 255.0
     formulas = {
         "gaussian_noise": lambda state: np.clip(x + gaussian * state.standard_normal(x.shape), 0, 1),
         "shot_noise": lambda state: np.clip(state.poisson(x * photons) / float(photons), 0, 1),
@@ -77,7 +77,7 @@ def test_noise_equals_the_formula_on_numpy_draws(size, difficulty):
         state = np.random.RandomState(5)
         assert (found[0] == images).all()
         for frame in found[1:4]:
-            difference = np.abs(frame[0].numpy().astype(int) - np.uint8(255 * formula(state)))
+            difference = np.abs(frame[0].permute(1, 2, 0).numpy().astype(int) - np.uint8(255 * formula(state)))
             assert difference.max() <= 1
             assert (difference == 0).mean() >= 0.999
 
