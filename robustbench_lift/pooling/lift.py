@@ -16,7 +16,7 @@ copy, and a filter of K x 1 always runs over vectors of channels: several times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose, unknown
+from .kernels import tanh, to_map, to_pixels
 from .tensors import even, memory_format, pad
 
 BANDS = ("LL", "LH", "HL", "HH")
@@ -67,12 +68,12 @@ class LiftOperator(nn.Module):
     def forward(self, x: Tensor, base: Tensor, sign: int) -> Tensor:
         """base + sign * Tanh(gain * ReLU(taps * x)) on lines [B, L, R, C], filtered along L."""
         z = self.filter(x)
-        gain = self.gain.to(z.dtype)
+        gain = sign * self.gain.to(z.dtype)  # Tanh is odd
         if torch.compiler.is_compiling() or z.device.type != "cpu" or z.dtype != torch.float32:
-            return base + sign * torch.tanh(gain * torch.relu(z))
+            return base + torch.tanh(gain * torch.relu(z))
         if torch.is_grad_enabled():
-            return torch.add(base, _tanh(gain * z.relu_()), alpha=sign)
-        return z.relu_().mul_(2 * gain).sigmoid_().mul_(2 * sign).sub_(sign).add_(base)  # the same, in one buffer
+            return base + tanh(gain * z.relu_())
+        return z.relu_().mul_(2 * gain).sigmoid_().mul_(2).sub_(1).add_(base)  # the same, in one buffer
 
     def filter(self, x: Tensor) -> Tensor:
         """Correlate lines [B, L, R, C] with the taps along L."""
@@ -108,6 +109,7 @@ class Lifting(PoolingLayer):
         """Lines [B, L, R, C] of even L -> (s, d, x_o), each [B, L/2, R, C]: d = x_o - P(x_e), s = x_e + U(d)."""
         bundles, length, beside, channels = lines.shape
         x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)
+        x_e = x_e.contiguous()  # once, or each convolution and its gradient would
         d = self.predict(x_e, x_o, -1)
         return self.update(d, x_e, +1), d, x_o
 
@@ -166,12 +168,12 @@ class LiftDownPool(Lifting):
         first, *others = (four[BANDS.index(name)] for name in names)
         for band in others:
             first = first + band
-        return _like(first, x)
+        return to_map(first, memory_format(x))
 
     def analysis(self, x: Tensor) -> Bands:
         """All four bands of x [N, C, H, W]; LiftUpPool gives x back from them."""
         self.check(x)
-        ll, lh, hl, hh = (_like(band, x) for band in self.transform(x))
+        ll, lh, hl, hh = (to_map(band, memory_format(x)) for band in self.transform(x))
         return Bands(ll, lh, hl, hh, (x.shape[2], x.shape[3]))
 
     def record(self, x: Tensor) -> tuple[Tensor, Bands]:
@@ -181,7 +183,7 @@ class LiftDownPool(Lifting):
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
-        pixels = even(x).permute(0, 2, 3, 1).contiguous()
+        pixels = to_pixels(even(x))
         images, height, width, _ = pixels.shape
         rows = self.split(pixels.flatten(0, 1).unsqueeze(2))
         s, d = (part.view(images, height, width // 2, -1) for part in rows[:2])
@@ -235,12 +237,12 @@ class LiftUpPool(Lifting):
         self.check(x)
         if x.shape != memory.LH.shape:
             raise PoolingError(f"LiftUpPool: the map is {tuple(x.shape)}, the details are {tuple(memory.LH.shape)}.")
-        ll, lh, hl, hh = (band.permute(0, 2, 3, 1).contiguous() for band in (x, *memory[1:4]))
+        ll, lh, hl, hh = (to_pixels(band) for band in (x, *memory[1:4]))
         s, d = self.merge(ll, lh), self.merge(hl, hh)
         images, height = s.shape[:2]
         s, d = (part.flatten(0, 1).unsqueeze(2) for part in (s, d))
         pixels = self.merge(s, d).view(images, height, 2 * ll.shape[2], self.channels)
-        return _like(pixels[:, : memory.size[0], : memory.size[1]], x)
+        return to_map(pixels[:, : memory.size[0], : memory.size[1]], memory_format(x))
 
 
 def parse_bands(bands: str) -> list[str]:
@@ -252,33 +254,3 @@ def parse_bands(bands: str) -> list[str]:
     if len(set(names)) < len(names):
         raise PoolingError(f"bands={bands!r} names a band twice.")
     return sorted(names, key=BANDS.index)
-
-
-def _like(pixels: Tensor, x: Tensor) -> Tensor:
-    """[N, H, W, C] as a map [N, C, H, W] in the memory format of x."""
-    return pixels.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
-
-
-class _Tanh(torch.autograd.Function):
-    """tanh(x) = 2 sigmoid(2x) - 1: on a CPU a tenth of the time of torch.tanh, within 2e-7 of it in float32."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return (2 * x).sigmoid_().mul_(2).sub_(1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        result: Tensor = torch.ops.aten.tanh_backward(grads[0], y)
-        return result
-
-
-def _tanh(x: Tensor) -> Tensor:
-    y: Tensor = _Tanh.apply(x)
-    return y
