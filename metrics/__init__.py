@@ -5,7 +5,7 @@
 0.789
 """
 
-from metrics.baseline import ALEXNET, CORRUPTIONS, PERTURBATIONS, Baseline
+from metrics.baseline import ALEXNET, ALEXNET_EXTRA_ERRORS, CORRUPTIONS, PERTURBATIONS, Baseline
 from metrics.calibration import expected_calibration_error
 from metrics.corruption import (
     corruption_error,
@@ -18,15 +18,17 @@ from metrics.corruption import (
 )
 from metrics.errors import MetricError
 from metrics.perturbation import flip_probability, mean_flip_rate, mean_top5_distance, top5_distance
-from metrics.shift import consistency
+from metrics.shift import consistency, consistency_among_correct
 
 __all__ = [
     "ALEXNET",
+    "ALEXNET_EXTRA_ERRORS",
     "CORRUPTIONS",
     "PERTURBATIONS",
     "Baseline",
     "MetricError",
     "consistency",
+    "consistency_among_correct",
     "corruption_error",
     "expected_calibration_error",
     "flip_probability",

@@ -19,7 +19,7 @@ def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
         bins: number of bins B.
 
     Raises:
-        MetricError: shapes differ, a confidence outside 0..1, no images, no bins.
+        MetricError: shapes differ, a confidence outside 0..1, an answer neither true nor false, no images, no bins.
 
     Example:
         >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False]), 6)
@@ -30,6 +30,8 @@ def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
     p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if p.ndim != 1 or p.shape != right.shape or p.size == 0:
         raise MetricError(f"expected two equal, non-empty vectors, found {p.shape} and {right.shape}.")
+    if not bool(np.all((right == 0) | (right == 1))):
+        raise MetricError("correct must say yes or no for each image, True or False.")
     if bins < 1:
         raise MetricError(f"the number of bins must be at least 1, not {bins}.")
     if not bool(np.all((p >= 0) & (p <= 1))):

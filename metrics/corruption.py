@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.baseline import ALEXNET, CORRUPTIONS, Baseline
-from metrics.errors import MetricError
+from metrics.errors import MetricError, classes
 
 Errors = Mapping[str, Sequence[float]]
 """Top-1 errors by corruption, severities 1..5, fractions."""
@@ -38,7 +38,7 @@ def topk_error(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Share of images whose label is not among the k first classes.
 
     Args:
-        ranked: classes by descending score [n, k], integers; -1 stands for no class.
+        ranked: classes by descending score [n, k], integers; -1 stands for no class where there are fewer than k.
         labels: true classes [n], integers.
 
     Raises:
@@ -48,7 +48,7 @@ def topk_error(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         >>> topk_error([[1, 2], [2, 0], [2, 1]], [2, 0, 0])
         0.3333333333333333
     """
-    first, true = np.asarray(ranked), np.asarray(labels)
+    first, true = classes(ranked, "predictions"), classes(labels, "labels")
     if first.ndim != 2 or true.shape != first.shape[:1]:
         raise MetricError(f"expected classes [n, k] and labels [n], found {first.shape} and {true.shape}.")
     if true.size == 0:

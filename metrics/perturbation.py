@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.baseline import ALEXNET, PERTURBATIONS, Baseline
-from metrics.errors import MetricError
+from metrics.errors import MetricError, classes
 
 
 def flip_probability(predictions: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
@@ -32,7 +32,7 @@ def flip_probability(predictions: npt.ArrayLike, *, noise: bool, step: int = 1) 
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
     """
-    before, after = _pairs(np.asarray(predictions), noise=noise, step=step, dims=2)
+    before, after = _pairs(classes(predictions, "predictions"), noise=noise, step=step, dims=2)
     return float(np.mean(before != after))
 
 
@@ -65,7 +65,8 @@ def top5_distance(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
     the pairs of `flip_probability`. The lists of five suffice, since every rank beyond counts as 6.
 
     Args:
-        top5: classes by descending score [n, T, 5], integers.
+        top5: classes by descending score [n, T, 5], integers; -1 where there are fewer than five classes, and ranks
+            without a class do not count.
         noise: whether the frames are independent noise on the first frame.
         step: stride between compared frames.
 
@@ -78,13 +79,14 @@ def top5_distance(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
 
     Source: Hendrycks and Dietterich, ICLR 2019, appendix E.
     """
-    lists = np.asarray(top5)
+    lists = classes(top5, "top-5 lists")
     if lists.ndim != 3 or lists.shape[2] != 5:
         raise MetricError(f"expected the five best classes [n, T, 5], found {lists.shape}.")
     before, after = _pairs(lists, noise=noise, step=step, dims=3)
     same = before[..., :, None] == after[..., None, :]  # [n, pairs, rank in A, rank in B]
     rank = np.where(same.any(axis=-1), same.argmax(axis=-1) + 1, 6)
-    return float(np.abs(np.arange(1, 6) - rank).sum(axis=-1).mean())
+    moved = np.abs(np.arange(1, 6) - rank)
+    return float(np.where(before >= 0, moved, 0).sum(axis=-1).mean())
 
 
 def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) -> float:
@@ -98,6 +100,17 @@ def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) 
 
     Raises:
         MetricError: the normaliser has none, or a perturbation is missing or unknown.
+
+    Example:
+        >>> same = dict.fromkeys(PERTURBATIONS, 2.0)
+        >>> own = Baseline(
+        ...     name="own", source="measured", clean_error=0.4, corruption_errors={}, flip_probabilities={},
+        ...     top5_distances=same,
+        ... )
+        >>> mean_top5_distance(dict.fromkeys(PERTURBATIONS, 1.5), own)
+        0.75
+
+    Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
     """
     if baseline.top5_distances is None:
         raise MetricError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from robustbench_lift.commands.console import console
@@ -17,6 +19,8 @@ from robustbench_lift.errors import StorageError, UsageError, unknown
 if TYPE_CHECKING:
     from robustbench_lift.regression import Comparison, Difference, Outcome
 
+LOG_WIDTH = 200
+"""Columns where there is no terminal."""
 FORMATS = ("text", "markdown", "json", "csv")
 
 Margins = Annotated[
@@ -215,12 +219,14 @@ def _show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path 
     from robustbench_lift.regression.render import to_csv, to_json, to_markdown
 
     if form == "text" and out is None:
-        _print(comparison, outcome, rows)
+        # on a terminal a table folds into its width; in a log file every row stays one line
+        to = console if console.is_terminal else Console(file=sys.stdout, width=LOG_WIDTH, highlight=False)
+        _print(to, comparison, outcome, rows)
         return
     if form == "text":
-        with console.capture() as captured:
-            _print(comparison, outcome, rows)
-        text = captured.get()
+        buffer = io.StringIO()
+        _print(Console(file=buffer, width=LOG_WIDTH, highlight=False), comparison, outcome, rows)
+        text = buffer.getvalue()
     else:
         text = {
             "markdown": lambda: to_markdown(comparison, outcome),
@@ -234,18 +240,18 @@ def _show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path 
         console.print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
-def _print(comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
+def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
     from robustbench_lift.regression.render import family
 
-    console.print(
+    to.print(
         f"{comparison.candidate} against {comparison.baseline}: differences in percentage points, "
         f"{100 * comparison.confidence:g} % intervals, p corrected ({comparison.correction})",
         markup=False,
         soft_wrap=True,
     )
     for note in comparison.notes:
-        console.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
-    console.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
+        to.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
+    to.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
     details = [
         d
         for kind in ("ce", "fr")
@@ -253,24 +259,24 @@ def _print(comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
         if d.verdict != "same"
     ]
     if details:
-        console.print(_table(details, "Corruptions and perturbations that changed", power=False))
-    worst = comparison.worst if rows == 0 else comparison.worst[:rows]
-    if worst:
-        title = "Cells, worst first" + (
-            "" if len(worst) == len(comparison.cells) else f" ({len(worst)} of {len(comparison.cells)})"
-        )
-        console.print(_table(worst, title, power=False))
+        to.print(_table(details, "Corruptions and perturbations that changed", power=False))
+    moved = [d for d in comparison.worst if d.lost or d.gained]
+    if moved:
+        shown = moved if rows == 0 else moved[:rows]
+        to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", power=False))
+    elif comparison.cells:
+        to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
     if comparison.one_sided:
-        console.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
-    console.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
+        to.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
+    to.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
     if outcome is None:
         return
     style = "bold green" if outcome.exit_code == 0 else "bold red" if outcome.exit_code == 1 else "bold yellow"
-    console.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
+    to.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
     for reason in outcome.reasons:
-        console.print(f"  {reason}", markup=False, soft_wrap=True)
+        to.print(f"  {reason}", markup=False, soft_wrap=True)
     if outcome.exit_code:
-        console.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
+        to.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
 
 
 def _table(differences: list[Difference], title: str, *, power: bool) -> Table:

@@ -148,13 +148,13 @@ def mean_difference(name: str, a: Vector, b: Vector, interval: Interval, margin:
 
 
 def mean_p(excess: float, error: float, n: int) -> float:
-    """One-sided p-value of "a mean over n images is above zero": P(Z > excess / error), such a mean being near normal.
+    """One-sided p-value of "a mean over n images is above zero": Student's t with n - 1 degrees of freedom.
 
     Images that all differ by the same amount have no spread to divide by: then the sign test's 2^-n.
     """
     if not error > 0:
         return 1.0 if excess <= 0 or n < 2 else 0.5 ** min(n, 1000)
-    return float(stats.norm.sf(excess / error))
+    return float(stats.t.sf(excess / error, n - 1))
 
 
 def same_weights(a: Mapping[str, object], b: Mapping[str, object]) -> bool:

@@ -15,6 +15,15 @@ def sign(metric: str) -> int:
     return -1 if metric == "consistency" else 1
 
 
+def p_words(p: float) -> str:
+    """A p-value as printed: what is smaller than any test can vouch for is not given digits.
+
+    >>> p_words(0.0123), p_words(1e-80)
+    ('0.012', '<1e-6')
+    """
+    return "<1e-6" if p < 1e-6 else f"{p:.2g}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """One number of the candidate against the baseline; fractions."""

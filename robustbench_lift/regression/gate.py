@@ -20,7 +20,7 @@ from pathlib import Path
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression.baseline import Baseline
 from robustbench_lift.regression.comparison import compare, same_weights
-from robustbench_lift.regression.difference import Comparison, Difference
+from robustbench_lift.regression.difference import Comparison, Difference, p_words
 from robustbench_lift.regression.multiplicity import judged
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.seeds import compare_seeds
@@ -210,7 +210,7 @@ def _sentence(d: Difference, how: str) -> str:
     p = d.p_adjusted if how == "worse" else d.p_improved_adjusted
     return (
         f"{d.name}: {how} by {100 * abs(d.delta):.2f} points ({100 * d.baseline:.2f} -> {100 * d.candidate:.2f}, "
-        f"interval {100 * d.low:+.2f} to {100 * d.high:+.2f}, corrected p {p:.2g}, margin {100 * d.margin:g})."
+        f"interval {100 * d.low:+.2f} to {100 * d.high:+.2f}, corrected p {p_words(p)}, margin {100 * d.margin:g})."
     )
 
 

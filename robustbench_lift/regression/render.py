@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from robustbench_lift.regression.difference import Comparison, Difference
+from robustbench_lift.regression.difference import Comparison, Difference, p_words
 from robustbench_lift.regression.gate import Outcome
 
 SCHEMA = 1
@@ -123,7 +123,7 @@ def row(d: Difference) -> tuple[str, ...]:
         f"{100 * d.baseline:.2f}",
         f"{100 * d.candidate:.2f}",
         f"{100 * d.delta:+.2f} {bounds}",
-        f"{min(d.p_adjusted, d.p_improved_adjusted):.2g}",
+        p_words(min(d.p_adjusted, d.p_improved_adjusted)),
         arrow(d),
         d.verdict if d.verdict != "regressed" else "REGRESSED",
     )
