@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from corruptions.randomness import Source
-from corruptions.smoothing import IMAGEMAGICK_LIFT, motion_line, settle, truncate
+from corruptions.smoothing import IMAGEMAGICK_LIFT, motion_line, truncate
 
 
 def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: bool = False) -> Tensor:
-    """Motion blur along one angle an image: float32 [N, C, H, W], edges replicated, nothing rounded.
+    """Motion blur along one angle an image, edges replicated, nothing rounded: [N, C, H, W] of the planes' type.
 
     Args:
-        planes: float32 [N, C, H, W].
+        planes: float32 or, where sums must fall on the original's side of a level, float64 [N, C, H, W].
         radius: the line has 2 radius + 1 samples.
         sigma: of the one-sided Gaussian weights, in pixels.
         degrees: float [N].
@@ -38,7 +38,11 @@ def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: 
         margins = (left, max(0, int(columns.max())), top, max(0, int(rows.max())))
         padded = functional.pad(plane, margins, mode="replicate")
         for weight, row, column in zip(weights.tolist(), (rows + top).tolist(), (columns + left).tolist(), strict=True):
-            total.add_(padded[:, row : row + height, column : column + width], alpha=weight)
+            part = padded[:, row : row + height, column : column + width]
+            if planes.dtype == torch.float64:
+                total.add_(part * weight)  # a fused multiply-add would round otherwise than the original
+            else:
+                total.add_(part, alpha=weight)
     return result
 
 
@@ -46,9 +50,6 @@ def motion_blur(images: Tensor, draws: Source, parameters: tuple[int, float], *,
     """ImageMagick's motion blur along one angle an image, uniform in -45..45 degrees."""
     radius, sigma = parameters
     degrees = draws.uniform((), -45.0, 45.0)
-    if variant != "imagecorruptions":
-        return truncate(move(images.to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT))
-    blurred = move(images.to(torch.float32), radius, sigma, degrees, darken=True)
-    weights = motion_line(radius, sigma, 0.0)[0]
-    flat = np.add.accumulate(weights[:, None] * np.arange(256.0))[-1].astype(np.uint8)
-    return settle(blurred, torch.from_numpy(flat).to(images.device))
+    if variant == "imagecorruptions":
+        return move(images.to(torch.float64), radius, sigma, degrees, darken=True).clamp_(0, 255).to(torch.uint8)
+    return truncate(move(images.to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT))
