@@ -11,8 +11,8 @@ from torch import Tensor
 
 from corruptions.randomness import Source
 from corruptions.sequences import blur, geometry, noise, weather
-from corruptions.sequences.geometry import Window, centre_window, shown
 from corruptions.sequences.tables import EXTRA_PERTURBATIONS, NOISE, PERTURBATIONS, TABLES, SequenceTable
+from corruptions.sequences.warps import Window, centre_window, shown
 
 __all__ = [
     "EXTRA_PERTURBATIONS",

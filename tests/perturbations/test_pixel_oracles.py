@@ -139,7 +139,7 @@ ORACLES = {
         ("astronaut", 224),
         pytest.param("coffee", 299, marks=pytest.mark.slow),
         ("chelsea", 64),
-        ("coffee", 64),
+        pytest.param("coffee", 64, marks=pytest.mark.slow),
         ("astronaut", 64),
         ("astronaut", 32),
     ],
