@@ -1,0 +1,146 @@
+"""Which class a folder is: the 1,000 WNIDs of ImageNet, and the mistakes that folders are known for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+from robustbench_lift.data.names import printable, some
+from robustbench_lift.errors import DataError, IncompleteError
+
+CLASS_RULES = ("wnid", "partial", "numeric", "sorted")
+"""How folder names become class indices; see `imagenet_labels` and `sorted_labels`."""
+WNID = re.compile(r"n\d{8}")
+
+
+@functools.cache
+def wnids() -> tuple[str, ...]:
+    """The 1,000 WNIDs of ILSVRC2012; sorted order is the class index that every ImageNet model has.
+
+    >>> wnids()[0], len(wnids()), wnids() == tuple(sorted(wnids()))
+    ('n01440764', 1000, True)
+    """
+    return tuple(line[0] for line in _table())
+
+
+@functools.cache
+def class_titles() -> dict[str, str]:
+    """WNID -> short English name.
+
+    >>> class_titles()["n01440764"]
+    'tench'
+    """
+    return {line[0]: line[1] for line in _table()}
+
+
+@functools.cache
+def _table() -> list[list[str]]:
+    text = resources.files("robustbench_lift.data").joinpath("imagenet_wnids.tsv").read_text(encoding="ascii")
+    return [line.split("\t") for line in text.splitlines()]
+
+
+def imagenet_labels(
+    folders: Sequence[str], *, where: str, rule: str = "wnid", loose: int = 0, groups: Sequence[str] = ()
+) -> dict[str, int]:
+    """Class index of each folder of an ImageNet-like tree.
+
+    Args:
+        folders: names of the folders.
+        where: what to call the place in a message.
+        rule: `wnid` asks for the 1,000 WNIDs, `partial` for any of them, `numeric` says that folder k is class k.
+        loose: images that lie beside the folders.
+        groups: names of the data set's parts that may be taken for classes by mistake, such as `val`.
+
+    Raises:
+        DataError: flat folder, numeric names, other names; the message says what to do.
+        IncompleteError: WNIDs without a folder.
+    """
+    known = set(wnids())
+    if not folders:
+        if loose:
+            raise DataError(
+                f"{where} is a flat folder: {loose:,} images lie directly in it, none in a class folder, so that their "
+                "classes are unknown. Sort them into one folder a WNID (the usual script is valprep.sh; it moves each "
+                "file of ILSVRC2012_img_val into nXXXXXXXX/), then name the folder of the 1,000 folders."
+            )
+        raise DataError(f"{where} holds no class folders. Expected 1,000 folders named n01440764 ... n15075141.")
+    if rule == "numeric":
+        return numeric_labels(folders, where=where, classes=len(known))
+    inner = [name for name in folders if name in groups]
+    strange = [name for name in folders if name not in known]
+    if inner and len(strange) == len(folders):
+        raise DataError(
+            f"{where} holds the folders {some(list(folders))}, no class folders. Name one of them: "
+            f"{where.rstrip('/')}/{printable(inner[0])}."
+        )
+    if len(strange) == len(folders) and all(name.isdigit() for name in folders):
+        raise DataError(
+            f"{where} has folders named by numbers ({some(sorted(folders))}). Read as strings they sort 0, 1, 10, 100, "
+            "which gives labels that no model has. If folder k is class k in WNID order, say so: ?classes=numeric. "
+            "Otherwise rename each folder to its WNID."
+        )
+    if strange:
+        raise DataError(_strange(strange, where))
+    missing = [name for name in wnids() if name not in set(folders)]
+    if missing and rule != "partial":
+        titles = [f"{name} ({class_titles()[name]})" for name in missing]
+        raise IncompleteError(
+            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {some(titles)}. Extract the rest. "
+            "To score a part of the classes on purpose, add ?classes=partial; the signature then says so."
+        )
+    index = {name: k for k, name in enumerate(wnids())}
+    return {name: index[name] for name in folders}
+
+
+def _strange(strange: list[str], where: str) -> str:
+    message = f"{where} has folders that are not among ImageNet's 1,000 classes: {some(sorted(strange))}."
+    if all(WNID.fullmatch(name) for name in strange):
+        return f"{message} They are WNIDs of other ImageNet releases; remove them, or use folder:PATH for your classes."
+    titles = {title: name for name, title in class_titles().items()}
+    hit = next((name for name in strange if name.replace("_", " ") in titles), None)
+    if hit is not None:
+        return (
+            f"{message} {printable(hit)!r} is a class name; its folder must be named "
+            f"{titles[hit.replace('_', ' ')]}, because names sort in another order than classes."
+        )
+    return f"{message} Folders must be named by WNID; for classes of your own use folder:PATH."
+
+
+def numeric_labels(folders: Sequence[str], *, where: str, classes: int | None = None) -> dict[str, int]:
+    """Folder `k` is class `k`, compared as numbers.
+
+    Raises:
+        DataError: a name that is not a number, a number twice, or one beyond the classes.
+    """
+    wrong = [name for name in folders if not re.fullmatch(r"[0-9]{1,6}", name)]
+    if wrong:
+        raise DataError(f"{where}: ?classes=numeric takes folders named by numbers; found {some(sorted(wrong))}.")
+    labels = {name: int(name) for name in folders}
+    count = max(labels.values()) + 1 if classes is None else classes
+    if len(set(labels.values())) < len(labels) or max(labels.values()) >= count:
+        raise DataError(f"{where}: the numbers of the folders must be 0 to {count - 1}, each once.")
+    return labels
+
+
+def sorted_labels(folders: Sequence[str], *, where: str, rule: str = "sorted", loose: int = 0) -> dict[str, int]:
+    """Class index of each folder of a data set of the user's: sorted names.
+
+    Raises:
+        DataError: no folders, or numbers whose order as strings differs from their order as numbers.
+    """
+    if not folders:
+        hint = f"{loose:,} images lie directly in it; put each class in a folder" if loose else "it is empty"
+        raise DataError(f"{where} has no class folders: {hint}. Expected {where}/<class>/<image>.")
+    if rule == "numeric":
+        return numeric_labels(folders, where=where)
+    names = sorted(folders)
+    if all(re.fullmatch(r"[0-9]+", name) for name in names) and names != sorted(names, key=int):
+        raise DataError(
+            f"{where} has folders named by numbers whose order as strings ({some(names, most=3)}) is not their order "
+            "as "
+            "numbers; loaders disagree on which is which class. If folder k is class k, add ?classes=numeric; "
+            "otherwise pad the names with zeros in the order in which the model was trained."
+        )
+    return {name: k for k, name in enumerate(names)}

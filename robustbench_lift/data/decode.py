@@ -1,0 +1,110 @@
+"""From the bytes of a file to RGB pixels, and from hostile or broken bytes to one clear message.
+
+Pillow decodes and converts with `convert("RGB")`; EXIF orientation is ignored, as the reference scripts do.
+Only raster formats are tried: Pillow would start Ghostscript for EPS.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from robustbench_lift.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+"""What counts as an image, whatever the ending says (ImageNet holds PNG files named .JPEG)."""
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp"})
+"""Endings of images, lower case."""
+PIXEL_LIMIT = 64_000_000
+"""Largest image that is decoded, in pixels; the largest of ImageNet has 15 million."""
+FRAME_LIMIT = 256
+"""Most frames of a clip; the longest of ImageNet-P has 41."""
+
+
+def decode_image(content: bytes, name: str) -> Pixels:
+    """The pixels of an image file.
+
+    Args:
+        content: the bytes of the file.
+        name: what to call it in a message.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+
+    Raises:
+        DataError: not an image, truncated, or so large that decoding it would fill the memory.
+
+    >>> buffer = io.BytesIO()
+    >>> Image.new("L", (4, 3), 7).save(buffer, "PNG")
+    >>> decode_image(buffer.getvalue(), "x.png").shape
+    (3, 4, 3)
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > PIXEL_LIMIT:
+                raise DataError(_bomb(name, f"{image.width}x{image.height} pixels"))
+            return np.asarray(image.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise DataError(_bomb(name, f"{pixels[0]} pixels" if pixels else "too many pixels")) from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"{name} {_reason(content, error)}. Replace it from the original.") from None
+
+
+def decode_clip(content: bytes, name: str) -> Pixels:
+    """The frames of a video file: RGB uint8 [T, H, W, 3].
+
+    Raises:
+        DataError: not a video, no frames, more frames or pixels than any sequence has, or PyAV is missing.
+    """
+    try:
+        import av
+    except ImportError:
+        raise DataError(
+            "ImageNet-P is stored as H.264 video, which needs PyAV: pip install 'robustbench-lift[video]' "
+            "(or `pip install av`)."
+        ) from None
+    frames: list[Pixels] = []
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            if stream.width * stream.height > PIXEL_LIMIT // FRAME_LIMIT:
+                raise DataError(f"{name} declares frames of {stream.width}x{stream.height} pixels; refused.")
+            for frame in container.decode(stream):
+                if len(frames) == FRAME_LIMIT:
+                    raise DataError(f"{name} has more than {FRAME_LIMIT} frames; no perturbation sequence has.")
+                frames.append(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise DataError(f"{name} is not a video that can be read ({error}). Replace it from the original.") from None
+    if not frames or any(frame.shape != frames[0].shape for frame in frames):
+        raise DataError(f"{name} has {'frames of several sizes' if frames else 'no frames'}. Replace it.")
+    return np.stack(frames)
+
+
+def _bomb(name: str, size: str) -> str:
+    return (
+        f"{name} declares {size}, more than the {PIXEL_LIMIT:,} that are decoded: a decompression "
+        "bomb, or no image of a data set. Remove or replace it."
+    )
+
+
+def _reason(content: bytes, error: BaseException) -> str:
+    head = content[:512].lstrip().lower()
+    if not content:
+        return "is empty"
+    if head.startswith((b"<!doctype", b"<html")):
+        return "is a web page saved under this name, not an image"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer, not the image itself"
+    if content[:4] == b"\x00\x05\x16\x07":
+        return "is an AppleDouble file of macOS, not an image"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image in a format that is read (" + ", ".join(FORMATS) + ")"
+    return f"cannot be decoded ({error})"
