@@ -133,7 +133,7 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     if open_cells:
         console.print(f"{open_cells} cells wait for other shards; the last job merges them. Runs lie in {folder}")
         return
-    made = document(runs)
+    made = document(runs, command=f"robustbench-lift report {folder}")
     for table in console_tables(made):
         console.print(table)
     if report:

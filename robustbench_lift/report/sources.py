@@ -93,15 +93,24 @@ def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """Short unique labels: the pooling; with the backbone, the name or the folder where that is not enough."""
+    """Short unique labels: the pooling; with the backbone, the name or the folder where that is not enough.
+
+    Normalisers are not compared with the others: they carry their backbone and leave the pooling's name free.
+    """
+    divisors = {
+        (run.path / run.manifest.normaliser).resolve()
+        for run in runs
+        if run.manifest.normaliser not in (None, "alexnet", ".")
+    }
+    aside = [run.path.resolve() in divisors for run in runs]
     candidates = [
         (
-            str(run.manifest.model.get("pooling") or run.manifest.model.get("arch") or run.name),
+            str((not other and run.manifest.model.get("pooling")) or run.manifest.model.get("arch") or run.name),
             f"{run.manifest.model.get('arch')}/{run.manifest.model.get('pooling') or '-'}",
             run.name,
             f"{run.name} ({run.path.name})",
         )
-        for run in runs
+        for run, other in zip(runs, aside, strict=True)
     ]
     labels: list[str] = []
     for k, options in enumerate(candidates):

@@ -130,8 +130,8 @@ def number(column: Column, value: float | int | str | None) -> str:
         return value
     if column.unit == "count":
         return f"{int(value):,}"
-    scaled = 100 * value if column.unit == "percent" else value
-    return f"{scaled:.{column.digits}f}"
+    scaled = round(100 * value if column.unit == "percent" else value, column.digits)
+    return f"{scaled + 0.0:.{column.digits}f}"  # + 0.0 turns a rounded -0.0 into 0.0
 
 
 def interval(column: Column, entry: Entry) -> str:
