@@ -103,16 +103,15 @@ def test_ctrl_c_leaves_a_tree_that_goes_on(source, tmp_path):
         Image.fromarray(np.ascontiguousarray(photo[number : number + 64, 64:128])).save(source / f"n00/x{number}.png")
     out = tmp_path / "c"
     command = [sys.executable, "-m", "robustbench_lift", "corrupt", str(source), str(out), "--size", "64"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("*/*/*/*.JPEG"))) < 200:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
+    ) as process:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*/*/*/*.JPEG"))) < 200 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130, complaint
     assert "the same command goes on from there" in complaint
     assert "Traceback" not in complaint
