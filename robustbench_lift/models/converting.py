@@ -42,6 +42,8 @@ def convert_weights(
             "placement": model.placement or "",
             "options": json.dumps(options),
         }
+    else:
+        card["network"] = str(ModelSpec(source=asked.source, name=asked.name))
     if model.class_names is not None:
         card["class_names"] = json.dumps(list(model.class_names))
     if data:

@@ -54,13 +54,13 @@ def fit(
                 f"{source}: {key} has shape {tuple(stored.shape)}, the model's filter has {tuple(buffers[key].shape)}; "
                 "build the model with the filter that the weights were trained with."
             )
-    for key, value in own.items():
-        if key not in found and key.rpartition(".")[2] in (*RECOMPUTABLE, "num_batches_tracked"):
-            found[key] = value
+    required = [key for key in own if key.rpartition(".")[2] not in (*RECOMPUTABLE, "num_batches_tracked")]
+    for key in own.keys() - set(required):
+        found.setdefault(key, own[key])
     missing = [key for key in own if key not in found]
     unexpected = [key for key in found if key not in own and not _compared_by_a_layer(module, key)]
     if missing or unexpected:
-        raise CheckpointError(_mismatch(module, source, missing, unexpected, len(own), hint))
+        raise CheckpointError(_mismatch(module, source, missing, unexpected, len(required), hint))
     shapes = [key for key in own if found[key].shape != own[key].shape]
     if shapes:
         raise CheckpointError(_shapes(source, shapes, found, own, hint))

@@ -19,10 +19,9 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError
-from robustbench_lift.models.checkpoints import FORMAT
 from robustbench_lift.models.files import RawWeights, read_raw
-from robustbench_lift.models.found import Found, weights_into
-from robustbench_lift.models.preprocessing import Preprocessing, from_timm, from_torchvision
+from robustbench_lift.models.found import Found, card_of, check_network, class_names_of, weights_into
+from robustbench_lift.models.preprocessing import Preprocessing, from_card, from_timm, from_torchvision
 from robustbench_lift.models.published import published_as
 from robustbench_lift.models.spec import RANDOM, ModelSpec
 from robustbench_lift.models.zoo import from_zoo
@@ -64,7 +63,9 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
             raise _unknown(f"weights of torchvision {spec.name}", spec.weights, list(published.__members__))
         raw = read_raw(path)
         entry = next((w for w in published if published_as(raw) == PurePosixPath(w.url).name), None)
-    classes = spec.num_classes or (len(entry.meta["categories"]) if entry else 1000)
+    card = card_of(raw)
+    check_network(card, f"torchvision:{spec.name}", str(spec.weights))
+    classes = spec.num_classes or _recorded(card) or (len(entry.meta["categories"]) if entry else 1000)
     extra = dict(spec.options)
     if spec.name in ("googlenet", "inception_v3"):
         extra.setdefault("init_weights", False)
@@ -75,17 +76,20 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
     notes: tuple[str, ...] = ("the weights are untrained (@random).",)
     if raw:
         notes = weights_into(module, raw, spec, hint=f" torchvision's {spec.name}")
-        if entry is None:
+        if entry is None and not card:
             notes += _same_keys(f"torchvision:{spec.name}", raw)
             notes += (f"preprocessing: ImageNet's defaults, assumed; {raw.path.name} is none of torchvision's files.",)
     categories = tuple(entry.meta["categories"]) if entry else ()
+    preprocessing = from_torchvision(entry) if entry else Preprocessing()
     return Found(
         module=module,
         arch=spec.name,
-        preprocessing=from_torchvision(entry) if entry else Preprocessing(),
+        preprocessing=from_card(card, str(spec.weights)) if card else preprocessing,
         num_classes=classes,
-        class_names=categories if len(categories) == classes else None,
+        class_names=class_names_of(card, classes, str(spec.weights))
+        or (categories if len(categories) == classes else None),
         sha256=raw.sha256 if raw else None,
+        card=card,
         notes=notes,
     )
 
@@ -131,7 +135,9 @@ def from_timm_hub(spec: ModelSpec) -> Found:
 
 
 def _timm_model(timm: Any, spec: ModelSpec, name: str, raw: RawWeights | None, config: Mapping[str, Any]) -> Found:
-    classes = spec.num_classes or config.get("num_classes")
+    card = card_of(raw)
+    check_network(card, f"timm:{name}", str(spec.weights))
+    classes = spec.num_classes or _recorded(card) or config.get("num_classes")
     module = _constructed(
         lambda: timm.create_model(
             name, pretrained=False, **({"num_classes": classes} if classes else {}), **spec.options
@@ -142,15 +148,17 @@ def _timm_model(timm: Any, spec: ModelSpec, name: str, raw: RawWeights | None, c
     notes: tuple[str, ...] = ("the weights are untrained (@random).",)
     if raw:
         notes = weights_into(module, raw, spec, hint=f" timm's {name}")
-        if spec.weights is not None:
+        if spec.weights is not None and not card:
             notes += _same_keys(f"timm:{name.partition('.')[0]}", raw)
             notes += (f"preprocessing: that of timm's {name}, assumed to be the one of {raw.path.name}.",)
     return Found(
         module=module,
         arch=name.partition(".")[0],
-        preprocessing=from_timm(settings),
+        preprocessing=from_card(card, str(spec.weights)) if card else from_timm(settings),
         num_classes=int(getattr(module, "num_classes", 0)),
+        class_names=class_names_of(card, int(getattr(module, "num_classes", 0)), str(spec.weights)),
         sha256=raw.sha256 if raw else None,
+        card=card,
         notes=notes,
     )
 
@@ -175,7 +183,7 @@ def from_hugging_face(spec: ModelSpec) -> Found:
         raise UsageError(f"{spec}: a repository is OWNER/NAME, for example hf:timm/resnetblur50.bt_in1k.")
     names = (spec.weights,) if spec.weights else ("model.safetensors", "pytorch_model.bin")
     raw = read_raw(_hub_file(spec.name, names, spec))
-    if raw.card.get("format") == FORMAT:
+    if card_of(raw).get("architecture"):
         found = from_zoo(replace(spec, source="card", name="", weights=str(raw.path)))
         found.name = spec.name
         return found
@@ -242,10 +250,12 @@ def from_factory(spec: ModelSpec) -> Found:
     if not isinstance(module, nn.Module):
         raise UsageError(f"{spec.name} returned a {type(module).__name__}; a torch.nn.Module was expected.")
     raw = read_raw(Path(spec.weights).expanduser()) if spec.weights not in (None, RANDOM) else None
+    card = card_of(raw)
+    check_network(card, spec.name, str(spec.weights))
     notes: tuple[str, ...] = (f"the weights are those that {spec.name} returned.",)
     if raw:
         notes = weights_into(module, raw, spec, hint=f" the module of {spec.name}")
-    own = getattr(module, "preprocessing", None)
+    own = from_card(card, str(spec.weights)) if card else getattr(module, "preprocessing", None)
     if not isinstance(own, Preprocessing):
         own = Preprocessing()
         notes += ("preprocessing: ImageNet's defaults, assumed; the module carries no `preprocessing`.",)
@@ -255,6 +265,7 @@ def from_factory(spec: ModelSpec) -> Found:
         preprocessing=own,
         num_classes=_answers(module, side, spec),
         sha256=raw.sha256 if raw else None,
+        card=card,
         notes=notes,
     )
 
@@ -279,6 +290,11 @@ def _answers(module: nn.Module, side: object, spec: ModelSpec) -> int:
 
 
 # ---------------------------------------------------------------- shared
+
+
+def _recorded(card: Mapping[str, str]) -> int | None:
+    """The number of classes that a card states."""
+    return int(card["num_classes"]) if card.get("num_classes", "").isdigit() else None
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

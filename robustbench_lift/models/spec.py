@@ -26,7 +26,7 @@ SOURCES = ("zoo", "shipped", "card", "torchvision", "timm", "hf", "factory")
 NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "off": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """mean and std of pixels in 0..1: torchvision's ImageNet values, timm's Inception values, and models that normalise
 inside (RobustBench's)."""
@@ -70,6 +70,8 @@ class ModelSpec:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         if self.source not in SOURCES:
             raise unknown("source of a model", self.source, SOURCES)
+        if reserved := sorted(set(self.options) & {"placement", "num_classes", "ema", "normalize", "download"}):
+            raise UsageError(f"{', '.join(reserved)}: fields of a spec, not options of its model.")
         if self.normalize is not None and self.normalize not in NORMALISATIONS:
             raise unknown("value of normalize", self.normalize, NORMALISATIONS)
         for name in ("ema", "download"):
@@ -123,23 +125,23 @@ class ModelSpec:
         return cls(source=source, name=name, **common)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        given: dict[str, object] = {
+        ours: dict[str, object] = {
             "placement": self.placement,
             "num_classes": self.num_classes,
             "ema": self.ema,
             "normalize": self.normalize,
-            **self.options,
             "download": self.download or None,
         }
+        given = {**{key: value for key, value in ours.items() if value is not None}, **self.options}
         head = f"{self.source}:{self.name}" if self.source in ("torchvision", "timm", "hf") else self.name
         if self.pooling:
             head += f"/{self.pooling}"
-        query = "&".join(f"{key}={_written(value)}" for key, value in given.items() if value is not None)
+        query = "&".join(f"{key}={_written(value)}" for key, value in given.items())
         return head + (f"?{query}" if query else "") + (f"@{self.weights}" if self.weights else "")
 
 
 def _written(value: object) -> str:
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return "x".join(str(side) for side in value)

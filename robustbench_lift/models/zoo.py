@@ -13,10 +13,9 @@ from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError, unknown
 from robustbench_lift.models.architectures import ARCHITECTURES, NETWORK_OPTIONS, architecture, build_model
-from robustbench_lift.models.checkpoints import FORMAT
 from robustbench_lift.models.containers import find_state_dict
 from robustbench_lift.models.files import RawWeights, read_raw
-from robustbench_lift.models.found import Found, weights_into
+from robustbench_lift.models.found import Found, card_of, class_names_of, weights_into
 from robustbench_lift.models.placement import Pools
 from robustbench_lift.models.preprocessing import Preprocessing, from_card
 from robustbench_lift.models.published import published_as
@@ -34,8 +33,12 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
         )
     check_names(spec)
     raw = None if spec.weights == RANDOM else read_raw(Path(spec.weights).expanduser(), sha256=sha256)
-    card = dict(raw.card) if raw and raw.card.get("format") == FORMAT else {}
-    if spec.source == "card" and not card:
+    card = card_of(raw)
+    if card.get("network"):
+        raise CheckpointError(
+            f"{spec.weights} belongs to {card['network']} (its card says so): write {card['network']}@{spec.weights}."
+        )
+    if spec.source == "card" and not card.get("architecture"):
         raise UsageError(
             f"{spec.weights} has no card of ours that says what network it is: write ARCH/POOLING@{spec.weights}."
         )
@@ -55,7 +58,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
     preprocessing = from_card(card, str(spec.weights)) if card else _default_preprocessing(entry.input_size)
     if raw and not card:
         notes += (f"normalisation: ImageNet's mean and std, assumed; {raw.path.name} does not say.",)
-    names = _class_names(card, classes, str(spec.weights))
+    names = class_names_of(card, classes, str(spec.weights))
     return Found(
         module=module,
         arch=arch,
@@ -132,18 +135,6 @@ def _options(card: Mapping[str, str], source: str) -> dict[str, object]:
     if not isinstance(stored, dict):
         raise CheckpointError(f"the card of {source} has options that are no table: {card['options'][:80]!r}.")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-
-
-def _class_names(card: Mapping[str, str], classes: int, source: str) -> tuple[str, ...] | None:
-    if not card.get("class_names"):
-        return None
-    try:
-        names = json.loads(card["class_names"])
-    except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
-        raise CheckpointError(f"the card of {source} has no list of {classes} class names where one is announced.")
-    return tuple(names)
 
 
 def ambiguous(module: nn.Module, arch: str, pooling: str, raw: RawWeights) -> tuple[str, ...]:
