@@ -13,11 +13,11 @@ from torch import Tensor
 from corruptions.channel import to_levels
 from corruptions.colour import from_hsv, to_hsv
 from corruptions.randomness import Source
-from corruptions.sequences.blur import motion_blurred, padded_for_motion
+from corruptions.sequences.blur import motion_blurred, padded_for_motion, smooth_in_order
 from corruptions.sequences.tables import SequenceTable
-from corruptions.smoothing import truncate
+from corruptions.smoothing import gaussian_weights, truncate
 from corruptions.snow import flakes, whiten
-from corruptions.spatter import liquid, water
+from corruptions.spatter import water
 
 
 def brightness(images: Tensor, table: SequenceTable) -> Iterator[Tensor]:
@@ -54,7 +54,11 @@ def spatter(images: Tensor, table: SequenceTable, draws: Source) -> Iterator[Ten
     Frame = clip(x + intensity relief (175, 238, 238) / 255), fraction dropped.
     """
     mean, sd, sigma, threshold = table.spatter_layer
-    layer = liquid(draws, images.shape[-2], images.shape[-1], mean, sd, sigma, threshold)
+    # float64: the layer is cut to 8 bits in every frame, and edges and histogram make much of a level
+    field = draws.normal(images.shape[-2:]).double().mul_(sd).add_(mean)
+    weights = gaussian_weights(sigma)
+    layer = smooth_in_order(field, weights[len(weights) // 2 :].tolist())
+    layer.masked_fill_(layer < threshold, 0.0)
     for i in range(table.count("spatter")):
         if i:
             layer = flow(layer, table.spatter_flow)
