@@ -239,7 +239,9 @@ def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet
             name="tiny-imagenet",
             files=files,
             known=known,
-            label=lambda folders, where, loose: tiny_labels(folders, where=where, loose=loose),
+            label=lambda folders, where, loose: tiny_labels(
+                folders, where=where, loose=loose, expected=None if clean is None else clean.class_names
+            ),
             class_names=None,
             size=64,
             limit=limit,

@@ -23,11 +23,13 @@ CLASSES = 200
 ANNOTATIONS = "val_annotations.txt"
 
 
-def tiny_labels(folders: Sequence[str], *, where: str, loose: int = 0) -> Mapping[str, int]:
+def tiny_labels(
+    folders: Sequence[str], *, where: str, loose: int = 0, expected: Sequence[str] | None = None
+) -> Mapping[str, int]:
     """Class index of each of the 200 folders: sorted WNIDs.
 
     Raises:
-        DataError: not folders of WNIDs.
+        DataError: not folders of WNIDs, or others than the `expected` ones of the clean images.
         IncompleteError: fewer than 200.
     """
     if not folders:
@@ -41,6 +43,11 @@ def tiny_labels(folders: Sequence[str], *, where: str, loose: int = 0) -> Mappin
     if len(folders) != CLASSES:
         raise IncompleteError(
             f"{where} has {len(folders)} class folders, Tiny-ImageNet has {CLASSES}. Extract the rest."
+        )
+    if expected is not None and sorted(folders) != sorted(expected):
+        other = sorted(set(folders) - set(expected))
+        raise DataError(
+            f"{where} has classes that the clean images do not have: {some(other)}. Use one release of both."
         )
     return {name: k for k, name in enumerate(sorted(folders))}
 
