@@ -55,7 +55,7 @@ def _table(title: str, *columns: str) -> Table:
 def _poolings(backbone: str) -> Table:
     from robustbench_lift.errors import RobustbenchError
     from robustbench_lift.models import build_model
-    from robustbench_lift.pooling import POOLINGS, PoolingError
+    from robustbench_lift.pooling import POOLINGS, UP_POOLINGS, PoolingError
 
     table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
     for name, entry in POOLINGS.items():
@@ -66,6 +66,8 @@ def _poolings(backbone: str) -> Table:
                 raise
             parameters = "not in a backbone"
         table.add_row(name, parameters, entry.idea, str(entry.source))
+    for name, entry in UP_POOLINGS.items():
+        table.add_row(name, "up", entry.idea, str(entry.source))
     return table
 
 
