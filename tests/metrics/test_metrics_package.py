@@ -1,0 +1,51 @@
+"""The package stands alone: numpy and scipy, no files, no torch; and its names are frozen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+import metrics
+
+
+def test_public_names_are_frozen() -> None:
+    assert sorted(metrics.__all__) == [
+        "ALEXNET",
+        "ALEXNET_EXTRA_ERRORS",
+        "Baseline",
+        "CORRUPTIONS",
+        "MetricError",
+        "PERTURBATIONS",
+        "consistency",
+        "consistency_among_correct",
+        "corruption_error",
+        "expected_calibration_error",
+        "flip_probability",
+        "mean_corruption_error",
+        "mean_error",
+        "mean_flip_rate",
+        "mean_top5_distance",
+        "relative_corruption_error",
+        "relative_mean_corruption_error",
+        "top1_error",
+        "top5_distance",
+        "topk_error",
+    ]
+    assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+def test_it_imports_numpy_and_nothing_heavier() -> None:
+    code = "import sys, metrics; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in shown
+    assert not {"torch", "robustbench_lift", "corruptions", "pandas"} & set(shown)
+
+
+def test_a_baseline_is_frozen_and_tells_its_source() -> None:
+    with pytest.raises(FrozenInstanceError):
+        metrics.ALEXNET.clean_error = 0.1  # type: ignore[misc]
+    assert "alexnet-owt-4df8aa71" in metrics.ALEXNET.source
+    assert (len(metrics.CORRUPTIONS), len(metrics.PERTURBATIONS)) == (15, 10)
