@@ -1,0 +1,104 @@
+"""What each architecture costs at each placement, as the table of docs/models.md.
+
+python benchmarks/models.py
+python benchmarks/models.py --arch resnet50
+python benchmarks/models.py --speed --arch resnet8      images a second on this machine, poolings side by side
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Iterator
+from statistics import median
+
+import torch
+from torch import nn
+
+from robustbench_lift.models import ARCHITECTURES, build_model
+from robustbench_lift.models.cost import macs, parameters
+
+HEAD = (
+    "| architecture | input | placement | published | GMACs | lift | GMACs | blur GMACs | gauss |\n"
+    "|---|---:|---|---:|---:|---:|---:|---:|---:|"
+)
+
+
+def rows(arch: str) -> Iterator[str]:
+    """The table's rows of one architecture; nothing is computed, the networks are on the meta device."""
+    entry = ARCHITECTURES[arch]
+    published = on_meta(arch, entry.published_pooling, entry.placements[0])
+    for placement in entry.placements:
+        lift, blur, gauss = (on_meta(arch, pooling, placement) for pooling in ("lift", "blur", "gauss"))
+        cells = [
+            arch,
+            str(entry.input_size),
+            f"`{placement}`",
+            f"{parameters(published):,}",
+            giga(published, entry.input_size),
+            f"{parameters(lift):,}",
+            giga(lift, entry.input_size),
+            giga(blur, entry.input_size),
+            f"{parameters(gauss):,}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def on_meta(arch: str, pooling: str, placement: str) -> nn.Module:
+    """A network without memory behind it."""
+    with torch.device("meta"):
+        return build_model(arch, pooling, placement=placement)
+
+
+def giga(model: nn.Module, size: int) -> str:
+    """Multiply-accumulate operations of one image in 10^9, three significant digits."""
+    return f"{macs(model, size) / 1e9:#.3g}"
+
+
+def speed(arch: str, poolings: list[str], *, batch: int, repeats: int) -> None:
+    """Forward passes of a batch, the poolings taking turns, against the published network."""
+    entry = ARCHITECTURES[arch]
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    models = {
+        name: build_model(arch, name).eval().to(memory_format=torch.channels_last)
+        for name in dict.fromkeys([entry.published_pooling, *poolings])
+    }
+    images = torch.randn(batch, 3, entry.input_size, entry.input_size).contiguous(memory_format=torch.channels_last)
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            for name, model in models.items():
+                start = time.perf_counter()
+                model(images)
+                seconds[name].append(time.perf_counter() - start)
+    base = median(seconds[entry.published_pooling][1:])
+    for name, times in seconds.items():
+        took = times[1:]  # the first round warms up
+        print(
+            f"{arch}/{name}: {batch / min(took):,.0f} images/s at best, {batch / median(took):,.0f} in the median, "
+            f"{median(took) / base:.2f}x the time of {entry.published_pooling}"
+        )
+
+
+def main() -> None:
+    """Print the table, or speeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=list(ARCHITECTURES), help="one architecture instead of all")
+    parser.add_argument("--speed", action="store_true", help="measure forward passes on the CPU")
+    parser.add_argument("--poolings", default="skip,max,average,blur,lift")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    chosen = [options.arch] if options.arch else list(ARCHITECTURES)
+    if options.speed:
+        for arch in chosen:
+            speed(arch, options.poolings.split(","), batch=options.batch, repeats=options.repeats)
+        return
+    print(HEAD)
+    for arch in chosen:
+        print("\n".join(rows(arch)))
+
+
+if __name__ == "__main__":
+    main()
