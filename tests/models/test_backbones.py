@@ -126,7 +126,6 @@ def same_logits(ours: nn.Module, theirs: nn.Module, size: int = 64) -> None:
     ("arch", "pooling", "theirs"),
     [
         ("resnet18", "skip", "resnet18"),
-        ("resnet34", "skip", "resnet34"),
         ("resnet50", "skip", "resnet50"),
         ("mobilenetv2", "skip", "mobilenet_v2"),
     ],
@@ -138,7 +137,12 @@ def test_torchvision_weights_give_the_same_logits(arch: str, pooling: str, their
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "pooling", "theirs"),
-    [("resnet101", "skip", "resnet101"), ("vgg13", "max", "vgg13_bn"), ("alexnet", "max", "alexnet")],
+    [
+        ("resnet34", "skip", "resnet34"),
+        ("resnet101", "skip", "resnet101"),
+        ("vgg13", "max", "vgg13_bn"),
+        ("alexnet", "max", "alexnet"),
+    ],
 )
 def test_large_torchvision_weights_give_the_same_logits(arch: str, pooling: str, theirs: str) -> None:
     same_logits(build_model(arch, pooling), torchvision.models.get_model(theirs, weights=None), size=96)
@@ -168,7 +172,10 @@ def every_map(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("pooling", "options", "theirs"),
-    [("blur", {"filter": "tri-3"}, "resnetblur50"), ("average", {}, "resnetaa50")],
+    [
+        ("blur", {"filter": "tri-3"}, "resnetblur50"),
+        pytest.param("average", {}, "resnetaa50", marks=pytest.mark.slow),
+    ],
 )
 def test_timms_arrangement_gives_timms_logits(pooling: str, options: dict[str, object], theirs: str) -> None:
     same_logits(build_model("resnet50", pooling, placement="timm", options=options), timm.create_model(theirs))
@@ -291,9 +298,9 @@ def fits(arch: str, pooling: str, placement: str) -> None:
     assert model(torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ["lift", "aps", "ada", "gauss", "blur"])
 @pytest.mark.parametrize("arch", LARGE)
-def test_every_pooling_fits_the_large_networks(arch: str, pooling: str) -> None:
+def test_poolings_fit_the_large_networks(arch: str, pooling: str) -> None:
     fits(arch, pooling, ARCHITECTURES[arch].placements[0])
 
 

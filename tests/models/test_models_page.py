@@ -13,7 +13,7 @@ from robustbench_lift.models import ARCHITECTURES, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-SMALL = ("resnet8", "resnet20", "alexnet-small", "alexnet", "vgg13-cifar", "vgg13", "resnet18")
+SMALL = ("resnet8", "resnet20", "alexnet-small", "alexnet", "vgg13-cifar", "vgg13")
 
 
 def command() -> ModuleType:
