@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, distributed
@@ -26,17 +25,13 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
-@contextlib.contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Join the group that torchrun announces (nccl on CUDA, gloo otherwise); leave it at the end."""
+def join(device: torch.device) -> None:
+    """Join the group that torchrun announces (nccl on CUDA, gloo otherwise), once for all trainings of the process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
-        yield
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    # left at exit, not after each training: a second group would meet the first one's store under the same address
+    atexit.register(distributed.destroy_process_group)
 
 
 def choose_device(name: str) -> torch.device:

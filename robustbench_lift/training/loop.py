@@ -63,7 +63,8 @@ def train(
             f"{_first_difference(source.class_names, images.class_names)}."
         )
     device = distributed.choose_device(settings.device)
-    with distributed.process_group(device), isolated(settings, device):
+    distributed.join(device)
+    with isolated(settings, device):
         identity = identity_of(network, recipe, source, images, seed=seed, precision=settings.precision)
         done = state.read_result(out, identity=identity)
         if done is not None:
