@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import fingerprint
+from robustbench_lift.data.diagnosis import diagnose_chance
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
@@ -53,7 +54,7 @@ class Settings:
     """How to evaluate; none of it but precision and shard changes a number, and precision is in the signature."""
 
     batch_size: int | None = None
-    """Frames in one forward pass; None is 256 on CUDA and what fits the caches on a CPU. Halved when memory runs out."""
+    """Frames in one forward pass; None: 256 on CUDA, what fits the caches on a CPU. Halved when memory runs out."""
     device: str = "auto"
     """`auto` takes CUDA when there is one."""
     precision: str = "fp32"
@@ -62,6 +63,8 @@ class Settings:
     """Processes that read and prepare images; 0 reads in this process."""
     compile: bool = False
     """Compile each network with torch.compile."""
+    allow_chance: bool = False
+    """Go on although a model answers no better than guessing, which is nearly always a mistake in data or weights."""
     shard: tuple[int, int] = (0, 1)
     """(i, n): this job takes every n-th image, starting with i; the last of the n jobs merges the cells."""
 
@@ -175,17 +178,30 @@ def _evaluate_cell(
         if done < len(mine):
             say(done, len(mine), "")
     ids = [images.ids[i] for i in mine]
-    for k, (_, store) in enumerate(waiting):
+    for k, (one, store) in enumerate(waiting):
         predictions = Predictions.sorted(
             ids,
             images.labels[mine],
             np.concatenate([top5 for top5, _ in answers[k]]),
             np.concatenate([confidence for _, confidence in answers[k]]),
         )
+        if not settings.allow_chance:
+            _stop_at_chance(one, cell, predictions, len(images.class_names))
         store.write(cell, predictions, shard=(index, count))
     for _, store in pending:
         store.merge(cell, count)
     say(len(mine), len(mine), "")
+
+
+def _stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, classes: int) -> None:
+    top1 = predictions.top1[:, 0]
+    error = float((top1 != predictions.labels).mean())
+    found = diagnose_chance(error, classes, images=len(top1), cell=cell, labels=predictions.labels, top1=top1)
+    if found is not None:
+        raise DataError(
+            f"{model.name}, {cell.key}: {found}\nThe run stops here and keeps what was stored before; "
+            "--allow-chance goes on nevertheless."
+        )
 
 
 def manifest(

@@ -57,7 +57,7 @@ def test_the_script_is_the_same_thing() -> None:
         (("run", "photos/resnet-lift", "--no-such-option"), 2, "No such option"),
         (("list", "poolingz"), 2, "Did you mean 'poolings'"),
         (("list", "poolings", "--backbone", "resnet5"), 2, "resnet50"),
-        (("report", "no/such/run"), 3, "no/such/run"),
+        (("report", "no/such/run"), 2, "no/such/run does not exist"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )

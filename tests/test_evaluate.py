@@ -160,6 +160,16 @@ def test_nan_is_told_and_nothing_stored(tmp_path: Path) -> None:
     assert len(Run.open(tmp_path).missing()) == 3
 
 
+def test_a_model_that_guesses_stops_the_run_with_a_diagnosis(tmp_path: Path) -> None:
+    guessing = network()
+    clean = Clean(source=Noise(200), geometry=CenterCrop(32))
+    with pytest.raises(DataError, match=r"net0, clean/clean/0: .*\n.*--allow-chance"):
+        evaluate(guessing, clean, run=tmp_path / "a")
+    assert len(Run.open(tmp_path / "a").missing()) == 1
+    run = evaluate(guessing, clean, run=tmp_path / "b", settings=Settings(allow_chance=True))[0]
+    assert not run.missing()
+
+
 def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"9 outputs.*7 classes"):
         evaluate(network(classes=9), steps(), run=tmp_path)

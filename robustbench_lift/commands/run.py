@@ -71,6 +71,9 @@ def run(
     workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the networks.")] = False,
     shard: Annotated[str, typer.Option(help="i/n: this job's share of the images; the last job merges.")] = "",
+    allow_chance: Annotated[
+        bool, typer.Option("--allow-chance", help="Go on although a model answers no better than guessing.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
 ) -> None:
     """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
@@ -103,6 +106,7 @@ def run(
         precision=precision,
         workers=workers,
         compile=compile_,
+        allow_chance=allow_chance,
         shard=_shard(shard),
     )
     plans = request.build()
