@@ -36,13 +36,13 @@ def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
 
 
 def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
-    """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: float32 [N, H, W]."""
-    field = draws.uniform((height, width), -reach, reach).to(torch.float32)
+    """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: [N, H, W]."""
+    field = draws.uniform((height, width), -reach, reach)
     return smooth_reflected(field, sigmas, 3.0) if max(sigmas) > 0.0 else field
 
 
 def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:
-    """Bilinear samples of float32 [N, C, H, W] at pixel coordinates (x, y), [N, H, W, 2]; overwrites the grid.
+    """Bilinear samples of [N, C, H, W] at pixel coordinates (x, y), [N, H, W, 2]; overwrites the grid.
 
     `half`: borders reflect at half samples (dcba|abcd), else at the outermost samples (dcb|abcd).
     """
@@ -67,9 +67,10 @@ def elastic_transform(
     sides and a field within 0.5 % of the height.
     """
     height, width = images.shape[-2:]
-    values = images.to(torch.float32)
-    rows = torch.arange(height, device=images.device, dtype=torch.float32).view(1, -1, 1)
-    columns = torch.arange(width, device=images.device, dtype=torch.float32).view(1, 1, -1)
+    # float32, or float64 when the draws are: positions between pixels are where the precision of a kernel shows.
+    values = images.to(draws.dtype)
+    rows = torch.arange(height, device=images.device, dtype=draws.dtype).view(1, -1, 1)
+    columns = torch.arange(width, device=images.device, dtype=draws.dtype).view(1, 1, -1)
     grid = values.new_empty(len(images), height, width, 2)
     if not isinstance(parameters, tuple):
         alpha, reach = parameters, height * 0.005
@@ -77,7 +78,7 @@ def elastic_transform(
     else:
         alpha, sigma, corner = parameters
         reach, sigmas = 1.0, (sigma, sigma)
-        maps = affine_maps(draws, height, width, corner).to(torch.float32)[:, :, :, None, None]
+        maps = affine_maps(draws, height, width, corner).to(draws.dtype)[:, :, :, None, None]
         for i in (0, 1):
             torch.add(maps[:, i, 0] * columns + maps[:, i, 2], maps[:, i, 1] * rows, out=grid[..., i])
         values = sample(values, grid, half=False)

@@ -1,7 +1,7 @@
 """Draw every corruption at five severities on one photograph, for docs/corruptions.md.
 
-    python -m corruptions.gallery                              # writes docs/corruptions.jpg
-    python -m corruptions.gallery --image my.png --output my.jpg
+python -m corruptions.gallery                              # writes docs/corruptions.jpg
+python -m corruptions.gallery --image my.png --output my.jpg
 """
 
 from __future__ import annotations

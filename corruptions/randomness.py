@@ -33,6 +33,8 @@ class Source(Protocol):
     """What a kernel may ask of its randomness; every result has the batch as first axis."""
 
     device: torch.device
+    dtype: torch.dtype
+    """Type of the real numbers: float32 in production, float64 for comparison with the original."""
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor: ...
 
@@ -77,6 +79,7 @@ class Draws:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self.dtype = torch.float32
         self.keys = image_keys(seed, condition, severity, ids)
         self._stream = 0
 
@@ -173,6 +176,7 @@ class LegacyDraws:
 
     def __init__(self, random_state: np.random.RandomState) -> None:
         self.device = torch.device("cpu")
+        self.dtype = torch.float64
         self.random_state = random_state
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:

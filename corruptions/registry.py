@@ -25,7 +25,7 @@ class Corruption:
     context: tuple[str, ...] = ()
     """Which of variant and table the kernel takes as keywords."""
     piece: int = 4
-    """Images of 224 pixels that a CPU handles at once: few stay in its caches; convolutions want 16 at least."""
+    """Images of 224 pixels that a CPU handles at once: few stay in its caches; some convolutions want 16 planes or more."""
 
 
 CORRUPTIONS: dict[str, Corruption] = {
@@ -33,7 +33,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "shot_noise": Corruption(noise.shot_noise, "noise"),
     "impulse_noise": Corruption(noise.impulse_noise, "noise"),
     "defocus_blur": Corruption(blur.defocus_blur, "blur", piece=16),
-    "glass_blur": Corruption(glass.glass_blur, "blur", piece=16),
+    "glass_blur": Corruption(glass.glass_blur, "blur", piece=5),
     "motion_blur": Corruption(motion.motion_blur, "blur", ("variant",)),
     "zoom_blur": Corruption(zoom.zoom_blur, "blur", ("variant",), piece=16),
     "snow": Corruption(snow.snow, "weather", ("variant",)),
@@ -45,7 +45,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "pixelate": Corruption(digital.pixelate, "digital", ("variant",)),
     "jpeg_compression": Corruption(digital.jpeg_compression, "digital"),
     "speckle_noise": Corruption(noise.speckle_noise, "extra"),
-    "gaussian_blur": Corruption(blur.gaussian_blur, "extra", piece=16),
+    "gaussian_blur": Corruption(blur.gaussian_blur, "extra", piece=5),
     "spatter": Corruption(spatter.spatter, "extra", piece=16),
     "saturate": Corruption(colour.saturate, "extra"),
 }

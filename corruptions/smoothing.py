@@ -124,7 +124,7 @@ def _decide(levels: Tensor, doubtful: Tensor, flat: Tensor) -> Tensor:
 
 
 def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) -> Tensor:
-    """Separable Gaussian of float32 planes [N, H, W], sigmas (rows, columns), borders reflected at half samples."""
+    """Separable Gaussian of planes [N, H, W], sigmas (rows, columns), borders reflected at half samples."""
     height, width = planes.shape[-2:]
     weights = tuple(gaussian_weights(sigma, cut) for sigma in sigmas)
     radius = max(len(part) for part in weights) // 2
@@ -133,8 +133,8 @@ def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) ->
         across = _along_rows(inner, weights[1], reflect=True).transpose(0, 1).contiguous()
         down = _along_rows(across, weights[0], reflect=True).transpose(0, 1)
         return turned(down.reshape(height * width, -1)).view(planes.shape)
-    rows = smoothing_matrix(height, sigmas[0], cut, planes.device)
-    columns = smoothing_matrix(width, sigmas[1], cut, planes.device)
+    rows = smoothing_matrix(height, sigmas[0], cut, planes.device).to(planes.dtype)
+    columns = smoothing_matrix(width, sigmas[1], cut, planes.device).to(planes.dtype)
     return rows @ (planes.reshape(-1, width) @ columns.T).view(planes.shape)
 
 
@@ -154,11 +154,11 @@ def turned(table: Tensor) -> Tensor:
 
 
 def _along_rows(planes: Tensor, weights: np.ndarray, *, reflect: bool = False) -> Tensor:
-    """Filter float32 [A, B, P] along axis 1, edges replicated or reflected at half samples: contiguous, same shape."""
+    """Filter [A, B, P] along axis 1, edges replicated or reflected at half samples: contiguous, same shape."""
     radius, length = len(weights) // 2, planes.shape[1]
     index = np.pad(np.arange(length), radius, mode="symmetric" if reflect else "edge")
     padded = planes.index_select(1, torch.from_numpy(index))
-    kernel = torch.from_numpy(weights).to(torch.float32).view(1, -1)
+    kernel = torch.from_numpy(weights).to(planes.dtype).view(1, -1)
     # unsqueeze before permute: torch tells the channels-last layout by the stride of the batch axis too
     return correlate(padded.unsqueeze(0).permute(0, 3, 1, 2), kernel)[0].permute(1, 2, 0).contiguous()
 
@@ -171,7 +171,7 @@ def correlate(stacked: Tensor, kernel: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def smoothing_matrix(size: int, sigma: float, cut: float, device: torch.device) -> Tensor:
-    """Gaussian smoothing of `size` samples, borders reflected at half samples, as a dense matrix: float32 [size, size].
+    """Gaussian smoothing of `size` samples, borders reflected at half samples, as a dense matrix: float64 [size, size].
 
     Exact for every sigma, also where the kernel is wider than the image and the reflection wraps several times.
     """
@@ -179,7 +179,7 @@ def smoothing_matrix(size: int, sigma: float, cut: float, device: torch.device) 
     if sigma > 0:
         radius = int(cut * sigma + 0.5)
         identity = ndimage.gaussian_filter1d(identity, sigma, axis=0, mode="reflect", radius=radius)
-    return torch.from_numpy(identity.astype(np.float32)).to(device)
+    return torch.from_numpy(identity).to(device)
 
 
 def motion_line(radius: int, sigma: float, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def flakes(field: Tensor, zoom: float, threshold: float, *, trim: bool = True) -> Tensor:
-    """A normal field enlarged about its centre, small values removed, clipped to [0, 1]: float32 [N, 1, H, W]."""
+    """A normal field enlarged about its centre, small values removed, clipped to [0, 1]: [N, 1, H, W] of the field's type."""
     layer = centre_zoom(field, zoom, trim=trim)
     return layer.masked_fill_(layer < threshold, 0.0).clamp_(0.0, 1.0)
 
@@ -49,11 +49,11 @@ def snow(
     mean, sd, zoom, threshold, radius, sigma, mix = parameters
     height, width = images.shape[-2:]
     package = variant == "imagecorruptions"
-    field = draws.normal((height, width)).mul_(sd).add_(mean).unsqueeze(1).to(torch.float32)
+    field = draws.normal((height, width)).mul_(sd).add_(mean).unsqueeze(1)
     degrees = draws.uniform((), -135.0, -45.0)
     layer = flakes(field, zoom, threshold, trim=not package).mul_(255.0)
     if package:
-        layer = move(layer, radius, sigma, degrees, darken=True)[..., :height, :width].round_()
+        layer = move(layer.to(torch.float32), radius, sigma, degrees, darken=True)[..., :height, :width].round_()
     else:
-        layer = move(layer.floor_(), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT).floor_()
+        layer = move(layer.floor_().to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT).floor_()
     return truncate(whiten(images, mix).add_(layer + layer.flip(2, 3)))

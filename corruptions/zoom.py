@@ -57,7 +57,7 @@ def zoom_matrix(size: int, factor: float, *, trim: bool = True) -> np.ndarray:
 
 
 def centre_zoom(planes: Tensor, factor: float, *, trim: bool = True) -> Tensor:
-    """Enlarge the centre of float32 planes [N, C, H, W] bilinearly; see `zoom_taps`."""
+    """Enlarge the centre of planes [N, C, H, W] bilinearly; see `zoom_taps`."""
     height, width = planes.shape[-2:]
     parts = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - parts[0]) // 2, (width - parts[1]) // 2
