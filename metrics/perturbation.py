@@ -63,7 +63,7 @@ def top5_distance(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
 
     d(A, B) = sum_{i=1..5} |i - min(sigma(i), 6)|, sigma(i) the rank in B of the class that A ranks i-th; the mean over
     the pairs of `flip_probability`. The lists of five suffice, since every rank beyond counts as 6.
-    Lists without a common class are 15 apart; the largest distance is 18 (two classes in common, in ranks turned round).
+    Lists without a common class are 15 apart; the largest distance is 18 (two in common, in ranks turned round).
 
     Args:
         top5: classes by descending score [n, T, 5], integers; -1 where there are fewer than five classes, and ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,10 @@ class Policy:
         _number("flip_budget", self.flip_budget, 0, 100)
         if self.require_power is not None:
             _number("require_power", self.require_power, 0, 100, open_ends=True)
-        if self.replicates < 100:
-            raise UsageError(f"policy field replicates is {self.replicates}: at least 100 are needed for an interval.")
+        if not isinstance(self.cells, bool):
+            raise UsageError(f"policy field cells must be true or false, not {self.cells!r}.")
+        _whole("replicates", self.replicates, 100)
+        _whole("seed", self.seed, 0)
 
     def fractions(self) -> dict[str, float]:
         """Margins as fractions."""
@@ -96,7 +98,10 @@ def read_policy(path: Path | None, **changes: Any) -> Policy:
     known = [one.name for one in fields(Policy)]
     for name in values:
         if name not in known:
-            raise unknown(f"key in the policy {path}:", name, known)
+            raise unknown(f"field in the policy {path}:", name, known)
+    for name in changes:
+        if name not in known:
+            raise unknown("policy field", name, known)
     margins = values.get("margins", {})
     if not isinstance(margins, dict):
         raise UsageError("policy field margins is a table: [margins] with lines such as mce = 0.5.")
@@ -105,11 +110,9 @@ def read_policy(path: Path | None, **changes: Any) -> Policy:
             raise UsageError('policy field metrics is a list, such as metrics = ["mce", "consistency"].')
         values["metrics"] = tuple(values["metrics"])
     given = {name: value for name, value in changes.items() if value is not None and name != "margins"}
-    merged = {**margins, **(changes.get("margins") or {})}
-    try:
-        return replace(Policy(), **{**values, **given, "margins": merged})
-    except TypeError as error:
-        raise UsageError(f"the policy {path} holds a value of the wrong type: {error}.") from None
+    if "metrics" in given:
+        given["metrics"] = tuple(given["metrics"])
+    return Policy(**{**values, **given, "margins": {**margins, **(changes.get("margins") or {})}})
 
 
 def parse_margins(texts: list[str]) -> dict[str, float]:
@@ -133,6 +136,11 @@ def parse_margins(texts: list[str]) -> dict[str, float]:
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise unknown(f"value of policy field {name}:", value, known)
+
+
+def _whole(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UsageError(f"policy field {name} must be a whole number of at least {low}, not {value!r}.")
 
 
 def _number(name: str, value: object, low: float, high: float, *, open_ends: bool = False) -> None:
