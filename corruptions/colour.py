@@ -42,7 +42,9 @@ def to_hsv(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     hue = torch.where(green == value, 2.0 + (blue - red) / spread, hue)
     hue = torch.where(blue == value, 4.0 + (red - green) / spread, hue)
     flat = spread == 0.0
-    return (hue / 6.0 % 1.0).masked_fill_(flat, 0.0), (spread / value).masked_fill_(flat, 0.0), value
+    hue = hue.div_(6.0)
+    hue = torch.where(hue < 0.0, hue + 1.0, hue)
+    return hue.masked_fill_(flat, 0.0), (spread / value).masked_fill_(flat, 0.0), value
 
 
 def from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
@@ -53,9 +55,9 @@ def from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     q = value * (1.0 - fraction * saturation)
     t = value * (1.0 - (1.0 - fraction) * saturation)
     choices = torch.stack([value, q, p, t], dim=1)
-    # Per sector of the hue circle, which of (value, q, p, t) red, green and blue are.
-    order = torch.tensor([[0, 3, 2], [1, 0, 2], [2, 0, 3], [2, 1, 0], [3, 2, 0], [0, 2, 1]], device=hue.device)
-    return choices.gather(1, order[sector.long() % 6].movedim(-1, 1))
+    # Per sector of the hue circle, which of (value, q, p, t) red, green and blue are; a hue may round to a full turn.
+    order = [[0, 3, 2], [1, 0, 2], [2, 0, 3], [2, 1, 0], [3, 2, 0], [0, 2, 1], [0, 3, 2]]
+    return choices.gather(1, torch.tensor(order, device=hue.device)[sector.long()].movedim(-1, 1))
 
 
 def brighten(images: Tensor, amount: float) -> Tensor:

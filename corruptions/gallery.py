@@ -62,7 +62,7 @@ def main() -> None:
     if options.image is None:
         from skimage import data
 
-        picture = Image.fromarray(data.cat())
+        picture = Image.fromarray(np.asarray(data.cat()))  # type: ignore[no-untyped-call]
     elif options.image.is_file():
         picture = Image.open(options.image)
     else:

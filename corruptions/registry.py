@@ -25,7 +25,7 @@ class Corruption:
     context: tuple[str, ...] = ()
     """Which of variant and table the kernel takes as keywords."""
     piece: int = 4
-    """Images of 224 pixels that a CPU handles at once: few stay in its caches; some convolutions want 16 planes or more."""
+    """Images of 224 pixels that a CPU handles at once: few stay in its caches, convolutions want 16 planes or more."""
 
 
 CORRUPTIONS: dict[str, Corruption] = {

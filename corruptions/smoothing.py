@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -23,7 +24,7 @@ LIFT = 1e-4
 # The same as a relative error of the sum, which matters in dark images.
 _DOUBT = 4e-7
 
-# Share of doubtful values from which on a plane is computed in float64: above the 0.05 % of planes without flat areas.
+# Share of doubtful values from which on they are computed in float64: above the 0.05 % of planes without flat areas.
 _SHARE = 1e-3
 
 IMAGEMAGICK_LIFT = 0.5 / 257
@@ -90,13 +91,14 @@ def smooth_images(images: Tensor, sigma: float) -> Tensor:
 
     The original's weights sum to 1 up to the rounding of float64, so a flat area of level v becomes v or, a hair below
     it, v - 1 (`flat_levels`). Values too close to a level for float32 are decided as in a flat area; planes with many
-    of them (black frames with faint noise) are left to scipy.
+    of them (black frames with faint noise) have those computed in float64.
     """
     weights = gaussian_weights(sigma)
     height, width = images.shape[-2:]
     area = height * width
     flat = flat_levels(sigma, images.device)
-    if images.device.type == "cpu" and len(weights) > 1:
+    inner = images.device.type == "cpu" and len(weights) > 1  # are the planes innermost?
+    if inner:
         planes = turned(images.reshape(-1, area)).view(height, width, -1).to(torch.float32)
         levels, doubtful = undecided(_both_axes(planes, weights))
         count = planes.shape[-1]
@@ -110,10 +112,45 @@ def smooth_images(images: Tensor, sigma: float) -> Tensor:
         levels = _decide(levels, doubtful, flat).view(-1, area)
     many = torch.bincount(owner, minlength=count) > _SHARE * area
     for plane in many.nonzero().view(-1).tolist():
-        exact = images.reshape(-1, height, width)[plane].cpu().numpy() / 255.0
-        exact = np.clip(ndimage.gaussian_filter(exact, sigma, mode="nearest"), 0, 1) * 255
-        levels[plane] = torch.from_numpy(exact.astype(np.uint8)).view(-1)
+        mine = doubtful[owner == plane]
+        places = torch.div(mine, count, rounding_mode="floor") if inner else mine - plane * area
+        original = images.reshape(-1, height, width)[plane].cpu().numpy()
+        where, exact = _literally(original, places.cpu().numpy(), sigma, weights)
+        levels[plane, torch.from_numpy(where).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
     return levels.view(images.shape)
+
+
+def _literally(
+    plane: np.ndarray, places: np.ndarray, sigma: float, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blur some pixels of one uint8 plane in float64, in scipy's order of operations.
+
+    Args:
+        plane: uint8 [H, W].
+        places: flat positions in question; those whose whole window is flat are left out.
+        sigma: of the Gaussian.
+        weights: of the Gaussian.
+
+    Returns:
+        flat positions, and their results, uint8.
+    """
+    radius = len(weights) // 2
+    window = np.ones((len(weights), len(weights)), np.uint8)
+    border = cv2.BORDER_REPLICATE
+    flat = cv2.erode(plane, window, borderType=border) == cv2.dilate(plane, window, borderType=border)
+    places = places[~flat.ravel()[places]]
+    if len(places) * window.size > 8 * plane.size:
+        exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest").ravel()[places]
+    else:
+        padded = np.pad(plane, radius, mode="edge") / 255.0
+        windows = np.lib.stride_tricks.sliding_window_view(padded, window.shape)
+        exact = windows[places // plane.shape[1], places % plane.shape[1]]
+        for _ in range(2):  # the middle first, then pairs from the outside in, along the rows' axis and then the other
+            total = exact[:, radius] * weights[radius]
+            for step in range(radius, 0, -1):
+                total += (exact[:, radius - step] + exact[:, radius + step]) * weights[radius - step]
+            exact = total
+    return places, (np.clip(exact, 0, 1) * 255).astype(np.uint8)
 
 
 def _decide(levels: Tensor, doubtful: Tensor, flat: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def flakes(field: Tensor, zoom: float, threshold: float, *, trim: bool = True) -> Tensor:
-    """A normal field enlarged about its centre, small values removed, clipped to [0, 1]: [N, 1, H, W] of the field's type."""
+    """A normal field [N, 1, H, W] enlarged about its centre, small values removed, clipped to [0, 1]: same type."""
     layer = centre_zoom(field, zoom, trim=trim)
     return layer.masked_fill_(layer < threshold, 0.0).clamp_(0.0, 1.0)
 

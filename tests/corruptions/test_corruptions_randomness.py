@@ -1,4 +1,4 @@
-"""The generator: known answers, laws with fixed seeds, independence of everything but (seed, condition, severity, id)."""
+"""The generator: known answers, laws with fixed seeds, dependence on (seed, condition, severity, id) alone."""
 
 from __future__ import annotations
 

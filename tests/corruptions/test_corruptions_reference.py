@@ -48,6 +48,6 @@ def test_equals_the_package_on_every_photograph_and_shape(reference, photograph,
 
 
 def test_the_reference_leaves_numpys_global_state_alone(reference, photograph):
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     reference(photograph("coffee", 33, 47), "gaussian_noise", 1, 3)
-    assert (np.random.get_state()[1] == before).all()
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
