@@ -76,5 +76,5 @@ def glass_blur(images: Tensor, draws: Source, parameters: tuple[float, int, int]
         offsets = draws.offsets(reach, (height - 2 * reach) * (width - 2 * reach))
         sources = glass_sources(offsets, height, width, reach)
         pixels = torch.stack([plane.index_select(0, sources) for plane in pixels])
-    shuffled = pixels.view(channels, count, -1).transpose(0, 1).flip(2).view(images.shape)
+    shuffled = pixels.view(channels, count, -1).transpose(0, 1).flip(2).reshape(images.shape).contiguous()
     return smooth_images(shuffled, sigma)

@@ -159,3 +159,13 @@ def test_clean_frames_are_the_images(regions: PhotoTest) -> None:
     batch = batch_of(regions, [0, 1], CenterCrop(64))
     protocol = Clean(source=regions, geometry=CenterCrop(64))
     assert torch.equal(protocol.render(protocol.cells()[0], batch, ["a", "b"])[:, 0], batch)
+
+
+@pytest.mark.parametrize("name", [*corruptions.BENCHMARK, *corruptions.EXTRA])
+def test_every_cell_of_a_batch_is_the_cell_of_its_images(regions: PhotoTest, name: str) -> None:
+    crop = CenterCrop(64)
+    batch, ids = batch_of(regions, [0, 9, 30], crop), [regions.ids[i] for i in (0, 9, 30)]
+    for severity in (1, 3, 5):
+        together = corruptions.corrupt(batch, name, severity, ids=ids)
+        alone = corruptions.corrupt(batch[1:2], name, severity, ids=ids[1:2])
+        assert torch.equal(together[1], alone[0])
