@@ -30,7 +30,7 @@ def convert(
     Reads what `run` reads: .safetensors, .pt, .pth, .pth.tar; bare or nested state dicts; DataParallel, Lightning and
     antialiased-cnns names. Nothing in the file is executed.
 
-    Example: `robustbench-lift convert resnet8/lift?num_classes=12@random /tmp/untrained.safetensors --overwrite`
+    Example: `robustbench-lift convert "resnet8/lift?num_classes=12@random" /tmp/untrained.safetensors --overwrite`
     """
     from robustbench_lift.errors import StorageError
     from robustbench_lift.models.converting import convert_weights
@@ -39,9 +39,9 @@ def convert(
         raise StorageError(f"{out} exists. Choose another name, or replace it with --overwrite.")
     model, sha256 = convert_weights(spec, out, num_classes=num_classes, data=data, recipe=recipe)
     for note in model.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     console.print(
         f"{out}: {model.parameters:,} parameters, {out.stat().st_size:,} bytes, sha256 {sha256}", markup=False
     )
     if model.pooling is not None:
-        console.print(f"load it as {model.arch}/{model.pooling}@{out} or @{out}", markup=False)
+        console.print(f"load it as {model.arch}/{model.pooling}@{out} or @{out}", markup=False, soft_wrap=True)

@@ -240,9 +240,10 @@ def _zip_pickles(path: Path, stream: IO[bytes], size: int) -> Iterator[Operation
     if structures[0].file_size > PICKLE_LIMIT:
         raise CheckpointError(f"{path} has a structure of {structures[0].file_size:,} bytes; it is not opened.")
     try:
-        yield pickletools.genops(archive.read(structures[0]))
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is a truncated or damaged torch file: {error}. Get it again.") from None
+        structure = archive.read(structures[0])
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is a truncated or damaged torch file: {_first_line(error)}.") from None
+    yield pickletools.genops(structure)
 
 
 def _legacy_pickles(path: Path, stream: IO[bytes]) -> Iterator[Operations]:

@@ -61,7 +61,9 @@ def load_model(
     overrides = {"num_classes": num_classes, "ema": ema, "download": download}
     given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
     asked = replace(asked, **given)
-    found = FINDERS[asked.source](asked)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # @random is the same network every time, and the caller's generator is left alone
+        found = FINDERS[asked.source](asked)
     if asked.normalize is not None:
         mean, std = NORMALISATIONS[asked.normalize]
         found.preprocessing = replace(found.preprocessing, mean=mean, std=std)

@@ -105,9 +105,10 @@ def _cached_download(url: str, spec: ModelSpec, what: str) -> Path:
             f"{replace(spec, download=True)}, or put the file there; it is {url}."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    expected = re.search(r"-([0-9a-f]{8})\.", path.name)
     try:
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    except OSError as error:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected[1] if expected else None, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: other bytes than the name promises; nothing is kept
         raise CheckpointError(
             f"{url} could not be fetched: {error}. Fetch it elsewhere and put it at {path}."
         ) from None

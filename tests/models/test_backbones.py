@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -380,6 +382,25 @@ def test_without_phase_or_circular_padding_shifts_do_change_logits(pooling: str,
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
         assert float((model(roll(x, 1, 0)) - model(x)).abs().max()) > 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pooling", "placement"), [("lift", "zhang"), ("aps", "zhang"), ("blur", "kobayashi")])
+def test_networks_are_one_graph(pooling: str, placement: str) -> None:
+    model = randomise(build_model("resnet8", pooling, placement=placement, num_classes=3))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
+        exported = torch.export.export(model, (x,), strict=False)
+        torch.testing.assert_close(exported.module()(x), expected)
+
+
+def test_networks_can_be_copied_and_pickled_mid_training() -> None:
+    model = build_model("resnet18", "lift", placement="kobayashi", num_classes=3)
+    model(torch.randn(2, 3, 32, 32))
+    twin = copy.deepcopy(model)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
 def test_mistakes_are_named() -> None:

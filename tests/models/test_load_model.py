@@ -58,6 +58,9 @@ def test_untrained_weights_only_when_asked() -> None:
     assert model.name == "resnet8/lift"
     assert model.parameters == 78_940
     assert not any(p.requires_grad for p in model.module.parameters())
+    state = torch.get_rng_state()
+    assert load_model("resnet8/lift?num_classes=12@random").weights_sha256 == model.weights_sha256
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_logits_are_float32_of_uint8(tmp_path: Path) -> None:
@@ -103,6 +106,23 @@ def test_torchvisions_cache_is_read_and_verified(offline: Path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), folder / "resnet18-f37072fd.pth")
     with pytest.raises(CheckpointError, match="says f37072fd in its name"):
         load_model("torchvision:resnet18@IMAGENET1K_V1")
+
+
+def test_downloads_are_verified_before_they_are_kept(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustbench_lift.models import sources
+
+    source = offline / "server" / "resnet18-f37072fd.pth"
+    source.parent.mkdir()
+    source.write_bytes(b"not what the name promises")
+    spec = sources.ModelSpec.parse("torchvision:resnet18?download=true@IMAGENET1K_V1")
+    with pytest.raises(CheckpointError, match="could not be fetched: invalid hash value"):
+        sources._cached_download(source.as_uri(), spec, "resnet18")
+    assert not list((offline / "torch" / "checkpoints").iterdir())
+    right = source.rename(source.with_name(f"resnet18-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth"))
+    path = sources._cached_download(right.as_uri(), spec, "resnet18")
+    assert path.read_bytes() == right.read_bytes()
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *args, **kwargs: pytest.fail("it is in the cache"))
+    assert sources._cached_download(right.as_uri(), spec, "resnet18") == path
 
 
 def test_torchvisions_settings_travel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

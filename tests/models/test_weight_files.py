@@ -528,6 +528,36 @@ def test_flipped_bits_load_fully_or_are_refused(form: str, net: nn.Module, tmp_p
     assert refused > 10
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_mutilated_files_raise_nothing_else(form: str, tmp_path: Path) -> None:
+    weights = {"a.weight": torch.ones(3, 4), "a.bias": torch.zeros(4).half(), "n": torch.tensor(3)}
+    path = tmp_path / "weights.bin"
+    if form == "safetensors":
+        path.write_bytes(safetensors.torch.save(weights, {"x": "y"}))
+    else:
+        content = {"state_dict": weights, "epoch": 3, "args": argparse.Namespace(a=1), "opt": {"p": [1, {"q": 2.0}]}}
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+    honest = path.read_bytes()
+    generator = np.random.default_rng(1)
+    refused = 0
+    for _ in range(3000):
+        data = bytearray(honest)
+        for _ in range(int(generator.integers(1, 8))):
+            place, length = int(generator.integers(len(data))), int(generator.integers(1, 20))
+            noise = generator.integers(0, 256, length, dtype=np.uint8).tobytes()
+            data[place : place + length] = (b"", noise, noise + bytes(data[place : place + length]))[
+                generator.integers(3)
+            ]
+        path.write_bytes(data)
+        try:
+            read_raw(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 1000
+
+
 def header_file(path: Path, header: bytes, body: bytes = b"", length: int | None = None) -> Path:
     path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + body)
     return path
