@@ -98,12 +98,24 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
-def anneal(module: nn.Module, fraction: float) -> None:
-    """Tell every layer that has `anneal(fraction)` how much of the training is done, 0..1 (LPS's temperature)."""
+def temperature(recipe: Recipe, fraction: float) -> float:
+    """The recipe's temperature at a fraction of the training, linear between its points.
+
+    >>> from robustbench_lift.training.recipes import RECIPES, override
+    >>> recipe = override(RECIPES["photos"], {"temperature": [1.0, 0.5], "temperature_at": [0.0, 0.5]})
+    >>> [temperature(recipe, f) for f in (0.0, 0.25, 0.75)]
+    [1.0, 0.75, 0.5]
+    """
+    return float(np.interp(fraction, recipe.temperature_at, recipe.temperature))
+
+
+def anneal(module: nn.Module, fraction: float, recipe: Recipe) -> None:
+    """Set the temperature of every layer that has one (LPS), when the recipe says how it falls."""
+    if not recipe.temperature:
+        return
     for layer in module.modules():
-        method = getattr(layer, "anneal", None)
-        if callable(method):
-            method(fraction)
+        if isinstance(getattr(layer, "temperature", None), float):
+            layer.temperature = temperature(recipe, fraction)  # type: ignore[assignment]
 
 
 @torch.no_grad()

@@ -111,6 +111,10 @@ class Recipe:
     """Fraction of the training before the poolings' own losses count (TIPS: 100 of 480 epochs)."""
     task_weight: float = 1.0
     """Weight of the classification loss while the poolings' own losses count (TIPS: 0.65)."""
+    temperature: tuple[float, ...] = ()
+    """Temperatures of poolings that have one (LPS: 1, 0.5, 0.05, 0.01), linear between; empty leaves their own."""
+    temperature_at: tuple[float, ...] = ()
+    """Fractions of the training at which these hold (LPS on ImageNet: 0, 62/90, 82/90, 1)."""
     drop_last: bool = True
     """Leave out the last batch of an epoch when it is smaller than the others; which images differs each epoch."""
     keep: str = "last"
@@ -149,6 +153,12 @@ class Recipe:
             pair = getattr(self, name)
             if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
                 wrong.append(f"{name} needs two rising values above 0, not {pair}")
+        points = list(self.temperature_at)
+        if len(points) != len(self.temperature) or points != sorted(points) or min(self.temperature, default=1) <= 0:
+            wrong.append(
+                f"temperature needs values above 0 and as many rising temperature_at, not {list(self.temperature)} at "
+                f"{points}"
+            )
         if self.resize is not None and self.resize < self.size:
             wrong.append(f"resize {self.resize} is smaller than the image size {self.size}")
         if wrong:

@@ -187,7 +187,7 @@ class Trainer:
     def _epoch(self, stop: Callable[[], bool], progress: Callable[[TrainingProgress], None]) -> bool:
         """The rest of the current epoch; False when it was stopped."""
         epoch, first = self.position.epoch, self.position.step
-        anneal(self.module, epoch / self.recipe.epochs)
+        anneal(self.module, epoch / self.recipe.epochs, self.recipe)
         plan = self._batches(epoch)[first:]
         # each process takes every n-th sample of a batch; nothing is padded, nothing is seen twice
         parts = [batch[self.rank :: self.ranks] for batch in plan]
@@ -260,7 +260,9 @@ class Trainer:
         losses = task_loss(logits, labels, recipe)
         if own < 1:
             losses = own * losses + (1 - own) * task_loss(logits, others, recipe)
-        extra = auxiliary_loss(collect_losses(self.module), recipe)
+        own_losses = collect_losses(self.module)
+        extra = auxiliary_loss(own_losses, recipe)
+        on = on and bool(own_losses)
         whole = losses.mean() * (recipe.task_weight if on else 1.0)
         if on:
             whole = whole + extra

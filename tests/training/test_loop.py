@@ -214,6 +214,28 @@ def test_auxiliary_losses_can_wait(run: Train, recipe: Recipe) -> None:
     assert first["auxiliary_loss"] > second["auxiliary_loss"] == 0
 
 
+def test_temperature_falls_by_epoch_also_after_a_stop(run: Train, recipe: Recipe, tiny_build) -> None:
+    from robustbench_lift.training.objective import temperature
+
+    recipe = dataclasses.replace(recipe, temperature=(1.0, 0.1), temperature_at=(0.0, 0.5))
+    seen: dict[int, set[float]] = {}
+    layers: list[nn.Module] = []
+
+    def builder(*args: Any, **kwargs: Any) -> nn.Module:
+        module = tiny_build(*args, **kwargs)
+        layers[:] = [module[-1]]
+        module[-1].temperature = 1.0
+        return module
+
+    def look(now: TrainingProgress) -> None:
+        if not now.finished:
+            seen.setdefault(now.epoch, set()).add(layers[0].temperature)
+
+    run(recipe=recipe, builder=builder, progress=look, stop=stop_at(7))
+    run(recipe=recipe, builder=builder, progress=look)
+    assert seen == {epoch: {temperature(recipe, epoch / 3)} for epoch in range(3)}
+
+
 def test_a_loss_without_weight_is_refused(run: Train, recipe: Recipe) -> None:
     with pytest.raises(UsageError, match=r"auxiliary loss 'c_p'.*--set auxiliary.c_p=0.1"):
         run(recipe=dataclasses.replace(recipe, auxiliary={"c_u": 0.1}))

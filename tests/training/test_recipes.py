@@ -59,6 +59,7 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule() -> None:
         ("std=[1, 1]", "mean and std need three values"),
         ("resize=8", "resize 8 is smaller than the image size 32"),
         ("label_smoothing=1", "label_smoothing must be in [0, 1), not 1.0"),
+        ("temperature=[1, 0.5]", "temperature needs values above 0 and as many rising temperature_at"),
         ("auxiliary=3", "auxiliary must be a table of weights"),
     ],
 )
