@@ -23,7 +23,7 @@ from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.decode import SUFFIXES
 from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.stored import VIDEO_SUFFIXES, StoredImages, class_images
-from robustbench_lift.data.stores import FolderBlobs, FolderStore, Store, TarStore, join, open_store
+from robustbench_lift.data.stores import Blobs, FolderBlobs, FolderStore, Store, TarStore, join, open_store
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError
 
@@ -153,6 +153,7 @@ class FileTree:
     """(words, images) whose ids every cell must have; the first cell that is read unless given."""
     _cells: dict[tuple[str, int], ImageSet] = field(default_factory=dict, init=False, repr=False)
     _rows: list[int] | None = field(default=None, init=False, repr=False)
+    _paths: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         folders = [folder_name(c, d) for c in self.known for d in ((1, 2, 3) if self.sequences else (1,))]
@@ -172,7 +173,15 @@ class FileTree:
 
     def __getstate__(self) -> dict[str, Any]:
         # workers get the cell that they read; the others stay here
-        return {**self.__dict__, "_cells": {}, "places": {}, "reference": None, "_rows": None, "label": None}
+        return {
+            **self.__dict__,
+            "_cells": {},
+            "places": {},
+            "reference": None,
+            "_rows": None,
+            "_paths": (),
+            "label": None,
+        }
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every folder that is missing."""
@@ -225,18 +234,25 @@ class FileTree:
         )
         if self.reference is None:
             self.reference = (where, found)
-            return found
         words, first = self.reference
         if found.ids != first.ids:
             raise _difference(where, found.ids, words, first.ids)
-        # one copy of names for all cells: 75 cells of 50,000 images would otherwise fill the memory
-        blobs = found.blobs
-        if isinstance(blobs, FolderBlobs):
-            paths = tuple(path.removeprefix(f"{top}/") for path in blobs.paths)
-            known = getattr(first, "blobs", None)
-            shared = known.paths if isinstance(known, FolderBlobs) and known.paths == paths else paths
-            blobs = FolderBlobs(blobs.root, shared, top)
-        return replace(found, ids=first.ids, labels=first.labels, class_names=first.class_names, blobs=blobs)
+        return replace(
+            found,
+            ids=first.ids,
+            labels=first.labels,
+            class_names=first.class_names,
+            blobs=self._shared(found.blobs, top),
+        )
+
+    def _shared(self, blobs: Blobs, top: str) -> Blobs:
+        """The same files with names below the cell, one copy for all cells: 75 times 50,000 would fill the memory."""
+        if not isinstance(blobs, FolderBlobs):
+            return blobs
+        paths = tuple(path.removeprefix(f"{top}/") for path in blobs.paths)
+        if paths != self._paths:
+            self._paths = paths
+        return FolderBlobs(blobs.root, self._paths, top)
 
     def _limited(self, images: ImageSet) -> ImageSet:
         if self.limit is None:

@@ -1,0 +1,194 @@
+"""`check` finds what is wrong before a long run, and chance level is explained."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from robustbench_lift.commands import check as command
+from robustbench_lift.data import archives
+from robustbench_lift.data.check import Report, check_data
+from robustbench_lift.data.classes import wnids
+from robustbench_lift.data.diagnosis import diagnose_chance
+from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.runs import Cell
+
+
+def texts(spec: str, level: str, **keywords: object) -> str:
+    (report,) = check_data(spec, **keywords)
+    return "\n".join(finding.text for finding in report.findings if finding.level == level)
+
+
+def test_a_good_folder_is_told_in_numbers(make: SimpleNamespace, tmp_path: Path) -> None:
+    root = make.write(tmp_path / "val", make.validation(each=4))
+    assert texts(f"imagenet:{root}?classes=partial", "problem") == ""
+    assert "12 images in 3 classes, 4 to 4 a class\n12 files decoded, all 24x32 pixels" in texts(f"folder:{root}", "ok")
+
+
+def test_files_that_cannot_be_decoded_are_found(make: SimpleNamespace, tmp_path: Path) -> None:
+    files = make.validation(each=40)
+    victim = sorted(files)[17]
+    files[victim] = files[victim][:100]
+    root = make.write(tmp_path / "val", files)
+    found = texts(f"folder:{root}", "problem")
+    assert found.startswith("1 of 120 files cannot be used.")
+    assert victim in found
+    few = [texts(f"folder:{root}", "ok", samples=5) for _ in range(2)]
+    assert few[0] == few[1]
+    assert "5 files decoded" in few[0]
+    assert texts(f"folder:{root}", "problem", samples=None) == found
+
+
+def test_classic_mistakes_are_explained(make: SimpleNamespace, tmp_path: Path) -> None:
+    flat = make.write(tmp_path / "flat", {f"ILSVRC2012_val_{k:08d}.JPEG": b"x" for k in range(3)})
+    assert "flat folder" in texts(f"imagenet:{flat}", "problem")
+    numbers = make.write(tmp_path / "numbers", {f"{k}/a.JPEG": b"x" for k in range(30)})
+    assert "named by numbers" in texts(f"imagenet:{numbers}", "problem")
+    apple = make.write(
+        tmp_path / "apple", make.validation() | {f"{wnids()[0]}/._a.JPEG": b"x", f"{wnids()[0]}/b.txt": b""}
+    )
+    notes = texts(f"imagenet:{apple}?classes=partial", "note")
+    assert "1 AppleDouble files" in notes
+    assert "1 files are left out" in notes
+    assert "24x32: this is a resized copy" in notes
+
+
+def test_val_with_a_missing_image(make: SimpleNamespace, tmp_path: Path) -> None:
+    content = make.jpeg(make.picture(1))
+    files = {f"{wnid}/{k}.JPEG": content for wnid in wnids() for k in range(50 if wnid == wnids()[0] else 1)}
+    found = texts(f"imagenet:{make.pack(tmp_path / 'val.tar', files)}", "problem", samples=10)
+    assert "999 classes have fewer" in found
+
+
+def test_a_tree_is_checked_cell_by_cell(make: SimpleNamespace, tmp_path: Path) -> None:
+    files = make.corrupted(("fog", "snow", "spatter"), each=1)
+    root = make.write(tmp_path / "c", {k: v for k, v in files.items() if not k.startswith("snow/5")})
+    (root / "fog/2" / wnids()[1] / "ILSVRC2012_val_00000002.JPEG").unlink()
+    big = make.jpeg(make.picture(3, 256, 256))
+    for path in (root / "spatter/4").glob("*/*.JPEG"):
+        path.write_bytes(big)
+    spec = f"imagenet-c:{root}?classes=partial"
+    problems = texts(spec, "problem")
+    assert "2 of the 15 corruptions of the benchmark and 1 of the 4 extra ones; missing: gaussian_noise" in problems
+    assert "snow/5" in problems
+    assert "fog/2" in problems
+    assert "spatter/4" in problems
+    assert "256x256 pixels, expected 224x224" in problems
+    assert "13 cells of 3 images" in texts(spec, "ok")
+    assert "all 224x224 pixels (12 cells)" in texts(spec, "ok")
+
+
+def test_sequences_explain_their_difficulties(make: SimpleNamespace, tmp_path: Path) -> None:
+    root = make.write(tmp_path / "p", make.clips(("shot_noise", "shot_noise_2"), side=224))
+    spec = f"imagenet-p:{root}?classes=partial"
+    assert "folders for noise only (shot_noise_2)" in texts(spec, "note", samples=1)
+    assert "all 31 frames of 224x224 pixels (1 cells)" in texts(spec, "ok", samples=1)
+
+
+def test_archives_are_compared_with_what_was_published(
+    make: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make.pack(tmp_path / "weather.tar", make.corrupted(("fog",), (1,)))
+    whole = path.read_bytes()
+    known = archives.Archive("weather.tar", hashlib.md5(whole).hexdigest(), len(whole))
+    monkeypatch.setitem(archives.ARCHIVES, "imagenet-c", (known,))
+    spec = f"imagenet-c:{tmp_path}?classes=partial"
+    told: list[float] = []
+    assert "md5" in texts(spec, "ok", md5=True, progress=lambda share, doing: told.append(share))
+    assert max(told) == 1.0
+    assert f"{len(whole):,} bytes, as published" in texts(spec, "ok")
+    path.write_bytes(whole[:-1024])
+    assert "weather.tar is cut short" in texts(spec, "problem")
+    path.write_bytes(whole[:-1] + b"x")
+    assert "published is" in texts(spec, "problem", md5=True)
+
+
+def test_the_published_archives_cover_the_nineteen() -> None:
+    import corruptions
+    from robustbench_lift.data.trees import ARCHIVE_OF
+
+    assert sorted(ARCHIVE_OF) == sorted((*corruptions.BENCHMARK, *corruptions.EXTRA))
+    assert {a.file for a in archives.ARCHIVES["imagenet-c"]} == set(ARCHIVE_OF.values())
+    assert all(len(a.md5) == 32 for listed in archives.ARCHIVES.values() for a in listed)
+
+
+def app() -> typer.Typer:
+    made = typer.Typer()
+    command.register(made)
+    made.callback()(lambda: None)
+    return made
+
+
+def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNamespace, tmp_path: Path) -> None:
+    good = CliRunner().invoke(app(), ["check", "photos", "photos/resnet-lift"])
+    assert good.exit_code == 0, good.output
+    assert "240 images in 15 classes" in good.output
+    assert "79,135 parameters" in good.output
+    root = make.write(tmp_path / "x\x1b[31m", {"a/b.JPEG": b"broken"})
+    bad = CliRunner().invoke(app(), ["check", f"folder:{root}", "resnet50/lift@/nowhere.safetensors"])
+    assert isinstance(bad.exception, IncompleteError)
+    assert "2 problems" in str(bad.exception)
+    assert "\x1b[31m" not in bad.output
+    with pytest.raises(UsageError, match="say what it holds"):
+        command.is_data(str(tmp_path))
+
+
+def test_numbers_of_samples() -> None:
+    with pytest.raises(UsageError, match="--samples 0"):
+        check_data("photos", samples=0)
+    assert isinstance(check_data("photos")[0], Report)
+
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(5000) % 1000
+
+
+@pytest.mark.parametrize(
+    ("top1", "words"),
+    [
+        (np.full(5000, 7), "answers class 7 for 100 % .*not loaded"),
+        (LABELS + 1, "one class above: the model counts a background class"),
+        (LABELS - 1, "one class below"),
+        (np.argsort(np.array(sorted(range(1000), key=str)))[LABELS], "string order"),
+        (np.array(sorted(range(1000), key=str))[LABELS], "string order"),
+        (np.random.default_rng(1).permutation(1000)[LABELS], "another order"),
+        (RNG.integers(0, 1000, 5000), "Usual causes: class folders"),
+    ],
+)
+def test_chance_is_diagnosed(top1: np.ndarray, words: str) -> None:
+    error = float(np.mean(top1 != LABELS))
+    message = diagnose_chance(error, 1000, images=5000, labels=LABELS, top1=top1)
+    assert message is not None
+    assert re.search(words, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "classes", "images", "cell", "stops"),
+    [
+        (0.98, 1000, 50_000, ("clean", "clean", 0), False),
+        (0.991, 1000, 50_000, ("clean", "clean", 0), True),
+        (0.89, 10, 10_000, ("clean", "clean", 0), False),
+        (0.90, 10, 10_000, ("clean", "clean", 0), True),
+        (1.0, 10, 20, ("clean", "clean", 0), False),
+        # AlexNet's hardest cells of ImageNet-C are honest
+        (0.99548, 1000, 50_000, ("corruption", "impulse_noise", 5), False),
+        (0.99452, 1000, 5_000, ("corruption", "gaussian_noise", 5), False),
+        (0.999, 1000, 50_000, ("corruption", "impulse_noise", 5), True),
+        (0.999, 1000, 5_000, ("corruption", "impulse_noise", 5), False),
+        (0.999, 1000, 5_000, ("corruption", "brightness", 1), True),
+        (0.9, 10, 10_000, ("corruption", "gaussian_noise", 5), False),
+        (0.9, 10, 10_000, ("corruption", "brightness", 1), True),
+        (0.999, 1000, 50_000, ("perturbation", "tilt", 1), False),
+    ],
+)
+def test_only_what_is_never_honest_stops_a_run(
+    error: float, classes: int, images: int, cell: tuple[str, str, int], stops: bool
+) -> None:
+    assert (diagnose_chance(error, classes, images=images, cell=Cell(*cell)) is not None) == stops
