@@ -137,9 +137,9 @@ def gate(
     Example: `robustbench-lift gate baseline.json runs/photos/resnet-lift --margin mce=0.5 --junit gate.xml`
     """
     from robustbench_lift.regression import ci
-    from robustbench_lift.regression import gate as decide
     from robustbench_lift.regression.policy import parse_margins, read_policy
     from robustbench_lift.regression.sides import only_run, open_runs, open_side
+    from robustbench_lift.regression.verdict import gate as decide
 
     _known_format(form)
     if accept:

@@ -1,11 +1,35 @@
-"""Two runs -> differences with confidence -> verdict."""
+"""Two runs -> differences with confidence -> verdict.
 
-from robustbench_lift.regression.baseline import Baseline, accept, read_baseline
-from robustbench_lift.regression.bootstrap import Interval
-from robustbench_lift.regression.comparison import compare, intervals
-from robustbench_lift.regression.difference import Comparison, Difference
-from robustbench_lift.regression.gate import Outcome, gate
-from robustbench_lift.regression.policy import Policy, read_policy
+Names are looked up when they are used: the pytest plugin lies in this package, and pytest loads it in every project.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustbench_lift.regression.baseline import Baseline, accept, read_baseline
+    from robustbench_lift.regression.bootstrap import Interval
+    from robustbench_lift.regression.comparison import compare, intervals
+    from robustbench_lift.regression.difference import Comparison, Difference
+    from robustbench_lift.regression.policy import Policy, read_policy
+    from robustbench_lift.regression.verdict import Outcome, gate
+
+_WHERE = {
+    "Baseline": "baseline",
+    "Comparison": "difference",
+    "Difference": "difference",
+    "Interval": "bootstrap",
+    "Outcome": "verdict",
+    "Policy": "policy",
+    "accept": "baseline",
+    "compare": "comparison",
+    "gate": "verdict",
+    "intervals": "comparison",
+    "read_baseline": "baseline",
+    "read_policy": "policy",
+}
 
 __all__ = [
     "Baseline",
@@ -21,3 +45,9 @@ __all__ = [
     "read_baseline",
     "read_policy",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

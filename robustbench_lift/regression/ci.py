@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from robustbench_lift.errors import StorageError
 from robustbench_lift.regression.difference import Difference
-from robustbench_lift.regression.gate import PASS, Outcome
 from robustbench_lift.regression.render import row, title, to_markdown
+from robustbench_lift.regression.verdict import PASS, Outcome
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a step summary; GitHub refuses more than 1024 kB."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from robustbench_lift.regression.gate import Outcome
+    from robustbench_lift.regression.verdict import Outcome
 
 Where = str | os.PathLike[str]
 
@@ -65,9 +65,9 @@ def robustness_gate(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
 def _decide(before: Path, after: Path, policy: Path | None, fields: dict[str, Any]) -> Outcome:
     __tracebackhide__ = True
     from robustbench_lift.errors import RobustbenchError
-    from robustbench_lift.regression.gate import gate
     from robustbench_lift.regression.policy import read_policy
     from robustbench_lift.regression.sides import open_runs, open_side
+    from robustbench_lift.regression.verdict import gate
 
     try:
         return gate(open_side(before), open_runs([after]), read_policy(policy, **fields))

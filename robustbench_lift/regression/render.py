@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from robustbench_lift.regression.difference import Comparison, Difference, p_words
-from robustbench_lift.regression.gate import Outcome
+from robustbench_lift.regression.verdict import Outcome
 
 SCHEMA = 1
 MARKER = "<!-- robustbench-lift gate -->"
@@ -160,13 +160,13 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
             lines.append(f"- and {len(outcome.reasons) - 20} more")
     else:
         lines.append("### Robustness compared")
-    lines += ["", f"`{comparison.baseline}` -> `{comparison.candidate}`", ""]
+    lines += ["", f"{code(comparison.baseline)} -> {code(comparison.candidate)}", ""]
     lines += [f"> {escape(note)}" for note in comparison.notes]
     lines += _table(family(comparison, "headline"), power=True)
     rest = [d for d in comparison.metrics.values() if d.name.partition("/")[0] in ("ce", "fr")]
-    tail = ["", f"signature: `{comparison.signature}`", ""]
+    tail = ["", f"signature: {code(comparison.signature)}", ""]
     if outcome is not None:
-        tail.append(f"To accept the candidate as the new baseline: `{outcome.accept}`\n")
+        tail.append(f"To accept the candidate as the new baseline: {code(outcome.accept)}\n")
     folded = [
         "",
         "<details><summary>corruptions, perturbations and cells, worst first</summary>",
@@ -193,6 +193,11 @@ def _table(rows: list[Difference], *, power: bool) -> list[str]:
         texts = [*cells, power_words(d) if power else flips(d), verdict]
         lines.append("| " + " | ".join(escape(text) for text in texts) + " |")
     return lines
+
+
+def code(text: str) -> str:
+    """Text as a code span, which a backtick in it would end."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
 def escape(text: str) -> str:
