@@ -2,7 +2,8 @@
 
 python benchmarks/models.py
 python benchmarks/models.py --arch resnet50
-python benchmarks/models.py --speed --arch resnet8      images a second on this machine, poolings side by side
+python benchmarks/models.py --speed --arch resnet8      images a second on this machine, poolings side by side,
+                                                        as they are and with batch norms folded
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import nn
 
 from robustbench_lift.models import ARCHITECTURES, build_model
 from robustbench_lift.models.cost import macs, parameters
+from robustbench_lift.models.folding import fold_batch_norms
 
 HEAD = (
     "| architecture | input | placement | published | GMACs | lift | GMACs | blur GMACs | gauss |\n"
@@ -60,10 +62,10 @@ def speed(arch: str, poolings: list[str], *, batch: int, repeats: int) -> None:
     """Forward passes of a batch, the poolings taking turns, against the published network."""
     entry = ARCHITECTURES[arch]
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    models = {
-        name: build_model(arch, name).eval().to(memory_format=torch.channels_last)
-        for name in dict.fromkeys([entry.published_pooling, *poolings])
-    }
+    models: dict[str, nn.Module] = {}
+    for name in dict.fromkeys([entry.published_pooling, *poolings]):
+        models[name] = build_model(arch, name).eval().to(memory_format=torch.channels_last)
+        models[f"{name} folded"] = fold_batch_norms(models[name])
     images = torch.randn(batch, 3, entry.input_size, entry.input_size).contiguous(memory_format=torch.channels_last)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():

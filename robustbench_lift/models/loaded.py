@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_lift.models.folding import fold_batch_norms
 from robustbench_lift.models.preprocessing import Preprocessing
 
 
@@ -42,3 +43,7 @@ class LoadedModel:
         x = self.preprocessing.normalize(images).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.module(x).float()
         return logits
+
+    def folded(self) -> LoadedModel:
+        """The same model with batch norms folded into convolutions: faster on a CPU, equal up to rounding."""
+        return replace(self, module=fold_batch_norms(self.module))

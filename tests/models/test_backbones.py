@@ -15,6 +15,8 @@ from robustbench_lift.errors import UsageError
 from robustbench_lift.models import ARCHITECTURES, build_model
 from robustbench_lift.models.cost import macs, parameters
 from robustbench_lift.models.fitting import fit
+from robustbench_lift.models.folding import fold_batch_norms
+from robustbench_lift.models.placement import outside_pooling
 from robustbench_lift.pooling import POOLINGS, MaxPool, PoolingError, collect_losses
 
 SMALL = ("resnet8", "resnet20", "vgg13-cifar", "alexnet-small")
@@ -382,6 +384,25 @@ def test_without_phase_or_circular_padding_shifts_do_change_logits(pooling: str,
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
         assert float((model(roll(x, 1, 0)) - model(x)).abs().max()) > 1e-5
+
+
+@pytest.mark.parametrize("arch", ["resnet8", "vgg13-cifar", "mobilenetv2", "resnet18"])
+@pytest.mark.parametrize("pooling", ["skip", "lift", "aps", "gauss"])
+def test_folded_batch_norms_change_nothing(arch: str, pooling: str) -> None:
+    model = randomise(build_model(arch, pooling, num_classes=5)).double()
+    folded = fold_batch_norms(model)
+    backbone = [m for m in outside_pooling(folded) if isinstance(m, nn.BatchNorm2d)]
+    assert not backbone
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(folded(x), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+        torch.testing.assert_close(model(x), expected, rtol=0, atol=0)  # the original is not touched
+
+
+def test_batch_norms_in_training_are_not_folded() -> None:
+    model = build_model("resnet8", "max").train()
+    assert any(isinstance(m, nn.BatchNorm2d) for m in fold_batch_norms(model).modules())
 
 
 @pytest.mark.slow
