@@ -68,9 +68,9 @@ class TIPSPool(PoolingLayer):
 
     def shifted(self, x: Tensor) -> Tensor:
         """x without its graph, moved by up to two pixels each way; one draw a batch."""
-        device = torch.device("cpu") if self.generator is None else self.generator.device
+        device = x.device if self.generator is None else self.generator.device
         draw = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2,), generator=self.generator, device=device)
-        down, right = (int(step) for step in draw)
-        height, width = x.shape[-2:]
-        bordered = F.pad(x.detach(), (MAX_SHIFT,) * 4)
-        return bordered[..., MAX_SHIFT - down :, MAX_SHIFT - right :][..., :height, :width]
+        down, right = draw.to(x.device).unbind(0)
+        rows = torch.arange(x.shape[2], device=x.device) + MAX_SHIFT - down
+        columns = torch.arange(x.shape[3], device=x.device) + MAX_SHIFT - right
+        return F.pad(x.detach(), (MAX_SHIFT,) * 4).index_select(2, rows).index_select(3, columns)

@@ -17,6 +17,7 @@ from robustbench_lift.pooling import (
     WaveletPool,
     collect_losses,
 )
+from robustbench_lift.pooling.kernels import tanh
 
 SIZES = [(8, 8), (7, 6), (6, 7), (15, 13), (1, 1), (1, 6), (2, 1), (4, 4)]
 
@@ -172,6 +173,30 @@ def test_float32_is_within_rounding_of_float64():
             expected, found = pool.double()(x), pool.float()(x.float())
         assert (found - expected).abs().max() < 5e-6
         assert (found - expected).abs().mean() < 5e-7
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_float32_gradients_are_within_rounding_of_float64(memory_format):
+    """float32 on a CPU takes its own tanh and its own copies between layouts, with gradients of their own."""
+    pool = lift(3)
+    x = image(2, 3, 8, 6).contiguous(memory_format=memory_format).requires_grad_()
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        pool.to(dtype)
+        target = (pool(x.to(dtype)) ** 2).sum() + sum(pool.losses().values())
+        gradients.append(torch.autograd.grad(target, [x, *pool.parameters()]))
+    for exact, found in zip(*gradients, strict=True):
+        assert exact.abs().max() > 1e-2
+        torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_the_fast_tanh_has_the_first_and_second_derivative_of_tanh():
+    x = torch.linspace(-5, 5, 41, dtype=torch.float64, requires_grad=True)
+    assert (tanh(x) - torch.tanh(x)).abs().max() < 1e-14
+    assert torch.autograd.gradcheck(tanh, x)
+    assert torch.autograd.gradgradcheck(tanh, x)
+    wide = torch.linspace(-20, 20, 100_001)
+    assert (tanh(wide).double() - wide.double().tanh()).abs().max() < 4e-7
 
 
 def test_the_operators_stay_in_range():

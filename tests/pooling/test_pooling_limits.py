@@ -283,6 +283,7 @@ def test_tips_loss_compares_features_with_a_moved_input():
         assert len(candidates) == 1
         moves.update(candidates)
     assert len(moves) > 5
+    assert not pool.shifted(X.clone().requires_grad_()).requires_grad
     pool.eval()(X)
     assert collect_losses(pool) == {}
 
