@@ -278,7 +278,7 @@ def test_values_of_another_kind(kind: str, net: nn.Module, tmp_path: Path) -> No
         (b"\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>", "HTML page"),
         (b"<html>404</html>", "HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
-        (gzip.compress(b"weights"), "gzip"),
+        (gzip.compress(b"weights", mtime=0), "gzip"),
         (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5"),
         (b"\x93NUMPY" + bytes(64), "NumPy array"),
         (b"GGUF" + bytes(64), "GGUF"),
@@ -286,6 +286,7 @@ def test_values_of_another_kind(kind: str, net: nn.Module, tmp_path: Path) -> No
         (b"once upon a time there were no weights", "neither .safetensors nor"),
         (bytes(512), "neither .safetensors nor"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)}-bytes",
 )
 def test_first_bytes_tell_what_a_file_is(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
@@ -580,6 +581,7 @@ def header_file(path: Path, header: bytes, body: bytes = b"", length: int | None
         (b'{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}', bytes(8), None, "damaged"),
         (b'{"a":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}}', bytes(8), None, "truncated or damaged"),
     ],
+    ids=range(13),
 )
 def test_damaged_safetensors(header: bytes, body: bytes, length: int | None, words: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=words):
