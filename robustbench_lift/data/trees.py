@@ -11,6 +11,7 @@ All cells of a tree show the same images; a cell that lacks some is refused with
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +62,9 @@ class Place(NamedTuple):
 class Tree(Protocol):
     """What the protocols of official data read."""
 
+    root: Path
+    """Where it is."""
+
     files: str
     """What the files are, for the signature: `imagenet-c-jpeg`."""
     size: int
@@ -82,6 +86,23 @@ def folder_name(condition: str, difficulty: int) -> str:
     ('shot_noise_3', 'tilt')
     """
     return f"{condition}_{difficulty}" if condition in NOISE and difficulty > 1 else condition
+
+
+def origin(root: Path) -> dict[str, str]:
+    """Where the files of a tree come from, for the signature.
+
+    A tree that `robustbench-lift corrupt` wrote says so in its manifest.json; its images are other draws than the
+    published ones, so that scores on them do not stand beside official ones unmarked.
+    """
+    try:
+        settings = json.loads((root / "manifest.json").read_bytes())["settings"]
+        given = {key: str(settings[key]) for key in ("variant", "seed") if key in settings}
+        written = settings["layout"].startswith(("imagenet-", "cifar-"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        written = False
+    if not written:
+        return {"source": "official"}
+    return {"source": "written"} | {k: "".join(c for c in v if c.isalnum() or c == "-")[:40] for k, v in given.items()}
 
 
 def find_conditions(path: Path, known: Sequence[str]) -> dict[str, Place]:

@@ -23,7 +23,7 @@ from robustbench_lift.data.opening import DataSpec, open_images, open_tree, pars
 from robustbench_lift.data.sequences import SequenceImages
 from robustbench_lift.data.subset import subset
 from robustbench_lift.data.transforms import AsStored, ResizeCrop, ZeroPad
-from robustbench_lift.data.trees import Tree
+from robustbench_lift.data.trees import Tree, origin
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.clean import Clean
@@ -74,8 +74,7 @@ class OfficialCorruption:
 
     def fields(self) -> dict[str, str]:
         """Which files, which cells, and that nothing is resized."""
-        fields = {
-            "source": "official",
+        fields = origin(self.tree.root) | {
             "files": self.tree.files,
             "set": named_set(self.conditions, corruptions.BENCHMARK, "benchmark15"),
         }
@@ -131,8 +130,7 @@ class OfficialPerturbation:
 
     def fields(self) -> dict[str, str]:
         """Which files, which cells, and how many images."""
-        return {
-            "source": "official",
+        return origin(self.tree.root) | {
             "files": self.tree.files,
             "set": named_set(self.conditions, corruptions.PERTURBATIONS, "benchmark10"),
             "difficulty": str(self.difficulty),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +97,35 @@ def test_official_frames_reach_the_network_unchanged(data: dict[str, Path], tmp_
     assert fields["corruption"]["files"] == "imagenet-c-jpeg"
     assert fields["corruption"]["geometry"] == "as-stored224"
     assert "imagenet-partial@" in run.signature
+
+
+def test_a_tree_of_our_own_is_not_taken_for_the_official_one(make: SimpleNamespace, tmp_path: Path) -> None:
+    from corruptions.tree import TreeSpec, write_tree
+
+    val = make.write(tmp_path / "val", make.validation(each=1, side=260))
+    write_tree(val, tmp_path / "c", TreeSpec(conditions=("contrast",), levels=(2,), seed=7), workers=1)
+    request = Request(
+        data=f"imagenet:{val}?classes=partial,imagenet-c:{tmp_path / 'c'}?classes=partial",
+        corruptions=("contrast",),
+        severities=(2,),
+        protocols=("corruption",),
+        seed=7,
+    )
+    (written,) = request.build()
+    assert {k: written.fields()[k] for k in ("source", "seed", "variant")} == {
+        "source": "written",
+        "seed": "7",
+        "variant": "imagenet-c",
+    }
+    (generated,) = replace(request, data=f"imagenet:{val}?classes=partial").build()
+    cell = generated.cells()[0]
+    images = generated.images(cell)
+    for k, name in enumerate(images.ids):
+        base = torch.from_numpy(generated.prepare(images.read(k)).transpose(2, 0, 1).copy())[None]
+        frame = generated.render(cell, base, [name])[0, 0].permute(1, 2, 0).numpy()
+        assert np.array_equal(written.images(cell).read(k), frame), "generated on the fly and written to disk are one"
+    (tmp_path / "c" / "manifest.json").write_text("[" * 100_000)
+    assert written.fields()["source"] == "official"
 
 
 def test_clips_become_frames(data: dict[str, Path], tmp_path: Path) -> None:
