@@ -102,7 +102,7 @@ def list_classes(
     Raises:
         DataError: two files that would have the same id.
     """
-    where = join(store.location, top)
+    where = join(store.location, printable(top))
     classes = [name for name in store.folders(top) if keep is None or name in keep]
     entries: list[tuple[str, str, int]] = []
     ignored: list[str] = []

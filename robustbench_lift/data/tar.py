@@ -169,7 +169,7 @@ def scan(path: Path) -> Iterator[Member]:
                 raise DataError(
                     f"{printable(path)} is compressed ({kind}), so that a file in the middle cannot be reached. "
                     "Unpack it once: "
-                    f"{command} {path.name}"
+                    f"{command} {printable(path.name)}"
                 )
         for member in _members(stream, path, 0, size):
             if member.name.lower().endswith(".tar"):
