@@ -22,9 +22,8 @@ def mid_p_mcnemar(gained: int, lost: int) -> float:
     discordant = gained + lost
     if discordant == 0 or gained == lost:
         return 1.0
-    coin = stats.binom(discordant, 0.5)
     fewer = min(gained, lost)
-    return float(min(1.0, 2 * coin.cdf(fewer) - coin.pmf(fewer)))
+    return float(min(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5) - stats.binom.pmf(fewer, discordant, 0.5)))
 
 
 def worse_p(gained: int, lost: int, images: int, *, margin: float = 0.0) -> float:
@@ -52,8 +51,8 @@ def worse_p(gained: int, lost: int, images: int, *, margin: float = 0.0) -> floa
     if margin == 0:
         if gained + lost == 0:
             return 1.0
-        coin = stats.binom(gained + lost, 0.5)
-        return float(coin.sf(lost) + coin.pmf(lost) / 2)
+        discordant = gained + lost
+        return float(stats.binom.sf(lost, discordant, 0.5) + stats.binom.pmf(lost, discordant, 0.5) / 2)
     a, b = 2 * images, margin * (2 * images - lost + gained) - lost - gained
     c = -gained * margin * (1 - margin)
     q = (math.sqrt(b * b - 4 * a * c) - b) / (2 * a)
