@@ -62,7 +62,7 @@ class Photographs:
 def model(arch: str, device: str) -> LoadedModel:
     """An untrained network: time does not depend on the weights."""
     module = build_model(arch, "max" if arch.startswith("vgg") else "skip").eval()
-    module = module.to(device=device, memory_format=torch.channels_last)
+    module = module.to(device).to(memory_format=torch.channels_last)
     return LoadedModel(
         spec=arch,
         name=arch,

@@ -28,7 +28,7 @@ class Guarded(typer.core.TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             print_error("stopped. What is complete is stored; the same command goes on from there.")
             sys.exit(INTERRUPTED)

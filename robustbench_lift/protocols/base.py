@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class EvaluationProtocol(Protocol):
     """Cells, the images they read, and how an image becomes the frames that a model sees."""
 
-    name: str
-    """clean, corruption, perturbation or shift."""
+    @property
+    def name(self) -> str:
+        """clean, corruption, perturbation or shift."""
+        ...
 
     def cells(self) -> tuple[Cell, ...]:
         """All cells, in the order in which they are evaluated and printed."""
