@@ -23,7 +23,8 @@ def _gaussian(image: Any, *args: Any, multichannel: bool = False, **kwargs: Any)
 
     if multichannel:
         kwargs["channel_axis"] = -1
-    return gaussian(image, *args, **kwargs)
+    blurred: Any = gaussian
+    return blurred(image, *args, **kwargs)
 
 
 def _impulse_noise(image: Any, severity: int = 1) -> Any:
@@ -77,6 +78,6 @@ def reference_corrupt(image: np.ndarray, name: str, severity: int, seed: int | N
             np.random.seed(seed)  # noqa: NPY002
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.uint8(getattr(reference(), name)(Image.fromarray(image), severity))
+            return np.asarray(getattr(reference(), name)(Image.fromarray(image), severity), dtype=np.uint8)
     finally:
         np.random.set_state(state)  # noqa: NPY002
