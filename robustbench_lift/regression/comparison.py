@@ -16,7 +16,7 @@ from robustbench_lift.regression.bootstrap import Interval, grouped, percentile_
 from robustbench_lift.regression.comparable import comparable
 from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
 from robustbench_lift.regression.linear import Tally, Vector, contributions
-from robustbench_lift.regression.mcnemar import detectable_difference, worse_p
+from robustbench_lift.regression.mcnemar import detectable_difference, paired_interval, worse_p
 from robustbench_lift.regression.multiplicity import CORRECTIONS, judged, judged_by_family
 from robustbench_lift.runs import Run
 from robustbench_lift.scores import normaliser
@@ -210,14 +210,13 @@ def _read(run_a: Run, run_b: Run, margin: float, confidence: float) -> _Pair:
 
 def _cell(key: str, a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], margin: float, z: float) -> Difference:
     gained, lost, n = int((~a & b).sum()), int((a & ~b).sum()), len(a)
-    delta = (lost - gained) / n
-    error = math.sqrt(max(lost + gained - (lost - gained) ** 2 / n, 0.0)) / n
+    interval = paired_interval(gained, lost, n, z)
     return Difference(
         name=key,
         baseline=float(1 - a.mean()),
         candidate=float(1 - b.mean()),
-        low=delta - z * error,
-        high=delta + z * error,
+        low=interval.low,
+        high=interval.high,
         p_value=worse_p(gained, lost, n, margin=margin),
         p_improved=worse_p(lost, gained, n, margin=margin),
         margin=margin,

@@ -6,6 +6,8 @@ import math
 
 from scipy import stats
 
+from robustbench_lift.regression.bootstrap import Interval
+
 
 def mid_p_mcnemar(gained: int, lost: int) -> float:
     """Two-sided mid-p value of McNemar's test.
@@ -58,6 +60,31 @@ def worse_p(gained: int, lost: int, images: int, *, margin: float = 0.0) -> floa
     q = (math.sqrt(b * b - 4 * a * c) - b) / (2 * a)
     spread = math.sqrt(images * (2 * q + margin * (1 - margin)))
     return float(stats.norm.sf((lost - gained - images * margin) / spread))
+
+
+def paired_interval(gained: int, lost: int, images: int, z: float) -> Interval:
+    """Interval of a paired difference in error, with one more gain and one more loss than were seen.
+
+    (b - c) / m -+ z sqrt(((b + c) / m - ((b - c) / m)^2) / m), b = lost + 1, c = gained + 1, m = images + 2. Unlike the
+    plain one it has a width when the two models never disagree.
+
+    Args:
+        gained: images that became right.
+        lost: images that became wrong.
+        images: all images.
+        z: quantile of the normal law, 1.96 for 95 %.
+
+    Example:
+        >>> low, high = paired_interval(2, 10, 100, 1.96)
+        >>> round(low, 4), round(high, 4)
+        (0.0082, 0.1487)
+
+    Source: Bonett and Price, Journal of Educational and Behavioral Statistics 37:479-488, 2012.
+    """
+    m = images + 2
+    centre = (lost - gained) / m
+    half = z * math.sqrt(((lost + gained + 2) / m - centre**2) / m)
+    return Interval(max(-1.0, centre - half), min(1.0, centre + half))
 
 
 def detectable_difference(images: int, discordant: float, *, alpha: float = 0.05, power: float = 0.8) -> float:

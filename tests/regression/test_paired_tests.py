@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.regression.mcnemar import detectable_difference, mid_p_mcnemar, worse_p
+from robustbench_lift.regression.mcnemar import detectable_difference, mid_p_mcnemar, paired_interval, worse_p
 from robustbench_lift.regression.multiplicity import adjust
 from robustbench_lift.regression.seeds import welch
 
@@ -60,6 +60,21 @@ def test_score_test_without_margin_is_mcnemars() -> None:
 def test_no_disagreement_is_no_evidence() -> None:
     assert mid_p_mcnemar(0, 0) == worse_p(0, 0, 100) == 1.0
     assert worse_p(0, 0, 100, margin=0.01) > 0.8
+
+
+@pytest.mark.parametrize(("lost", "gained", "most"), [(0.01, 0.01, 1.0), (0.04, 0.02, 0.99), (0.15, 0.1, 0.97)])
+def test_paired_intervals_hold_the_truth(lost: float, gained: float, most: float) -> None:
+    """Coverage over multinomial draws; too wide, not too narrow, where disagreements are few."""
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(100, [lost, gained, 1 - lost - gained], size=4000)
+    held = [low <= lost - gained <= high for low, high in (paired_interval(g, b, 100, 1.96) for b, g, _ in draws)]
+    assert 0.94 < np.mean(held) <= most
+
+
+def test_paired_intervals_have_a_width() -> None:
+    low, high = paired_interval(0, 0, 60, 1.96)
+    assert -0.06 < low < 0 < high < 0.06
+    assert paired_interval(0, 60, 60, 1.96).high == 1.0
 
 
 def test_mid_p_holds_its_level() -> None:
