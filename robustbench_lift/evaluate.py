@@ -199,7 +199,7 @@ def _stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, cl
     found = diagnose_chance(error, classes, images=len(top1), cell=cell, labels=predictions.labels, top1=top1)
     if found is not None:
         raise DataError(
-            f"{model.name}, {cell.key}: {found}\nThe run stops here and keeps what was stored before; "
+            f"{model.name}: {found}\nThe run stops here and keeps what was stored before; "
             "--allow-chance goes on nevertheless."
         )
 

@@ -9,11 +9,13 @@ Each arrow is a queue of a few batches, so memory is bounded by the batch and do
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
@@ -76,7 +78,7 @@ class Engine:
             num_workers=workers,
             pin_memory=self.device.type == "cuda",
             collate_fn=_collate,
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=_start_method() if workers else None,
         )
 
         def produce() -> Iterator[tuple[list[int], Tensor]]:
@@ -213,6 +215,15 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def _start_method() -> BaseContext:
+    """How workers start: from a server that has imported torch once, since every cell starts its own workers."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["robustbench_lift.pipeline"])
+    return context
 
 
 def _collate(images: list[Tensor]) -> Tensor:

@@ -60,7 +60,8 @@ class Request:
 
         if self.embedded:
             return NORMALISER
-        return "alexnet" if self.data.partition(":")[0].startswith("imagenet") else None
+        whole = self.data.partition(":")[0].startswith("imagenet") and "classes=partial" not in self.data
+        return "alexnet" if whole else None
 
     def build(self) -> list[EvaluationProtocol]:
         """The protocols over the images; reading starts later."""

@@ -163,7 +163,7 @@ def test_nan_is_told_and_nothing_stored(tmp_path: Path) -> None:
 def test_a_model_that_guesses_stops_the_run_with_a_diagnosis(tmp_path: Path) -> None:
     guessing = network()
     clean = Clean(source=Noise(200), geometry=CenterCrop(32))
-    with pytest.raises(DataError, match=r"net0, clean/clean/0: .*\n.*--allow-chance"):
+    with pytest.raises(DataError, match=r"net0: clean/clean/0: .*\n.*--allow-chance"):
         evaluate(guessing, clean, run=tmp_path / "a")
     assert len(Run.open(tmp_path / "a").missing()) == 1
     run = evaluate(guessing, clean, run=tmp_path / "b", settings=Settings(allow_chance=True))[0]
@@ -232,3 +232,11 @@ def test_a_caller_that_leaves_early_stops_the_thread() -> None:
     assert next(stream) == 0
     stream.close()
     assert not any(thread.name == "render-ahead" for thread in threading.enumerate())
+
+
+def test_worker_processes_change_nothing(tmp_path: Path) -> None:
+    clean = Clean(source=Noise(), geometry=CenterCrop(32))
+    alone = contents(evaluate(network(), clean, run=tmp_path / "a")[0])
+    settings = Settings(workers=2, batch_size=4)
+    shared = contents(evaluate(network(), clean, run=tmp_path / "b", settings=settings)[0])
+    np.testing.assert_array_equal(alone["clean/clean/0"], shared["clean/clean/0"])
