@@ -45,6 +45,7 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
         "candidate": comparison.candidate,
         **comparison.sources,
         "mode": outcome.mode,
+        "reproduce": outcome.reproduce,
         "accept": outcome.accept,
     }.items():
         ElementTree.SubElement(properties, "property", name=key, value=_legal(value))
@@ -54,7 +55,7 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     failed = outcome.exit_code != PASS
     verdict.set("failures", str(int(failed and not advisory)))
     if failed:
-        _fail(case, outcome.word, "\n".join(outcome.reasons) + f"\nTo accept: {outcome.accept}", advisory)
+        _fail(case, outcome.word, "\n".join(outcome.reasons) + f"\nTo accept it: {outcome.accept}", advisory)
     for protocol, numbers in sorted(suites.items()):
         _suite(root, protocol, numbers, outcome, advisory)
     ElementTree.indent(root)
@@ -94,7 +95,8 @@ def _suite(
             ElementTree.SubElement(case, "skipped", message="measured on one side only")
             skipped += 1
         elif outcome.mode != "identity" and one.verdict == "regressed" and _gates(one, outcome):
-            text = "  ".join(row(one)) + f"\nmargin {100 * one.margin:g} points\nTo accept: {outcome.accept}"
+            text = "  ".join(row(one)) + f"\nmargin {100 * one.margin:g} points\nTo see it: {outcome.reproduce}"
+            text += f"\nTo accept it: {outcome.accept}"
             _fail(case, f"{title(name)} regressed by {100 * one.worsening:.2f} points", text, advisory)
             failures += not advisory
             skipped += advisory

@@ -73,6 +73,7 @@ def to_data(comparison: Comparison, outcome: Outcome | None = None) -> dict[str,
             "mode": outcome.mode,
             "paired": outcome.paired,
             "reasons": list(outcome.reasons),
+            "reproduce": outcome.reproduce,
             "accept": outcome.accept,
         }
     return data

@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression.baseline import Baseline
@@ -30,6 +31,11 @@ from robustbench_lift.scores import normaliser
 
 PASS, REGRESSION, NOT_COMPARABLE, INCONCLUSIVE = 0, 1, 3, 4
 WORDS = {PASS: "pass", REGRESSION: "regression", NOT_COMPARABLE: "incomplete", INCONCLUSIVE: "inconclusive"}
+
+
+class _Commands(TypedDict):
+    accept: str
+    reproduce: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +56,8 @@ class Outcome:
     """Whether the test was paired by image."""
     accept: str
     """The command that makes the candidate the new baseline."""
+    reproduce: str
+    """The command that shows the difference again."""
 
     @property
     def word(self) -> str:
@@ -84,12 +92,12 @@ def gate(
     for run in (*before, *after):
         _complete(run)
     mode = _mode(policy.mode, baseline, before, after)
-    accept = _accept_command(baseline, after)
+    commands = _commands(baseline, after)
     if mode == "recipe":
         if not before:
             raise _no_predictions(baseline, "the score of its seed would have to be trusted without its cells")
         comparison = compare_seeds(before, after, policy, allow_protocol_diff=allow_protocol_diff)
-        return _judge(comparison, policy, mode, accept, paired=False, unsure=_too_few(before, after))
+        return _judge(comparison, policy, mode, commands, paired=False, unsure=_too_few(before, after))
     if len(before) > 1 or len(after) > 1:
         raise UsageError(f"mode {mode} takes one run a side; several seeds a side are mode recipe.")
     if not before:
@@ -97,11 +105,11 @@ def gate(
             raise _no_predictions(baseline, "labels cannot be compared")
         assert isinstance(baseline, Baseline)
         comparison = compare_scores(baseline, after[0], policy, allow_protocol_diff=allow_protocol_diff)
-        return _judge(comparison, policy, mode, accept, paired=False)
+        return _judge(comparison, policy, mode, commands, paired=False)
     comparison = compare_runs(baseline, before[0], after[0], policy, allow_protocol_diff=allow_protocol_diff)
     if mode == "identity":
-        return _identity(comparison, policy, accept)
-    return _judge(comparison, policy, mode, accept, paired=True)
+        return _identity(comparison, policy, commands)
+    return _judge(comparison, policy, mode, commands, paired=True)
 
 
 def compare_runs(
@@ -122,7 +130,7 @@ def compare_runs(
     )
 
 
-def _identity(comparison: Comparison, policy: Policy, accept: str) -> Outcome:
+def _identity(comparison: Comparison, policy: Policy, commands: _Commands) -> Outcome:
     budget = policy.flip_budget / 100
     reasons = []
     for key, changed in sorted(comparison.changed_labels.items(), key=lambda item: (-item[1], item[0])):
@@ -150,12 +158,18 @@ def _identity(comparison: Comparison, policy: Policy, accept: str) -> Outcome:
         comparison=comparison,
         reasons=tuple(reasons),
         paired=True,
-        accept=accept,
+        **commands,
     )
 
 
 def _judge(
-    comparison: Comparison, policy: Policy, mode: str, accept: str, *, paired: bool, unsure: tuple[str, ...] = ()
+    comparison: Comparison,
+    policy: Policy,
+    mode: str,
+    commands: _Commands,
+    *,
+    paired: bool,
+    unsure: tuple[str, ...] = (),
 ) -> Outcome:
     # numbers that cannot fail the gate must not weaken the correction of those that can
     tested = {name: comparison.metrics[name] for name in policy.metrics if name in comparison.metrics}
@@ -181,7 +195,7 @@ def _judge(
         code = REGRESSION
     if code == PASS:
         reasons.insert(0, f"none of {len(everything)} numbers is worse beyond its margin and chance.")
-    reasons += [f"{_sentence(d, 'better')} Accept it: {accept}" for d in improved]
+    reasons += [f"{_sentence(d, 'better')} Accept it: {commands['accept']}" for d in improved]
     return Outcome(
         exit_code=code,
         mode=mode,
@@ -189,7 +203,7 @@ def _judge(
         comparison=comparison,
         reasons=tuple(reasons),
         paired=paired,
-        accept=accept,
+        **commands,
     )
 
 
@@ -248,10 +262,14 @@ def _no_predictions(baseline: object, so: str) -> IncompleteError:
     )
 
 
-def _accept_command(baseline: Baseline | Run | Sequence[Run], after: Sequence[Run]) -> str:
+def _commands(baseline: Baseline | Run | Sequence[Run], after: Sequence[Run]) -> _Commands:
     # a run folder as baseline has no file yet: the command proposes one
     file = baseline.path if isinstance(baseline, Baseline) else Path("robustness-baseline.json")
-    return f"robustbench-lift gate {shlex.quote(str(file))} {shlex.quote(str(after[0].path))} --accept"
+    before = baseline.path if isinstance(baseline, Baseline | Run) else baseline[0].path
+    return {
+        "accept": f"robustbench-lift gate {shlex.quote(str(file))} {shlex.quote(str(after[0].path))} --accept",
+        "reproduce": f"robustbench-lift compare {shlex.quote(str(before))} {shlex.quote(str(after[0].path))}",
+    }
 
 
 def _runs(side: Baseline | Run | Sequence[Run]) -> list[Run]:

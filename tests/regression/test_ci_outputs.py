@@ -49,7 +49,7 @@ class TestJunit:
         root = ElementTree.fromstring(ci.junit(regression, seconds=1))
         failure = next(case.find("failure") for case in root.iter("testcase") if case.get("name") == "mCE")
         assert failure.get("message").startswith("mCE regressed by ")
-        assert "margin 0 points" in failure.text
+        assert "margin 0 points\nTo see it: robustbench-lift compare good bad\n" in failure.text
         assert failure.text.endswith("--accept")
         properties = {p.get("name"): p.get("value") for p in root.iter("property")}
         assert properties["signature"] == regression.comparison.signature

@@ -40,6 +40,7 @@ class TestCandidate:
         assert (outcome.exit_code, outcome.word, outcome.mode, outcome.paired) == (1, "regression", "candidate", True)
         assert any(reason.startswith("mce: worse by") and "interval" in reason for reason in outcome.reasons)
         assert outcome.accept == "robustbench-lift gate robustness-baseline.json bad --accept"
+        assert outcome.reproduce == "robustbench-lift compare good bad"
 
     def test_a_gain_passes_and_is_told(self, good: Any, bad: Any) -> None:
         outcome = gate(bad, good, QUICK)
