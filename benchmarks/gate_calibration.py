@@ -147,9 +147,7 @@ def failures(
 
 def policies() -> dict[str, Policy]:
     """The policies whose false alarms are counted."""
-    rules = {
-        f"headline numbers, {name}": Policy(correction=name, replicates=100) for name in ("bh", "by", "holm", "none")
-    }
+    rules = {f"headline numbers, {name}": Policy(correction=name, replicates=100) for name in ("bh", "holm", "none")}
     rules["and all 76 cells, bh"] = Policy(cells=True, replicates=100)
     rules["and all 76 cells, none"] = Policy(cells=True, correction="none", replicates=100)
     rules["mCE alone"] = Policy(metrics=("mce",), replicates=100)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from robustbench_lift.commands.console import console
-from robustbench_lift.errors import StorageError, UsageError, unknown
+from robustbench_lift.commands.differences import check_format, show, write
+from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
-    from robustbench_lift.regression import Comparison, Difference, Outcome
+    from robustbench_lift.regression import Outcome
 
-LOG_WIDTH = 200
-"""Columns where there is no terminal."""
-FORMATS = ("text", "markdown", "json", "csv")
 
 Margins = Annotated[
     list[str] | None, typer.Option("--margin", help="Tolerated loss, NAME=POINTS, for example mce=0.5; repeat.")
@@ -63,7 +57,7 @@ def compare(
     from robustbench_lift.regression.policy import parse_margins, read_policy
     from robustbench_lift.regression.sides import compare_sides, only_run, open_runs, open_side
 
-    _known_format(form)
+    check_format(form)
     policy = read_policy(
         None,
         margins=parse_margins(margin or []),
@@ -79,7 +73,7 @@ def compare(
         policy,
         allow_protocol_diff=allow_protocol_diff,
     )
-    _show(comparison, None, form, out, rows)
+    show(comparison, None, form, out, rows)
 
 
 def gate(
@@ -141,7 +135,7 @@ def gate(
     from robustbench_lift.regression.sides import only_run, open_runs, open_side
     from robustbench_lift.regression.verdict import gate as decide
 
-    _known_format(form)
+    check_format(form)
     if accept:
         _accept(baseline, only_run(open_runs(candidate), candidate[0]), predictions=predictions, note=note, force=force)
         return
@@ -168,15 +162,15 @@ def gate(
         # CI shows what it is given: a gate that could not decide is told there too, then as everywhere
         if isinstance(getattr(error, "exit_code", None), int):
             if junit:
-                _write(junit, ci.junit_error(str(error), seconds=time.perf_counter() - start))
+                write(junit, ci.junit_error(str(error), seconds=time.perf_counter() - start))
             if os.environ.get("GITHUB_ACTIONS") == "true":
                 typer.echo(ci.error_command(str(error)), err=True)
         raise
     seconds = time.perf_counter() - start
     if junit:
-        _write(junit, ci.junit(outcome, seconds=seconds, advisory=advisory))
+        write(junit, ci.junit(outcome, seconds=seconds, advisory=advisory))
     _publish(outcome, comment=comment, json_out=json_out)
-    _show(outcome.comparison, outcome, form, out, rows)
+    show(outcome.comparison, outcome, form, out, rows)
     if advisory and outcome.exit_code:
         console.print(f"advisory: exit code {outcome.exit_code} was not used.", markup=False)
     raise typer.Exit(0 if advisory else outcome.exit_code)
@@ -206,102 +200,10 @@ def _publish(outcome: Outcome, *, comment: Path | None, json_out: Path | None) -
     from robustbench_lift.regression.render import to_json, to_markdown
 
     if comment:
-        _write(comment, to_markdown(outcome.comparison, outcome).encode())
+        write(comment, to_markdown(outcome.comparison, outcome).encode())
     if json_out:
-        _write(json_out, to_json(outcome.comparison, outcome).encode())
+        write(json_out, to_json(outcome.comparison, outcome).encode())
     ci.step_summary(outcome)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in ci.workflow_commands(outcome):
             typer.echo(line, err=True)  # GitHub reads both streams; standard output may be JSON
-
-
-def _show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path | None, rows: int) -> None:
-    from robustbench_lift.regression.render import to_csv, to_json, to_markdown
-
-    if form == "text" and out is None:
-        # on a terminal a table folds into its width; in a log file every row stays one line
-        to = console if console.is_terminal else Console(file=sys.stdout, width=LOG_WIDTH, highlight=False)
-        _print(to, comparison, outcome, rows)
-        return
-    if form == "text":
-        buffer = io.StringIO()
-        _print(Console(file=buffer, width=LOG_WIDTH, highlight=False), comparison, outcome, rows)
-        text = buffer.getvalue()
-    else:
-        text = {
-            "markdown": lambda: to_markdown(comparison, outcome),
-            "json": lambda: to_json(comparison, outcome),
-            "csv": lambda: to_csv(comparison),
-        }[form]()
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        _write(out, text.encode())
-        console.print(f"wrote {out}", markup=False, soft_wrap=True)
-
-
-def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
-    from robustbench_lift.regression.render import family
-
-    to.print(
-        f"{comparison.candidate} against {comparison.baseline}: differences in percentage points, "
-        f"{100 * comparison.confidence:g} % intervals, p corrected ({comparison.correction})",
-        markup=False,
-        soft_wrap=True,
-    )
-    for note in comparison.notes:
-        to.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
-    to.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
-    details = [
-        d
-        for kind in ("ce", "fr")
-        for d in sorted(family(comparison, kind), key=lambda d: -d.worsening)
-        if d.verdict != "same"
-    ]
-    if details:
-        to.print(_table(details, "Corruptions and perturbations that changed", power=False))
-    moved = [d for d in comparison.worst if d.lost or d.gained]
-    if moved:
-        shown = moved if rows == 0 else moved[:rows]
-        to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", power=False))
-    elif comparison.cells:
-        to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
-    if comparison.one_sided:
-        to.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
-    to.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
-    if outcome is None:
-        return
-    style = "bold green" if outcome.exit_code == 0 else "bold red" if outcome.exit_code == 1 else "bold yellow"
-    to.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
-    for reason in outcome.reasons:
-        to.print(f"  {reason}", markup=False, soft_wrap=True)
-    if outcome.exit_code:
-        to.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
-
-
-def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
-    from robustbench_lift.regression.render import flips, power_words, row
-
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
-    table.add_column("number", overflow="fold")
-    for name in ("baseline %", "candidate %", "difference [interval]", "p"):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("detectable" if power else "lost/gained", justify="right", overflow="fold")
-    table.add_column("verdict", overflow="fold")
-    for d in differences:
-        name, before, after, delta, p, _, verdict = row(d)
-        table.add_row(name, before, after, delta, p, power_words(d) if power else flips(d), verdict)
-    return table
-
-
-def _known_format(form: str) -> None:
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
-
-
-def _write(path: Path, content: bytes) -> None:
-    from robustbench_lift.runs import write_atomic
-
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder; name a file.")
-    write_atomic(path, content)

@@ -171,11 +171,19 @@ def _judge(
     paired: bool,
     unsure: tuple[str, ...] = (),
 ) -> Outcome:
-    # numbers that cannot fail the gate must not weaken the correction of those that can
-    tested = {name: comparison.metrics[name] for name in policy.metrics if name in comparison.metrics}
-    tested = judged(tested, alpha=policy.alpha, correction=policy.correction)
-    comparison = replace(comparison, metrics={**comparison.metrics, **tested})
-    everything = [*tested.values(), *(comparison.cells.values() if policy.cells else ())]
+    # corrected together: all that can fail the gate, and nothing else
+    can_fail = {name: comparison.metrics[name] for name in policy.metrics if name in comparison.metrics}
+    numbers = tuple(can_fail)
+    if policy.cells:
+        can_fail |= comparison.cells
+    found = judged(can_fail, alpha=policy.alpha, correction=policy.correction)
+    tested = {name: found[name] for name in numbers}
+    comparison = replace(
+        comparison,
+        metrics=comparison.metrics | tested,
+        cells={name: found.get(name, cell) for name, cell in comparison.cells.items()},
+    )
+    everything = list(found.values())
     regressed = [d for d in everything if d.verdict == "regressed"]
     improved = [d for d in everything if d.verdict == "improved"]
     missing = [name for name in policy.metrics if name in comparison.one_sided]

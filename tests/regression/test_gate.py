@@ -74,6 +74,12 @@ class TestCandidate:
         alone = gate(good, bad, policy(metrics=("clean_error",))).comparison.metrics["clean_error"]
         assert alone.p_adjusted == alone.p_value
 
+    def test_numbers_and_cells_that_can_fail_are_corrected_together(self, good: Any, bad: Any) -> None:
+        found = gate(good, bad, policy(metrics=("mce",), cells=True, correction="holm")).comparison
+        both = [found.metrics["mce"], *found.cells.values()]
+        smallest = min(both, key=lambda d: d.p_value)
+        assert smallest.p_adjusted == pytest.approx(77 * smallest.p_value)
+
     def test_a_number_on_one_side_only(self, make_run: Callable[..., Any], good: Any) -> None:
         without = make_run(
             "good", weights="other", quality=1.4, cells=[c for c in good.expected if c.protocol != "shift"]

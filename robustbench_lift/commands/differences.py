@@ -1,0 +1,116 @@
+"""Differences as `compare` and `gate` show them: a table on the terminal, or another format in a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from robustbench_lift.commands.console import console
+from robustbench_lift.errors import StorageError, unknown
+
+if TYPE_CHECKING:
+    from robustbench_lift.regression import Comparison, Difference, Outcome
+
+LOG_WIDTH = 200
+"""Columns where there is no terminal."""
+FORMATS = ("text", "markdown", "json", "csv")
+
+
+def check_format(form: str) -> None:
+    """Refuse a format that does not exist, before anything is computed."""
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+
+
+def show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path | None, rows: int) -> None:
+    """Print a comparison, or write it to `out`; `rows` cells as text."""
+    from robustbench_lift.regression.render import to_csv, to_json, to_markdown
+
+    if form == "text" and out is None:
+        # on a terminal a table folds into its width; in a log file every row stays one line
+        to = console if console.is_terminal else Console(file=sys.stdout, width=LOG_WIDTH, highlight=False)
+        _print(to, comparison, outcome, rows)
+        return
+    if form == "text":
+        buffer = io.StringIO()
+        _print(Console(file=buffer, width=LOG_WIDTH, highlight=False), comparison, outcome, rows)
+        text = buffer.getvalue()
+    else:
+        text = {
+            "markdown": lambda: to_markdown(comparison, outcome),
+            "json": lambda: to_json(comparison, outcome),
+            "csv": lambda: to_csv(comparison),
+        }[form]()
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write(out, text.encode())
+        console.print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
+    from robustbench_lift.regression.render import family
+
+    to.print(
+        f"{comparison.candidate} against {comparison.baseline}: differences in percentage points, "
+        f"{100 * comparison.confidence:g} % intervals, p corrected ({comparison.correction})",
+        markup=False,
+        soft_wrap=True,
+    )
+    for note in comparison.notes:
+        to.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
+    to.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
+    details = [
+        d
+        for kind in ("ce", "fr")
+        for d in sorted(family(comparison, kind), key=lambda d: -d.worsening)
+        if d.verdict != "same"
+    ]
+    if details:
+        to.print(_table(details, "Corruptions and perturbations that changed", power=False))
+    moved = [d for d in comparison.worst if d.lost or d.gained]
+    if moved:
+        shown = moved if rows == 0 else moved[:rows]
+        to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", power=False))
+    elif comparison.cells:
+        to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
+    if comparison.one_sided:
+        to.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
+    to.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
+    if outcome is None:
+        return
+    style = "bold green" if outcome.exit_code == 0 else "bold red" if outcome.exit_code == 1 else "bold yellow"
+    to.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
+    for reason in outcome.reasons:
+        to.print(f"  {reason}", markup=False, soft_wrap=True)
+    if outcome.exit_code:
+        to.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
+
+
+def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
+    from robustbench_lift.regression.render import flips, power_words, row
+
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("number", overflow="fold")
+    for name in ("baseline %", "candidate %", "difference [interval]", "p"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("detectable" if power else "lost/gained", justify="right", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for d in differences:
+        name, before, after, delta, p, _, verdict = row(d)
+        table.add_row(name, before, after, delta, p, power_words(d) if power else flips(d), verdict)
+    return table
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file, whole or not at all."""
+    from robustbench_lift.runs import write_atomic
+
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; name a file.")
+    write_atomic(path, content)
