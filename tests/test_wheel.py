@@ -51,7 +51,9 @@ def test_the_wheel_carries_its_data_and_nothing_else(wheel: Path) -> None:
         "metrics",
         "checkpoints",
     }
-    assert not [name for name in names if "test" in name.lower() or name.endswith((".jpg", ".JPEG"))]
+    assert not [name for name in names if "/test" in f"/{name}" or name.endswith((".jpg", ".JPEG"))]
+    assert "robustbench_lift/data/imagenet_wnids.tsv" in names
+    assert {Path(name).suffix for name in names if "report/templates/" in name} >= {".html", ".css", ".js"}
 
 
 def test_shipped_weights_are_small(wheel: Path) -> None:
