@@ -167,7 +167,7 @@ def step_summary(outcome: Outcome) -> bool:
     """Append the verdict to GitHub's step summary when this runs in a workflow.
 
     Returns:
-        Whether there was a summary to write to.
+        Whether there was a summary to write to, with room left.
 
     Raises:
         StorageError: GitHub names a file that cannot be written.
@@ -178,7 +178,12 @@ def step_summary(outcome: Outcome) -> bool:
     path = Path(target)
     try:
         used = path.stat().st_size if path.exists() else 0
-        text = to_markdown(outcome.comparison, outcome, limit=max(0, SUMMARY_LIMIT - used))
+        left = SUMMARY_LIMIT - used - 1
+        text = to_markdown(outcome.comparison, outcome, limit=max(0, left))
+        if len(text.encode()) > left:  # earlier steps have filled it; a longer one would be dropped whole
+            text = f"Robustness gate: {outcome.word}"
+        if len(text.encode()) > left:
+            return False
         with path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")
     except OSError as error:

@@ -146,6 +146,17 @@ class TestGithub:
         ci.step_summary(regression)
         assert ci.SUMMARY_LIMIT - 8000 < summary.stat().st_size <= ci.SUMMARY_LIMIT
 
+    @pytest.mark.parametrize(("room", "written"), [(500, True), (10, False)])
+    def test_a_summary_that_is_nearly_full(
+        self, regression: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, written: bool
+    ) -> None:
+        summary = tmp_path / "summary.md"
+        summary.write_text("x" * (ci.SUMMARY_LIMIT - room))
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+        assert ci.step_summary(regression) is written
+        assert summary.read_text().endswith("Robustness gate: regression\n") is written
+        assert summary.stat().st_size <= ci.SUMMARY_LIMIT
+
     def test_summary_that_cannot_be_written(
         self, regression: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
