@@ -203,7 +203,9 @@ def _judge(
         code = REGRESSION
     if code == PASS:
         reasons.insert(0, f"none of {len(everything)} numbers is worse beyond its margin and chance.")
-    reasons += [f"{_sentence(d, 'better')} Accept it: {commands['accept']}" for d in improved]
+    reasons += [_sentence(d, "better") for d in improved]
+    if improved and not regressed:
+        reasons.append(f"to make the better run the baseline: {commands['accept']}")
     return Outcome(
         exit_code=code,
         mode=mode,

@@ -49,6 +49,7 @@ def test_a_stored_baseline_judges_as_its_run(tmp_path: Path, good: Any, bad: Any
     stored, direct = gate(read_baseline(tmp_path / "b.json"), bad, QUICK), gate(good, bad, QUICK)
     assert stored.comparison.metrics == direct.comparison.metrics
     assert stored.comparison.cells == direct.comparison.cells
+    assert stored.comparison.signature == direct.comparison.signature
     assert stored.paired
     assert stored.accept == f"robustbench-lift gate {tmp_path / 'b.json'} bad --accept"
 
