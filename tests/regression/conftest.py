@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
 
 import metrics
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadline")
 
 CLASSES = 8
 CELLS = (
