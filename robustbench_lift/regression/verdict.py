@@ -204,6 +204,9 @@ def _judge(
     if code == PASS:
         reasons.insert(0, f"none of {len(everything)} numbers is worse beyond its margin and chance.")
     reasons += [_sentence(d, "better") for d in improved]
+    unknown = [name for name in policy.metrics if name not in tested and name not in missing]
+    if tested and unknown:
+        reasons.append(f"not tested, because neither side has it: {', '.join(unknown)}.")
     if improved and not regressed:
         reasons.append(f"to make the better run the baseline: {commands['accept']}")
     return Outcome(

@@ -89,6 +89,14 @@ class TestCandidate:
         assert "consistency is known on one side only: evaluate the other one on its protocol too." in failed.reasons
         assert gate(good, without, policy(on_missing="warn")).exit_code == 0
 
+    def test_a_number_on_neither_side_is_told(self, make_run: Callable[..., Any]) -> None:
+        cells = [Cell("clean", "clean", 0), Cell("shift", "crop", 0)]
+        outcome = gate(make_run("a", cells=cells), make_run("b", cells=cells, quality=1.01), QUICK)
+        assert outcome.exit_code == 0
+        assert outcome.reasons[-1] == (
+            "not tested, because neither side has it: mean_error, mce, relative_mce, mean_flip_probability, mfr."
+        )
+
     def test_nothing_that_the_policy_tests(self, make_run: Callable[..., Any]) -> None:
         cells = [Cell("clean", "clean", 0)]
         outcome = gate(make_run("a", cells=cells), make_run("b", cells=cells), policy(metrics=("mce",)))
