@@ -70,7 +70,7 @@ def gaussian_weights(sigma: float, cut: float = 4.0) -> np.ndarray:
 
 
 def smooth(planes: Tensor, sigma: float, cut: float = 4.0) -> Tensor:
-    """Separable Gaussian of float32 planes [..., H, W], edges replicated, truncated at `cut` sigmas."""
+    """Separable Gaussian of planes [..., H, W], edges replicated, truncated at `cut` sigmas."""
     weights = gaussian_weights(sigma, cut)
     radius = len(weights) // 2
     if radius == 0:
@@ -176,7 +176,7 @@ def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) ->
 
 
 def _both_axes(planes: Tensor, weights: np.ndarray) -> Tensor:
-    """Filter float32 [H, W, P] along both axes.
+    """Filter [H, W, P] along both axes.
 
     With the planes innermost and the filtered axis next to them, a CPU's depthwise convolution is several times faster
     than in any other layout; so the axes change places in between.

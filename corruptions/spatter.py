@@ -22,8 +22,8 @@ _RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def liquid(draws: Source, height: int, width: int, mean: float, sd: float, sigma: float, threshold: float) -> Tensor:
-    """A smoothed normal field, values below the threshold removed: float32 [N, H, W]."""
-    layer = smooth(draws.normal((height, width)).mul_(sd).add_(mean).to(torch.float32), sigma)
+    """A smoothed normal field, values below the threshold removed: [N, H, W]."""
+    layer = smooth(draws.normal((height, width)).mul_(sd).add_(mean), sigma)
     return layer.masked_fill_(layer < threshold, 0.0)
 
 
@@ -42,7 +42,7 @@ def drops(layer: np.ndarray) -> np.ndarray:
 
 
 def water(images: Tensor, layer: Tensor, intensity: float) -> Tensor:
-    """x + intensity relief (175, 238, 238) / 255; the layer is float32 [N, H, W]."""
+    """x + intensity relief (175, 238, 238) / 255; the layer is [N, H, W]."""
     bits = (layer * 255.0).to(torch.uint8).cpu().numpy()
     relief = torch.from_numpy(np.stack([drops(plane) for plane in bits])).to(images.device)
     colour = torch.tensor(WATER, device=images.device).mul_(intensity).view(1, 3, 1, 1)
