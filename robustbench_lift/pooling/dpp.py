@@ -52,6 +52,10 @@ class DetailPreservingPool(PoolingLayer):
         self.alpha = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
         self.smooth = nn.Conv2d(channels, channels, 3, 2, 1, groups=channels) if guide == "full" else None
 
+    def no_weight_decay(self) -> tuple[str, ...]:
+        """Names of the parameters that an optimizer should not decay: decay would pull the exponents to 1."""
+        return ("lam", "alpha")
+
     def pool(self, x: Tensor) -> Tensor:
         x = even(x)
         guide = F.avg_pool2d(x, 2) if self.smooth is None else self.smooth(x)

@@ -66,3 +66,14 @@ def test_published_steps() -> None:
         )
     rates = [learning_rate(vgg, step=epoch * 500, steps_per_epoch=500) for epoch in (0, 79, 80, 119, 120, 159)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_parameters_that_a_pooling_names_are_not_decayed() -> None:
+    from robustbench_lift.models import build_model
+    from robustbench_lift.training.objective import parameter_groups
+    from robustbench_lift.training.recipes import RECIPES
+
+    groups = parameter_groups(build_model("resnet8", "dpp", num_classes=15), RECIPES["photos"])
+    free = [group for group in groups if group["weight_decay"] == 0]
+    assert len(free) == 1
+    assert len(list(free[0]["params"])) == 2 * 3  # lam and alpha of the three pools
