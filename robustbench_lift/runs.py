@@ -136,14 +136,24 @@ class Manifest:
     schema: int = SCHEMA
     """Version of this layout."""
 
-    def identity(self) -> dict[str, Any]:
-        """What two manifests must share for their cells to lie in one folder."""
+    def identity(self, *, common_to: Manifest) -> dict[str, Any]:
+        """What must equal the other manifest's for their cells to lie in one folder: of protocols, those of both."""
+        both = [name for name in self.signature if name in common_to.signature]
+        sets = _sets_of(self)
         return {
             "weights": self.model.get("weights_sha256"),
             "model": {k: self.model.get(k) for k in ("arch", "pooling", "placement", "preprocessing")},
-            "data": self.data,
-            "signature": self.signature,
+            "data": {**self.data, "sets": {name: sets[name] for name in both if name in sets}},
+            "signature": {name: self.signature[name] for name in both},
         }
+
+
+def _sets_of(manifest: Manifest) -> dict[str, Any]:
+    return dict(manifest.data.get("sets", {}))
+
+
+def _sets(sets: dict[str, Any]) -> dict[str, Any]:
+    return {"sets": sets} if sets else {}
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -224,9 +234,7 @@ class Run:
         folder = Path(path)
         if (folder / "run.json").exists():
             old = cls.open(folder)
-            shared = {k: v for k, v in manifest.signature.items() if k in old.manifest.signature}
-            before = {**old.manifest.identity(), "signature": {k: old.manifest.signature[k] for k in shared}}
-            wrong = differences(before, {**manifest.identity(), "signature": shared})
+            wrong = differences(old.manifest.identity(common_to=manifest), manifest.identity(common_to=old.manifest))
             if wrong:
                 raise IncomparableError(
                     f"{folder} holds a run of something else:\n  "
@@ -235,6 +243,7 @@ class Run:
                 )
             merged = {**asdict(old.manifest), "cells": tuple(dict.fromkeys((*old.manifest.cells, *manifest.cells)))}
             merged["signature"] = {**old.manifest.signature, **manifest.signature}
+            merged["data"] = {**old.manifest.data, **_sets({**_sets_of(old.manifest), **_sets_of(manifest)})}
             merged["normaliser"] = old.manifest.normaliser or manifest.normaliser
             run = cls(folder, Manifest(**merged))
             if run.manifest == old.manifest:
@@ -337,7 +346,10 @@ class Run:
 def _load(file: Path) -> Predictions:
     try:
         # from memory: a damaged archive would leave a file of numpy's open
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+        content = file.read_bytes()
+        if not content.startswith(b"PK"):
+            raise DataError(f"{len(content)} bytes that are no archive")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return Predictions(stored["ids"], stored["labels"], stored["top5"], stored["confidence"])
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, DataError) as error:
         raise DataError(

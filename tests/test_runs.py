@@ -75,6 +75,28 @@ def test_another_protocol_is_added_to_a_run(tmp_path: Path) -> None:
     assert merged.signature == "rbl1|data:toy@1234|n:4|corruption(seed:0)|shift(mode:crop)"
 
 
+def test_some_protocols_of_a_run_may_be_asked_for_again(tmp_path: Path) -> None:
+    def with_sets(*protocols: str) -> Manifest:
+        sets = {name: {"images": 4, "fingerprint": "ab"} for name in protocols}
+        fields = {name: {"seed": "0"} for name in protocols}
+        return make_manifest(
+            data={"name": "toy", "images": 4, "classes": 3, "sets": sets},
+            signature={"common": {"data": "toy@1234"}, **fields},
+            cells=tuple(f"{name}/x/0" for name in protocols),
+        )
+
+    Run.prepare(tmp_path, with_sets("clean", "shift"))
+    merged = Run.prepare(tmp_path, with_sets("clean", "corruption"))
+    assert set(merged.manifest.data["sets"]) == {"clean", "shift", "corruption"}
+    assert Run.open(tmp_path).manifest == merged.manifest
+    Run.prepare(tmp_path / "apart", with_sets("shift"))
+    assert len(Run.prepare(tmp_path / "apart", with_sets("clean")).expected) == 2
+    other = with_sets("clean")
+    other.data["sets"]["clean"]["fingerprint"] = "cd"
+    with pytest.raises(IncomparableError, match=r"data\.sets\.clean\.fingerprint: ab != cd"):
+        Run.prepare(tmp_path, other)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -125,8 +147,9 @@ def test_a_damaged_cell_is_named_and_nothing_else_lost(tmp_path: Path, damage: s
         content[content.index(b"labels.npy") + 40] ^= 0xFF
     damaged = {"truncate": content[:-40], "flip": content, "empty": b"", "text": b"not a zip"}[damage]
     file.write_bytes(bytes(damaged))
-    with pytest.raises(DataError, match=r"3\.npz is damaged.*Delete this one file"):
+    with pytest.raises(DataError, match=r"3\.npz is damaged.*Delete this one file") as told:
         run.read(FOG)
+    assert "allow_pickle" not in str(told.value)
     assert run.read(Cell("clean", "clean", 0)).labels.shape == (4,)
 
 
