@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,12 +24,15 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from robustbench_lift.data.photos import PHOTOGRAPHS, pixels
-from robustbench_lift.evaluate import Settings, evaluate
-from robustbench_lift.models import LoadedModel, Preprocessing, build_model
-from robustbench_lift.protocols.clean import Clean
-from robustbench_lift.protocols.corruption import Corruption
-from robustbench_lift.protocols.geometry import CenterCrop
+# this folder, first on the path of a script, holds a corruptions.py that would hide the package
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from robustbench_lift.data.photos import PHOTOGRAPHS, pixels  # noqa: E402
+from robustbench_lift.evaluate import Settings, evaluate  # noqa: E402
+from robustbench_lift.models import LoadedModel, Preprocessing, build_model  # noqa: E402
+from robustbench_lift.protocols.clean import Clean  # noqa: E402
+from robustbench_lift.protocols.corruption import Corruption  # noqa: E402
+from robustbench_lift.protocols.geometry import CenterCrop  # noqa: E402
 
 SIZE = 224
 
