@@ -40,8 +40,12 @@ SIZES: tuple[int, ...] = (32, 64, 224, 299)
 
 
 def _factors(step: int, count: int) -> tuple[float, ...]:
-    """1.00, 1.00 + step/100, ...: counts as the floating-point ranges of the original give them."""
-    return tuple((100 + step * i) / 100 for i in range(count))
+    """1.00, 1.00 + step/100, ...: as the floating-point ranges of the original give them.
+
+    The last bit matters: 385 pixels times 1.3 make 500 or 501.
+    """
+    increment = (1 + step / 100) - 1
+    return tuple(1 + increment * i for i in range(count))
 
 
 def _elastic(side: int, rows: tuple[tuple[float, float, float], ...]) -> tuple[tuple[float, float, float], ...]:
