@@ -54,7 +54,7 @@ ELASTIC = {
 }
 MOTION = {224: [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)], 32: [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)]}
 PIXELATE = {299: [0.5, 0.4, 0.3, 0.25, 0.2], 32: [0.95, 0.9, 0.85, 0.75, 0.65]}
-ZOOM_SMALL = [6, 11, 15, 20, 25]
+ZOOM_SMALL = [1.06, 1.11, 1.16, 1.21, 1.26]
 
 
 def imagemagick_motion(image, radius, sigma, angle):
@@ -138,7 +138,8 @@ def pixelate(image, state, side, severity):
 
 def zoom_blur(image, state, side, severity):
     x = image / 255.0
-    factors = [1 + i / 100 for i in range(ZOOM_SMALL[severity - 1] + 1)]
+    factors = np.arange(1, ZOOM_SMALL[severity - 1], 0.01)
+    assert len(factors) == [7, 12, 16, 21, 26][severity - 1]
     total = x + sum(clipped_zoom(x, factor) for factor in factors)
     return (np.clip(total / (len(factors) + 1), 0, 1) * 255).astype(np.uint8)
 
