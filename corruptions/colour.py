@@ -23,6 +23,8 @@ from corruptions.randomness import Source
 from corruptions.smoothing import LIFT
 
 _LEVELS = 256
+# Per sector of the hue circle, which of (value, q, p, t) red, green and blue are; a hue may round to a full turn.
+_ORDER = ((0, 3, 2), (1, 0, 2), (2, 0, 3), (2, 1, 0), (3, 2, 0), (0, 2, 1), (0, 3, 2))
 _CLOSE = 1e-6  # float64 results this near to a whole level are left to the literal path
 
 
@@ -55,9 +57,8 @@ def from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     q = value * (1.0 - fraction * saturation)
     t = value * (1.0 - (1.0 - fraction) * saturation)
     choices = torch.stack([value, q, p, t], dim=1)
-    # Per sector of the hue circle, which of (value, q, p, t) red, green and blue are; a hue may round to a full turn.
-    order = [[0, 3, 2], [1, 0, 2], [2, 0, 3], [2, 1, 0], [3, 2, 0], [0, 2, 1], [0, 3, 2]]
-    return choices.gather(1, torch.tensor(order, device=hue.device)[sector.long()].movedim(-1, 1))
+    order = torch.tensor(_ORDER, device=hue.device).index_select(0, sector.to(torch.int64).view(-1))
+    return choices.gather(1, order.view(*sector.shape, 3).movedim(-1, 1))
 
 
 def brighten(images: Tensor, amount: float) -> Tensor:
@@ -107,31 +108,60 @@ def brightness(images: Tensor, draws: Source, amount: float) -> Tensor:
 def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
     """Saturation of HSV times a factor plus an addend, clipped to [0, 1].
 
-    x' = V - (V - x) S' V / (V - min),   S' = clip(S factor + addend, 0, 1)
+        x' = V - (V - x) S' V / (V - min),   S' = clip(S factor + addend, 0, 1)
+
+    The largest channel stays, the smallest follows from (V, min) by a table, the middle one is computed.
     """
     factor, addend = parameters
-    value = images.amax(1, keepdim=True)
-    pairs = value.to(torch.int32).mul_(_LEVELS).add_(images.amin(1, keepdim=True))
-    stretch = _stretch(factor, addend, images.device).index_select(0, pairs.view(-1)).view(pairs.shape)
-    shifted = (value - images).to(torch.float32).mul_(stretch).sub_(LIFT).neg_().add_(value)
-    result = shifted.clamp(0.0, 255.0).to(torch.uint8)
-    lower = shifted.sub_(2 * LIFT).clamp_(0.0, 255.0).to(torch.uint8)
-    # The largest channel stays as it is; a stretch that is not a number marks greys, whose hue the original calls red.
-    open_channels = (result != lower).logical_and_(images != value)
-    red, green, blue = open_channels.unbind(1)
-    undecided = positions(red.logical_or_(green).logical_or_(blue).logical_or_(stretch.isnan().squeeze(1)))
-    return _literally(images, result, undecided, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
+    value, least = images.amax(1), images.amin(1)
+    middle = (images.sum(1, dtype=torch.int16) - value).sub_(least)
+    pairs = value.to(torch.int32).mul_(_LEVELS).add_(least).view(-1)
+    stretch, lowest = _stretch(factor, addend, images.device)
+    distance = (value - middle).to(torch.float32).mul_(stretch.index_select(0, pairs).view(value.shape))
+    lowered = lowest.index_select(0, pairs).view(value.shape)
+    upper = (value + LIFT).sub_(distance)
+    lower = upper.sub(2 * LIFT).clamp_(0.0, 255.0).to(torch.uint8)
+    moved = upper.clamp_(0.0, 255.0).to(torch.uint8)
+    # Where the middle channel equals another there is nothing to decide.
+    doubtful = positions((moved != lower) & (middle > least) & (middle < value))
+    moved.view(-1)[doubtful] = _middle_literally(images, doubtful, factor, addend)
+    result = torch.where(images == least.unsqueeze(1), lowered.unsqueeze(1), moved.unsqueeze(1))
+    result = torch.where(images == value.unsqueeze(1), images, result)
+    if not addend:
+        return result
+    greys = positions(value == least)  # they take on a colour: the original gives them the hue of red
+    return _literally(images, result, greys, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
+
+
+def _middle_literally(images: Tensor, pixels: Tensor, factor: float, addend: float) -> Tensor:
+    """The middle channel after `saturate`, uint8 [P], of pixels with three different channels, in the original's steps."""
+    area = images.shape[-2] * images.shape[-1]
+    places = pixels + torch.div(pixels, area, rounding_mode="floor").mul_(2 * area)
+    flat = images.reshape(-1)
+    red, green, blue = (flat.index_select(0, places + shift * area).double().div_(255.0) for shift in range(3))
+    value = torch.maximum(torch.maximum(red, green), blue)
+    spread = value - torch.minimum(torch.minimum(red, green), blue)
+    is_green, is_blue = green == value, blue == value
+    difference = torch.where(is_blue, red - green, torch.where(is_green, blue - red, green - blue)).div_(spread)
+    hue = difference.add_(is_green, alpha=2.0).add_(is_blue, alpha=4.0).div_(6.0)
+    hue = torch.where(hue < 0.0, hue + 1.0, hue).mul_(6.0)
+    sector = torch.floor(hue)
+    fraction = hue.sub_(sector)
+    fraction = torch.where(sector.to(torch.int32) % 2 == 1, fraction, 1.0 - fraction)
+    saturation = spread.div_(value).mul_(factor).add_(addend).clamp_(0.0, 1.0)
+    return to_levels(value.mul_(1.0 - fraction.mul_(saturation)))
 
 
 @lru_cache(maxsize=16)
-def _stretch(factor: float, addend: float, device: torch.device) -> Tensor:
-    """S' V / (V - min) for every (V, min), not a number for greys that take on a colour: float32 [256 * 256]."""
-    levels = torch.arange(_LEVELS, dtype=torch.float64)
+def _stretch(factor: float, addend: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For every (V, min): S' V / (V - min), float32 [256 * 256], and what the smallest channel becomes, uint8."""
+    levels = torch.arange(_LEVELS, dtype=torch.float64) / 255.0
     value, spread = levels.view(-1, 1), levels.view(-1, 1) - levels
-    saturation = (spread / value * factor + addend).clamp_(0.0, 1.0)
+    saturation = (spread / value).mul_(factor).add_(addend).clamp_(0.0, 1.0)
     table = saturation * value / spread
-    table[spread == 0] = float("nan") if addend else 0.0
-    return table.to(torch.float32).view(-1).to(device)
+    table[spread == 0] = 0.0
+    lowest = to_levels((value * (1.0 - saturation)).nan_to_num_(0.0))
+    return table.to(torch.float32).view(-1).to(device), lowest.view(-1).to(device)
 
 
 def contrast(images: Tensor, draws: Source, factor: float) -> Tensor:

@@ -36,9 +36,11 @@ def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
 
 
 def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
-    """A field U(-reach, reach) smoothed by Gaussians cut at 3 sigma, borders reflected: [N, H, W]."""
-    field = draws.uniform((height, width), -reach, reach)
-    return smooth_reflected(field, sigmas, 3.0) if max(sigmas) > 0.0 else field
+    """Two fields U(-reach, reach), x then y, smoothed by Gaussians cut at 3 sigma, borders reflected: [2, N, H, W]."""
+    fields = torch.stack([draws.uniform((height, width), -reach, reach) for _ in range(2)])
+    if max(sigmas) > 0.0:
+        fields = smooth_reflected(fields.view(-1, height, width), sigmas, 3.0).view(fields.shape)
+    return fields
 
 
 def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:
@@ -82,7 +84,7 @@ def elastic_transform(
         for i in (0, 1):
             torch.add(maps[:, i, 0] * columns + maps[:, i, 2], maps[:, i, 1] * rows, out=grid[..., i])
         values = sample(values, grid, half=False)
+    moved = displacements(draws, height, width, reach, sigmas)
     for i, place in enumerate((columns, rows)):
-        moved = displacements(draws, height, width, reach, sigmas)
-        torch.add(place, moved, alpha=alpha, out=grid[..., i])
+        torch.add(place, moved[i], alpha=alpha, out=grid[..., i])
     return truncate(sample(values, grid, half=True))

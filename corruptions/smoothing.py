@@ -40,10 +40,10 @@ def undecided(values: Tensor) -> tuple[Tensor, Tensor]:
     """Truncated values, uint8, and the flat positions of those closer to a whole level than float32 can tell.
 
     Args:
-        values: float32 on the 0..255 scale; overwritten.
+        values: float32 on the 0..255 scale, means of levels and so at most 255.9; overwritten.
     """
-    lower = values.mul(1.0 - _DOUBT).clamp_(0.0, 255.0).to(torch.uint8)
-    upper = values.mul_(1.0 + _DOUBT).clamp_(0.0, 255.0).to(torch.uint8)
+    lower = values.mul(1.0 - _DOUBT).to(torch.uint8)
+    upper = values.mul_(1.0 + _DOUBT).to(torch.uint8)
     return upper, positions(upper != lower)
 
 
