@@ -134,7 +134,7 @@ def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> 
 
 
 def _middle_literally(images: Tensor, pixels: Tensor, factor: float, addend: float) -> Tensor:
-    """The middle channel after `saturate`, uint8 [P], of pixels with three different channels, in the original's steps."""
+    """The middle channel after `saturate`, uint8 [P], of pixels without equal channels, in the original's steps."""
     area = images.shape[-2] * images.shape[-1]
     places = pixels + torch.div(pixels, area, rounding_mode="floor").mul_(2 * area)
     flat = images.reshape(-1)

@@ -25,20 +25,20 @@ def height_maps(draws: Source, size: int, decay: float) -> Tensor:
         size: a power of two.
         decay: how fast the noise falls from level to level.
     """
-    corners = torch.zeros(1, 1, 1, device=draws.device)
+    # One draw for all levels, split in the order of the original, instead of three small ones a level.
+    unit = draws.uniform((size * size - 1,), -1.0, 1.0)
+    corners = unit.new_zeros(len(unit), 1, 1)
     amplitude = 100.0
+    used = 0
     while corners.shape[-1] < size:
         count = corners.shape[-1]
-        reach = amplitude * amplitude
-
-        def noise(count: int = count, reach: float = reach) -> Tensor:
-            return draws.uniform((count, count), -reach, reach)
-
-        right = corners.roll(-1, 2)
-        pairs = corners + right
-        centres = (pairs + pairs.roll(-1, 1)).div(4).add(noise())
-        across = (centres + centres.roll(1, 1) + pairs).div_(4).add_(noise())
-        down = (centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)).div_(4).add_(noise())
+        fields = unit[:, used : used + 3 * count * count].view(-1, 3, count, count) * amplitude**2
+        used += 3 * count * count
+        pairs = corners + corners.roll(-1, 2)
+        centres = torch.add(fields[:, 0], pairs + pairs.roll(-1, 1), alpha=0.25)
+        across = torch.add(fields[:, 1], centres + centres.roll(1, 1) + pairs, alpha=0.25)
+        beside = centres + centres.roll(1, 2)
+        down = torch.add(fields[:, 2], beside.add_(corners).add_(corners.roll(-1, 1)), alpha=0.25)
         finer = centres.new_empty(len(centres), 2 * count, 2 * count)
         finer[:, ::2, ::2] = corners
         finer[:, ::2, 1::2] = across

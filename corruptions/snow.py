@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from corruptions.motion import move
 from corruptions.randomness import Source
@@ -20,8 +21,8 @@ GREY = (0.299, 0.587, 0.114)
 
 def flakes(field: Tensor, zoom: float, threshold: float, *, trim: bool = True) -> Tensor:
     """A normal field [N, 1, H, W] enlarged about its centre, small values removed, clipped to [0, 1]: same type."""
-    layer = centre_zoom(field, zoom, trim=trim)
-    return layer.masked_fill_(layer < threshold, 0.0).clamp_(0.0, 1.0)
+    layer = functional.threshold_(centre_zoom(field, zoom, trim=trim), threshold, 0.0)
+    return layer.clamp_(0.0, 1.0)
 
 
 def whiten(images: Tensor, mix: float) -> Tensor:
