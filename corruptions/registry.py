@@ -41,12 +41,12 @@ CORRUPTIONS: dict[str, Corruption] = {
     "fog": Corruption(fog.fog, "weather", piece=8),
     "brightness": Corruption(colour.brightness, "weather"),
     "contrast": Corruption(colour.contrast, "digital"),
-    "elastic_transform": Corruption(elastic.elastic_transform, "digital", piece=8),
+    "elastic_transform": Corruption(elastic.elastic_transform, "digital"),
     "pixelate": Corruption(digital.pixelate, "digital", ("variant",)),
     "jpeg_compression": Corruption(digital.jpeg_compression, "digital"),
     "speckle_noise": Corruption(noise.speckle_noise, "extra", piece=8),
     "gaussian_blur": Corruption(blur.gaussian_blur, "extra", piece=5),
-    "spatter": Corruption(spatter.spatter, "extra", piece=16),
+    "spatter": Corruption(spatter.spatter, "extra", piece=8),
     "saturate": Corruption(colour.saturate, "extra"),
 }
 """The 19 corruptions in benchmark order."""

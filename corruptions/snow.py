@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from corruptions.motion import move
 from corruptions.randomness import Source
@@ -21,7 +20,7 @@ GREY = (0.299, 0.587, 0.114)
 
 def flakes(field: Tensor, zoom: float, threshold: float, *, trim: bool = True) -> Tensor:
     """A normal field [N, 1, H, W] enlarged about its centre, small values removed, clipped to [0, 1]: same type."""
-    layer = functional.threshold_(centre_zoom(field, zoom, trim=trim), threshold, 0.0)
+    layer = torch.threshold_(centre_zoom(field, zoom, trim=trim), threshold, 0.0)
     return layer.clamp_(0.0, 1.0)
 
 

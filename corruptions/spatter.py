@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from corruptions.randomness import Source
 from corruptions.smoothing import smooth, truncate
@@ -25,7 +24,7 @@ _RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 def liquid(draws: Source, height: int, width: int, mean: float, sd: float, sigma: float, threshold: float) -> Tensor:
     """A smoothed normal field, values below the threshold removed: [N, H, W]."""
     layer = smooth(draws.normal((height, width)).mul_(sd).add_(mean), sigma)
-    return functional.threshold_(layer, threshold, 0.0)
+    return torch.threshold_(layer, threshold, 0.0)
 
 
 def drops(layer: np.ndarray) -> np.ndarray:
@@ -53,7 +52,7 @@ def water(images: Tensor, layer: Tensor, intensity: float) -> Tensor:
 def mud(images: Tensor, layer: Tensor, threshold: float, sigma: float) -> Tensor:
     """x (1 - m) + m (63, 42, 20) / 255, m the smoothed mask of the layer, cut below 0.8."""
     mask = smooth((layer > threshold).to(torch.float32), sigma)
-    mask = functional.threshold_(mask, 0.8, 0.0).unsqueeze(1)
+    mask = torch.threshold_(mask, 0.8, 0.0).unsqueeze(1)
     colour = torch.tensor(MUD, device=images.device).view(1, 3, 1, 1)
     return truncate((1.0 - mask) * images + mask * colour)
 
