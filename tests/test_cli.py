@@ -55,6 +55,16 @@ def test_the_script_is_the_same_thing() -> None:
         (("run", "photos/resnet-lift", "--precision", "fp8"), 2, "fp32"),
         (("run", "photos/resnet-lift", "--shard", "5/4"), 2, "i goes from 1 to n"),
         (("run", "photos/resnet-lift", "--no-such-option"), 2, "No such option"),
+        (("run", "photos/resnet-lift", "--workers", "-1"), 2, "--workers"),
+        (("run", "photos/resnet-lift", "--severities", ""), 2, "--severities is empty"),
+        (("run", "photos/resnet-lift", "--severities", "1,1"), 2, "names 1 more than once"),
+        (("run", "photos/resnet-lift", "--corruptions", "fog, fog"), 2, "names fog more than once"),
+        (("run", "photos/resnet-lift", "--normaliser", "alexnet"), 2, "does not apply to photos"),
+        (("run", "photos/resnet-lift", "photos/resnet-lift"), 2, "given twice"),
+        (("run", "--data", "imagenet:"), 2, "write imagenet:PATH"),
+        (("plan", "--data", "imagenet:x"), 2, "no model given"),
+        (("report", "runs", "--format", "doc"), 2, "unknown report format"),
+        (("report", "runs", "--table", "table-6"), 2, "Did you mean 'table-5'"),
         (("list", "poolingz"), 2, "Did you mean 'poolings'"),
         (("list", "poolings", "--backbone", "resnet5"), 2, "resnet50"),
         (("report", "no/such/run"), 2, "no/such/run does not exist"),
@@ -103,6 +113,11 @@ def test_one_model_on_one_protocol_runs_and_goes_on(tmp_path: Path) -> None:
     other = CliRunner().invoke(app, [*arguments, "--precision", "bf16", "--out", str(tmp_path), "--no-report"])
     assert other.exit_code == 3
     assert "precision: fp32 != bf16" in other.stderr
+
+
+def test_listed_names_are_whole_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "photos/resnet-average" in call("list", "checkpoints").stdout
 
 
 def test_lists_print_what_there_is() -> None:

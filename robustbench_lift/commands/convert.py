@@ -41,7 +41,9 @@ def convert(
     for note in model.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     console.print(
-        f"{out}: {model.parameters:,} parameters, {out.stat().st_size:,} bytes, sha256 {sha256}", markup=False
+        f"{out}: {model.parameters:,} parameters, {out.stat().st_size:,} bytes, sha256 {sha256}",
+        markup=False,
+        soft_wrap=True,
     )
     if model.pooling is not None:
         console.print(f"load it as {model.arch}/{model.pooling}@{out} or @{out}", markup=False, soft_wrap=True)

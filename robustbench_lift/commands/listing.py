@@ -48,7 +48,8 @@ def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
         right = column in ("parameters", "MACs", "clean error %", "layer parameters at 256 channels")
-        table.add_column(column, justify="right" if right else "left")
+        # a name is there to be copied: it never shrinks to an ellipsis
+        table.add_column(column, justify="right" if right else "left", no_wrap=column == "name")
     return table
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from robustbench_lift.commands.console import console, duration
+from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +49,11 @@ def plan(
     from robustbench_lift.pipeline import Engine
     from robustbench_lift.requests import Request
 
-    request = Request(data=data, protocols=tuple(protocols.split(",")), limit=limit)
+    request = Request(data=data, protocols=tuple(part.strip() for part in protocols.split(",")), limit=limit)
     engine = Engine(Settings(device=device))
-    specs = list(models or embedded.MODELS)
+    specs = list(models or (embedded.MODELS if request.embedded else ()))
+    if not specs:
+        raise UsageError(f"no model given for {data}; the shipped ones know the embedded photographs alone.")
     loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
     table = Table(title=f"Plan: {len(specs)} models on {data}, {engine.device}")
     for heading in ("protocol", "cells", "images a cell", "frames in all", "rendering", "networks"):

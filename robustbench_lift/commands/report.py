@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robustbench_lift.commands.console import console
-from robustbench_lift.errors import DataError, UsageError
+from robustbench_lift.errors import DataError, UsageError, unknown
 
 
 def register(app: typer.Typer) -> None:
@@ -48,9 +49,14 @@ def report(
     Example: `robustbench-lift report runs/photos --table table-5 --figure figure-9 --format md,png,svg`
     """
     from robustbench_lift.report import console_tables, document, open_runs, read_document, render_all
+    from robustbench_lift.report.figures import FIGURES
     from robustbench_lift.report.files import CONSOLE, FORMATS
+    from robustbench_lift.report.tables import TABLES
 
+    _known("table", table, TABLES)
+    _known("figure", figure, FIGURES)
     chosen = FORMATS if formats.strip() == "all" else tuple(part.strip() for part in formats.split(",") if part.strip())
+    _known("report format", chosen, FORMATS)
     if replicates < 0:
         raise UsageError(f"--replicates {replicates}: a number of replicates, or 0 to leave intervals out.")
     if not 0 < confidence < 1:
@@ -80,6 +86,13 @@ def report(
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
     if not single:
         console.print(f"tables and figures: {where}", markup=False, soft_wrap=True)
+
+
+def _known(kind: str, names: Iterable[str] | None, known: Collection[str]) -> None:
+    """Refuse an unknown name before anything is computed or printed."""
+    for name in names or ():
+        if name not in (*known, "none"):
+            raise unknown(kind, name, known)
 
 
 def _names(names: list[str] | None, *, single: bool) -> list[str] | None:

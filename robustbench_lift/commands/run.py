@@ -68,7 +68,7 @@ def run(
     ] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16; part of the signature.")] = "fp32",
-    workers: Annotated[int, typer.Option(help="Processes that read images.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the networks.")] = False,
     shard: Annotated[str, typer.Option(help="i/n: this job's share of the images; the last job merges.")] = "",
     allow_chance: Annotated[
@@ -88,10 +88,10 @@ def run(
 
     request = Request(
         data=data,
-        protocols=_names(protocols),
-        corruptions=_names(corruptions),
-        severities=tuple(_integer(s, "severity") for s in _names(severities)),
-        perturbations=_names(perturbations),
+        protocols=_names("--protocols", protocols),
+        corruptions=_names("--corruptions", corruptions),
+        severities=tuple(_integer(s, "severity") for s in _names("--severities", severities)),
+        perturbations=_names("--perturbations", perturbations),
         difficulty=difficulty,
         variant=variant,
         storage=storage,
@@ -117,12 +117,18 @@ def run(
             "`robustbench-lift list models` shows what there is."
         )
     folder = out or Path("runs") / plans[0].images(plans[0].cells()[0]).name
+    if normaliser == "alexnet" and not data.startswith("imagenet"):
+        raise UsageError(
+            f"--normaliser alexnet is AlexNet's published error on ImageNet; it does not apply to {data}. Name a model "
+            "to be measured on the same images, or none."
+        )
     divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
+    folders = _folder_names(specs)
     with progress(f"{len(specs)} models") as advance:
         runs = evaluate(
             specs,
             plans,
-            run=[folder / _folder_name(spec) for spec in specs],
+            run=[folder / name for name in folders],
             settings=settings,
             normaliser=divisor,
             progress=follow(advance, _weights(plans)),
@@ -135,7 +141,11 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
 
     open_cells = sum(len(one.missing()) for one in runs)
     if open_cells:
-        console.print(f"{open_cells} cells wait for other shards; the last job merges them. Runs lie in {folder}")
+        console.print(
+            f"{open_cells} cells wait for other shards; the last job merges them. Runs lie in {folder}",
+            markup=False,
+            soft_wrap=True,
+        )
         return
     made = document(runs, command=f"robustbench-lift report {folder}")
     for table in console_tables(made):
@@ -164,17 +174,40 @@ def _normaliser(asked: str | None, default: str | None, specs: list[str]) -> tup
     return f"../{_folder_name(chosen)}", [chosen, *(spec for spec in specs if spec != chosen)]
 
 
-def _folder_name(spec: str) -> str:
-    """A folder name for a model spec: the weights file's stem when there is one, the spec otherwise.
+def _folder_name(spec: str, *, long: bool = False) -> str:
+    """A folder name for a model spec: model and stem of the weights file; `long` adds options and the file's folder.
 
     >>> _folder_name("photos/resnet-lift"), _folder_name("resnet50/lift@/w/best.safetensors")
     ('resnet-lift', 'resnet50-lift-best')
+    >>> _folder_name("resnet8/lift?kernel_size=7@seed1/best.pt", long=True)
+    'resnet8-lift-kernel_size-7-seed1-best'
     """
-    head, _, file = spec.partition("@")
-    head = head.removeprefix("photos/").partition("?")[0]
+    model, _, file = spec.partition("@")
+    head, _, options = model.removeprefix("photos/").partition("?")
     stem = Path(file).name.partition(".")[0]
-    name = "-".join(part for part in (head, stem) if part)
+    parts = (head, options, Path(file).parent.name, stem) if long else (head, stem)
+    name = "-".join(part for part in parts if part)
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+def _folder_names(specs: Sequence[str]) -> list[str]:
+    """The folder name of each model; models that would share one get the folder of their weights into the name.
+
+    >>> _folder_names(["resnet8/lift@seed0/final.pt", "resnet8/lift@seed1/final.pt", "resnet8/max@final.pt"])
+    ['resnet8-lift-seed0-final', 'resnet8-lift-seed1-final', 'resnet8-max-final']
+    """
+    short = [_folder_name(spec) for spec in specs]
+    names = [_folder_name(spec, long=True) if short.count(n) > 1 else n for spec, n in zip(specs, short, strict=True)]
+    for spec, name in zip(specs, names, strict=True):
+        same = [other for other, its in zip(specs, names, strict=True) if its == name]
+        if specs.count(spec) > 1:
+            raise UsageError(f"{spec} is given twice.")
+        if len(same) > 1:
+            raise UsageError(
+                f"{' and '.join(same)} would be stored in one folder, {name}. Evaluate them one by one, each with its "
+                "own --out."
+            )
+    return names
 
 
 def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
@@ -186,8 +219,21 @@ def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
     }
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+def _names(option: str, text: str | None) -> tuple[str, ...]:
+    """What an option names, comma-separated; None is the option's own default.
+
+    >>> _names("--severities", "1, 3")
+    ('1', '3')
+    """
+    if text is None:
+        return ()
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise UsageError(f"{option} is empty. Name at least one, or leave the option out.")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{option} names {name} more than once.")
+    return names
 
 
 def _integer(text: str, what: str) -> int:

@@ -105,6 +105,8 @@ def parse_spec(text: str) -> DataSpec:
     kind, colon, rest = text.partition(":")
     if text == "photos":
         return DataSpec("photos", Path())
+    if kind in KINDS and not rest:
+        raise UsageError(f"{printable(text)!r} names no folder: write {kind}:PATH.")
     if not colon or not rest or "/" in kind:
         raise UsageError(
             f"{printable(text)!r} is no data spec. Say what it is: imagenet:{printable(text)}, folder:... "

@@ -175,8 +175,8 @@ def _shapes(source: str, keys: list[str], found: Mapping[str, Tensor], own: Mapp
     if len(last) == len(keys) and len(keys) <= 2:
         theirs, ours = found[keys[0]].shape[0], own[keys[0]].shape[0]
         message += (
-            f" The weights distinguish {theirs:,} classes, the model was built for {ours:,}: give num_classes={theirs} "
-            "when your data has these classes."
+            f" The weights distinguish {theirs:,} classes, the model was built for {ours:,}: when your data has these "
+            f"classes, give num_classes={theirs} (in a model spec ?num_classes={theirs} before the @)."
         )
     return message
 
