@@ -155,6 +155,8 @@ def sweep(
     )
     opened = open_data(chosen, data=_path(data), test_data=_path(test_data), hold_out=hold_out, workers=workers)
     until = _deadline(seconds(stop_after))
+    for network in networks:  # a mistake in the last name is told before the first training, not after it
+        network.check()
     with interruptible() as stop:
 
         def run(job: Job) -> Outcome:

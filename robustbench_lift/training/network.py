@@ -83,6 +83,18 @@ class Network:
             "options": json.loads(json.dumps(dict(self.options))),
         }
 
+    def check(self) -> None:
+        """Make sure that the network can be built, without memory for its weights.
+
+        Raises:
+            UsageError: an unknown architecture or placement.
+            PoolingError: an unknown pooling or option.
+
+        >>> Network("resnet8", "lift", options={"kernel_size": 7}).check()
+        """
+        with torch.device("meta"):
+            self.build(10, seed=0)
+
     def build(self, num_classes: int, *, seed: int, builder: Builder | None = None) -> nn.Module:
         """The network with weights drawn from the seed; the global generator is left as it was."""
         builder = builder or build_model

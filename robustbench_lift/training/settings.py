@@ -50,6 +50,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}.")
+        if self.workers < 0:
+            raise UsageError(f"workers must be 0 or more, not {self.workers}.")
         if self.stop_after is not None and self.stop_after < 0:
             raise UsageError(f"stop_after must be 0 seconds or more, not {self.stop_after}.")
 

@@ -114,3 +114,17 @@ def test_signals_ask_for_a_stop_and_handlers_come_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_sweep_tells_a_mistake_before_the_first_training(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    given = ["sweep", *arguments(archive, tmp_path / "out")[1:]]
+    given[given.index("--model")] = "--models"
+    given[given.index("resnet8/lift")] = "resnet8/lift,resnet8/lifft"
+    with pytest.raises(UsageError, match="Did you mean 'lift'"):
+        runner.invoke(app, given, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_negative_number_of_workers_is_refused(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="workers must be 0 or more"):
+        runner.invoke(app, [*arguments(archive, tmp_path / "out"), "--workers", "-1"], catch_exceptions=False)
