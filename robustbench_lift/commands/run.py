@@ -64,8 +64,8 @@ def run(
     limit: Annotated[int | None, typer.Option(help="A fixed, class-balanced subset of so many images.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     batch_size: Annotated[
-        int, typer.Option(help="Frames in a forward pass; halves itself when memory runs out.")
-    ] = 256,
+        int | None, typer.Option(help="Frames in a forward pass; halves itself when memory runs out.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16; part of the signature.")] = "fp32",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
