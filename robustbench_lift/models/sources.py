@@ -241,8 +241,10 @@ def from_factory(spec: ModelSpec) -> Found:
     place, _, attribute = spec.name.partition(":")
     try:
         factory = getattr(importlib.import_module(place), attribute)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise UsageError(f"{spec.name} cannot be imported: {error}. Is it on PYTHONPATH?") from None
+    except AttributeError as error:
+        raise UsageError(f"{spec.name} cannot be used: {error}. Name a function that makes the network.") from None
     keywords = dict(spec.options)
     side = keywords.pop("input_size", 224)
     if spec.num_classes is not None:

@@ -278,7 +278,7 @@ def test_functions_that_are_none(factories: str) -> None:
     for spec, words in [
         (f"{factories}:fixed", r"does not take an image of 224 pixels.*input_size=64"),
         (f"{factories}:no_module", "returned a int"),
-        (f"{factories}:absent", "cannot be imported"),
+        (f"{factories}:absent", "Name a function that makes the network"),
         ("no_such_package.module:net", "cannot be imported"),
     ]:
         with pytest.raises(UsageError, match=words):
