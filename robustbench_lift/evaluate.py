@@ -73,6 +73,8 @@ class Settings:
             raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
+        if self.workers < 0:
+            raise UsageError(f"the number of workers is 0 or more, not {self.workers}.")
         index, count = self.shard
         if count < 1 or not 0 <= index < count:
             raise UsageError(f"shard {index}/{count} does not exist: i/n needs 0 <= i < n.")

@@ -213,7 +213,7 @@ class Run:
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"{folder / 'run.json'} is damaged ({error}). Restore it from a copy, or delete the folder and re-run."
+                f"{folder / 'run.json'} is damaged ({error}). Restore it from a copy, or delete the whole folder."
             ) from None
         if manifest.schema != SCHEMA:
             raise DataError(
@@ -248,6 +248,11 @@ class Run:
             run = cls(folder, Manifest(**merged))
             if run.manifest == old.manifest:
                 return run
+        elif any((folder / "cells").rglob("*.npz")):
+            raise IncomparableError(
+                f"{folder} holds cells but no run.json, so nobody knows which model they are of. Restore run.json, or "
+                "delete the folder and run again."
+            )
         else:
             run = cls(folder, manifest)
         write_atomic(folder / "run.json", (json.dumps(asdict(run.manifest), indent=1) + "\n").encode())

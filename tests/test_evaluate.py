@@ -207,7 +207,7 @@ def test_equal_logits_rank_by_class_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"precision": "fp8"}, {"batch_size": 0}, {"shard": (2, 2)}, {"shard": (0, 0)}], ids=str
+    "wrong", [{"precision": "fp8"}, {"batch_size": 0}, {"shard": (2, 2)}, {"shard": (0, 0)}, {"workers": -1}], ids=str
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):

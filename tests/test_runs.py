@@ -116,6 +116,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, changes: dict[str
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+def test_cells_without_a_manifest_are_not_adopted(tmp_path: Path) -> None:
+    run = Run.prepare(tmp_path, make_manifest())
+    run.write(FOG, make_predictions())
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(IncomparableError, match="nobody knows which model"):
+        Run.prepare(tmp_path, make_manifest())
+    assert run.has(FOG)
+    assert not (tmp_path / "run.json").exists()
+
+
 def test_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(IncompleteError, match=r"no run\.json"):
         Run.open(tmp_path)
