@@ -45,6 +45,13 @@ class Request:
                 raise unknown("protocol", name, PROTOCOLS)
         if not self.protocols:
             raise UsageError(f"no protocol given: any of {', '.join(PROTOCOLS)}.")
+        if not self.severities:
+            raise UsageError("no severity given: any of 1, 2, 3, 4 and 5.")
+        for what in ("protocols", "corruptions", "severities", "perturbations"):
+            named = getattr(self, what)
+            for name in named:
+                if named.count(name) > 1:
+                    raise UsageError(f"{what} names {name} more than once.")
         if self.storage not in (None, "official", "none"):
             raise unknown("storage", self.storage, ("official", "none"))
 

@@ -169,3 +169,14 @@ def test_every_cell_of_a_batch_is_the_cell_of_its_images(regions: PhotoTest, nam
         together = corruptions.corrupt(batch, name, severity, ids=ids)
         alone = corruptions.corrupt(batch[1:2], name, severity, ids=ids[1:2])
         assert torch.equal(together[1], alone[0])
+
+
+def test_the_order_of_names_is_no_part_of_the_signature(regions: PhotoTest) -> None:
+    def fields(names: tuple[str, ...], severities: tuple[int, ...]) -> dict[str, str]:
+        return Corruption(source=regions, geometry=CenterCrop(64), conditions=names, severities=severities).fields()
+
+    assert fields(("snow", "fog"), (3, 1)) == fields(("fog", "snow"), (1, 3))
+    assert "severities" not in fields(("fog",), (5, 4, 3, 2, 1))
+    for repeated in ({"corruptions": ("fog", "fog")}, {"severities": (1, 1)}, {"severities": ()}):
+        with pytest.raises(UsageError, match=r"more than once|no severity"):
+            Request(**repeated)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def run(
             f"--normaliser alexnet is AlexNet's published error on ImageNet; it does not apply to {data}. Name a model "
             "to be measured on the same images, or none."
         )
+    keep_freed_memory()
     divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
     folders = _folder_names(specs)
     with progress(f"{len(specs)} models") as advance:
@@ -230,9 +232,6 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise UsageError(f"{option} is empty. Name at least one, or leave the option out.")
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{option} names {name} more than once.")
     return names
 
 

@@ -61,8 +61,8 @@ class Corruption(Clean):
         if self.table is not None:
             fields["table"] = str(self.table)
         fields |= {"set": named_set(self.conditions, corruptions.BENCHMARK, "benchmark15")}
-        if self.severities != SEVERITIES:
-            fields["severities"] = "+".join(map(str, self.severities))
+        if set(self.severities) != set(SEVERITIES):
+            fields["severities"] = "+".join(map(str, sorted(self.severities)))
         return fields | {"geometry": self.geometry.text, "storage": self.storage, "seed": str(self.seed)}
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
@@ -76,9 +76,9 @@ class Corruption(Clean):
 
 
 def named_set(conditions: Sequence[str], full: Sequence[str], name: str) -> str:
-    """`benchmark15` for the whole benchmark, the names otherwise.
+    """`benchmark15` for the whole benchmark, the names otherwise; their order changes no number, so it is no part.
 
-    >>> named_set(("fog", "snow"), ("fog",), "benchmark1")
+    >>> named_set(("snow", "fog"), ("fog",), "benchmark1")
     'fog+snow'
     """
-    return name if set(conditions) == set(full) else "+".join(conditions)
+    return name if set(conditions) == set(full) else "+".join(sorted(conditions))

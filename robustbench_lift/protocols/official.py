@@ -78,8 +78,8 @@ class OfficialCorruption:
             "files": self.tree.files,
             "set": named_set(self.conditions, corruptions.BENCHMARK, "benchmark15"),
         }
-        if self.severities != SEVERITIES:
-            fields["severities"] = "+".join(map(str, self.severities))
+        if set(self.severities) != set(SEVERITIES):
+            fields["severities"] = "+".join(map(str, sorted(self.severities)))
         return fields | {"geometry": AsStored(self.tree.size).text}
 
     def images(self, cell: Cell) -> ImageSet:
