@@ -93,8 +93,9 @@ def main() -> None:
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = model(options.arch, device)
-    settings = Settings(device=device, precision=options.precision, workers=options.workers)
-    print(f"{options.arch}, {SIZE} px, {options.images} images, {device}, {torch.get_num_threads()} threads, fp32")
+    settings = Settings(device=device, precision=options.precision, workers=options.workers, allow_chance=True)
+    threads = torch.get_num_threads()
+    print(f"{options.arch}, {SIZE} px, {options.images} images, {device}, {threads} threads, {options.precision}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         memory, files = Photographs(options.images), Photographs(options.images, folder)
