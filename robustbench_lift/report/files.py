@@ -15,6 +15,7 @@ from robustbench_lift.report.figures import FIGURES, make_figure
 from robustbench_lift.report.render import TEXT, to_rich
 from robustbench_lift.report.schema import Document
 from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.report.trainings import repeated
 from robustbench_lift.runs import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def console_tables(made: Document, names: Sequence[str] = CONSOLE, *, intervals:
 
 def has_rows(made: Document, name: str) -> bool:
     """Whether the document has cells that a table is about."""
+    if name == "trainings":
+        return repeated(made)
     needs = {"corruption": "corruptions", "perturbation": "perturbations"}
     wanted = next((attribute for word, attribute in needs.items() if word in name), None)
     return wanted is None or any(getattr(model, wanted) for model in made.models)

@@ -1,0 +1,75 @@
+"""The same network trained several times: how far a number moves with the seed of the training.
+
+An interval over images says nothing of that. Here every training counts as one observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from robustbench_lift.report.assemble import marked_in_groups, whole_table
+from robustbench_lift.report.notes import shown
+from robustbench_lift.report.schema import Document, Model
+from robustbench_lift.report.table import Column, Entry, Row, Table
+
+METRICS = (
+    Column("mce", "mCE", direction="lower"),
+    Column("mean_error", "Mean error under corruption, unnormalised", direction="lower", short="Mean error"),
+    Column("mfr", "mFR", direction="lower"),
+    Column("mean_flip_probability", "Flip probability, unnormalised", direction="lower", digits=2, short="Flip prob."),
+    Column("consistency", "Shift consistency", direction="higher", short="Consist."),
+    Column("clean_error", "Clean error", direction="lower"),
+)
+"""The headline numbers of Table 5."""
+
+
+def network_of(model: Model) -> str:
+    """What two trainings have in common: the spec without its weights.
+
+    A shipped name, which has no weights to leave out, stands for itself.
+    """
+    return model.spec.partition("@")[0]
+
+
+def repeated(document: Document) -> bool:
+    """Whether any network is there more than once, so that the table has something to say."""
+    keys = [(m.group, network_of(m)) for m in document.models if not m.is_normaliser]
+    return len(set(keys)) < len(keys)
+
+
+def trainings(document: Document) -> Table:
+    """One row a network: the mean of its trainings, with the smallest and the largest in brackets."""
+    families: dict[tuple[str, str], list[Model]] = {}
+    for model in document.models:
+        if not model.is_normaliser:
+            families.setdefault((model.group, network_of(model)), []).append(model)
+    members = list(families.values())
+    columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *METRICS)
+    lists = [
+        marked_in_groups(document, "", c.direction, {models[0].label: _spread(models, c.key) for models in members})
+        for c in METRICS
+    ]
+    rows = [
+        Row(
+            (
+                Entry(f"{network_of(models[0])}{shown(document, models[0]).removeprefix(models[0].label)}"),
+                Entry(len(models)),
+                *(one[models[0].label] for one in lists),
+            )
+        )
+        for models in members
+    ]
+    note = (
+        "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a confidence "
+        "interval. A number that one training lacks has no mean."
+    )
+    return whole_table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
+
+
+def _spread(models: Sequence[Model], metric: str) -> Entry:
+    values = [m.headline[metric].value for m in models]
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return Entry()
+    return Entry(fmean(known), min(known), max(known)) if len(known) > 1 else Entry(known[0])

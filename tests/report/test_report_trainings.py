@@ -1,0 +1,57 @@
+"""The table over trainings: means and ranges of what Table 5 shows one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from robustbench_lift.report import document, open_runs
+from robustbench_lift.report.files import has_rows
+from robustbench_lift.report.schema import Document
+from robustbench_lift.report.tables import make_table
+from robustbench_lift.runs import Cell, Run
+
+
+@pytest.fixture
+def twice(tmp_path: Path, run_writer: Callable[..., Run]) -> Callable[[], Document]:
+    for seed, quality in enumerate((1.4, 1.9)):
+        for pooling in ("max", "lift"):
+            run_writer(
+                tmp_path / f"{pooling}-{seed}", pooling=pooling, quality=quality, seed=seed, name=f"{pooling}{seed}"
+            )
+    return lambda: document(open_runs([tmp_path]), replicates=0)
+
+
+def test_mean_and_range_of_two_trainings(twice: Callable[[], Document]) -> None:
+    made = twice()
+    table = make_table(made, "trainings")
+    assert [row.entries[0].value for row in table.rows] == ["resnet8/max", "resnet8/lift"]
+    for row in table.rows:
+        pooling = str(row.entries[0].value).partition("/")[2]
+        errors = [m.headline["clean_error"].value for m in made.models if m.pooling == pooling]
+        entry = dict(zip((c.key for c in table.columns), row.entries, strict=True))["clean_error"]
+        assert row.entries[1].value == 2
+        assert entry.value == pytest.approx(fmean(e for e in errors if e is not None))
+        assert (entry.low, entry.high) == (min(errors), max(errors))
+    assert "not a confidence interval" in " ".join(table.notes)
+
+
+def test_a_hole_in_one_training_leaves_no_mean(
+    twice: Callable[[], Document], tmp_path: Path, run_writer: Callable[..., Run]
+) -> None:
+    gone = Cell("corruption", "fog", 3)
+    run_writer(tmp_path / "lift-2", pooling="lift", quality=1.7, seed=5, name="lift2", skip=lambda cell: cell == gone)
+    table = make_table(twice(), "trainings")
+    keys = [c.key for c in table.columns]
+    row = next(row for row in table.rows if row.entries[0].value == "resnet8/lift")
+    assert row.entries[1].value == 3
+    assert row.entries[keys.index("mean_error")].value is None
+    assert row.entries[keys.index("clean_error")].value is not None
+
+
+def test_it_is_there_only_when_a_network_is(made: Document, twice: Callable[[], Document]) -> None:
+    assert not has_rows(made, "trainings")
+    assert has_rows(twice(), "trainings")
