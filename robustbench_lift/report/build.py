@@ -25,7 +25,15 @@ from robustbench_lift.report.schema import (
     PerturbationResult,
     Value,
 )
-from robustbench_lift.report.sources import Source, counts_of, groups_of, labels_of, print_order, sources_of
+from robustbench_lift.report.sources import (
+    Source,
+    counts_of,
+    groups_of,
+    labels_of,
+    print_order,
+    sources_of,
+    training_of,
+)
 from robustbench_lift.report.ties import find_ties, replicated, spans
 from robustbench_lift.runs import Cell, Run
 
@@ -120,6 +128,7 @@ def _model(source: Source, label: str, group: str, found: Mapping[str, Interval]
         placement=str(record.get("placement") or ""),
         parameters=int(record.get("parameters", 0)),
         weights_sha256=str(record.get("weights_sha256", "")),
+        training=training_of(run),
         preprocessing=", ".join(f"{k} {v}" for k, v in (record.get("preprocessing") or {}).items() if v is not None),
         group=group,
         is_normaliser=source.is_normaliser,

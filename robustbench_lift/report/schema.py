@@ -18,7 +18,7 @@ from typing import Any
 
 from robustbench_lift.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of `document.json`."""
 
 HEADLINES = {
@@ -107,6 +107,8 @@ class Model:
     """Number of parameters."""
     weights_sha256: str
     """Hash of the weights."""
+    training: dict[str, str]
+    """Settings of the recipe that made the weights, from their card; empty when unknown."""
     preprocessing: str
     """Resize, crop and normalisation in words."""
     group: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,6 +132,24 @@ def counts_of(run: Run) -> dict[str, int]:
     sets = run.manifest.data.get("sets", {})
     protocols = dict.fromkeys(cell.protocol for cell in run.expected)
     return {protocol: int(sets.get(protocol, {}).get("images", images)) for protocol in protocols}
+
+
+def training_of(run: Run) -> dict[str, str]:
+    """The recipe that made the weights, setting by setting, from their card; empty when the card has none."""
+    card = run.manifest.model.get("card") or {}
+    try:
+        settings = json.loads(card.get("recipe_settings") or "{}")
+    except (TypeError, ValueError):  # a card of somebody else's
+        return {}
+    if not isinstance(settings, Mapping):
+        return {}
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": str(one) for inner, one in value.items()}
+        elif key != "source":
+            flat[str(key)] = str(value)
+    return flat
 
 
 def groups_of(sources: Sequence[Source]) -> tuple[tuple[Group, ...], list[str]]:

@@ -25,26 +25,32 @@ METRICS = (
 
 
 def network_of(model: Model) -> str:
-    """What two trainings have in common: the spec without its weights.
+    """What two trainings of one network share in their spec: all but the weights.
 
     A shipped name, which has no weights to leave out, stands for itself.
     """
     return model.spec.partition("@")[0]
 
 
+def families(document: Document) -> list[list[Model]]:
+    """Models that differ in the seed of their training alone: same group, network and recipe."""
+    found: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[Model]] = {}
+    for model in document.models:
+        if not model.is_normaliser:
+            key = (model.group, network_of(model), tuple(sorted(model.training.items())))
+            found.setdefault(key, []).append(model)
+    return list(found.values())
+
+
 def repeated(document: Document) -> bool:
     """Whether any network is there more than once, so that the table has something to say."""
-    keys = [(m.group, network_of(m)) for m in document.models if not m.is_normaliser]
-    return len(set(keys)) < len(keys)
+    return any(len(models) > 1 for models in families(document))
 
 
 def trainings(document: Document) -> Table:
     """One row a network: the mean of its trainings, with the smallest and the largest in brackets."""
-    families: dict[tuple[str, str], list[Model]] = {}
-    for model in document.models:
-        if not model.is_normaliser:
-            families.setdefault((model.group, network_of(model)), []).append(model)
-    members = list(families.values())
+    members = families(document)
+    names = _names([models[0] for models in members])
     columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *METRICS)
     lists = [
         marked_in_groups(document, "", c.direction, {models[0].label: _spread(models, c.key) for models in members})
@@ -53,18 +59,30 @@ def trainings(document: Document) -> Table:
     rows = [
         Row(
             (
-                Entry(f"{network_of(models[0])}{shown(document, models[0]).removeprefix(models[0].label)}"),
+                Entry(f"{name}{shown(document, models[0]).removeprefix(models[0].label)}"),
                 Entry(len(models)),
                 *(one[models[0].label] for one in lists),
             )
         )
-        for models in members
+        for name, models in zip(names, members, strict=True)
     ]
     note = (
         "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a confidence "
         "interval. A number that one training lacks has no mean."
     )
     return whole_table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
+
+
+def _names(models: Sequence[Model]) -> list[str]:
+    """Networks, with the settings of their recipes where the same network was trained in several ways."""
+    names = []
+    for model in models:
+        same = [other for other in models if network_of(other) == network_of(model) and other.group == model.group]
+        keys = sorted(set().union(*(other.training for other in same)))
+        differing = [key for key in keys if len({other.training.get(key) for other in same}) > 1]
+        words = ", ".join(f"{key}={model.training.get(key, 'unknown')}" for key in differing)
+        names.append(f"{network_of(model)} ({words})" if words else network_of(model))
+    return names
 
 
 def _spread(models: Sequence[Model], metric: str) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def write_run(
     normaliser: str | None = None,
     cells: Sequence[Cell] = CELLS,
     skip: Callable[[Cell], bool] = lambda cell: False,
+    recipe: dict[str, object] | None = None,
 ) -> Run:
     """A run folder; `skip` leaves cells out, as an interrupted evaluation does."""
     names = list(ids) if ids is not None else [f"class{k % CLASSES:02d}/{k:03d}" for k in range(images)]
@@ -80,7 +82,7 @@ def write_run(
             "parameters": 175_000 + 12 * len(pooling or ""),
             "num_classes": CLASSES,
             "preprocessing": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": 64},
-            "card": {},
+            "card": {"recipe_settings": json.dumps(recipe)} if recipe else {},
         },
         data={
             "name": data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -31,10 +32,10 @@ def test_mean_and_range_of_two_trainings(twice: Callable[[], Document]) -> None:
     assert [row.entries[0].value for row in table.rows] == ["resnet8/max", "resnet8/lift"]
     for row in table.rows:
         pooling = str(row.entries[0].value).partition("/")[2]
-        errors = [m.headline["clean_error"].value for m in made.models if m.pooling == pooling]
+        errors = [m.headline["clean_error"].value or 0.0 for m in made.models if m.pooling == pooling]
         entry = dict(zip((c.key for c in table.columns), row.entries, strict=True))["clean_error"]
         assert row.entries[1].value == 2
-        assert entry.value == pytest.approx(fmean(e for e in errors if e is not None))
+        assert entry.value == pytest.approx(fmean(errors))
         assert (entry.low, entry.high) == (min(errors), max(errors))
     assert "not a confidence interval" in " ".join(table.notes)
 
@@ -55,3 +56,27 @@ def test_a_hole_in_one_training_leaves_no_mean(
 def test_it_is_there_only_when_a_network_is(made: Document, twice: Callable[[], Document]) -> None:
     assert not has_rows(made, "trainings")
     assert has_rows(twice(), "trainings")
+
+
+def test_another_recipe_is_another_row(tmp_path: Path, run_writer: Callable[..., Run]) -> None:
+    for seed, weight in enumerate((0.0, 0.0, 0.1)):
+        recipe = {"name": "photos", "epochs": 30, "source": f"words {seed}", "auxiliary": {"c_p": weight}}
+        run_writer(tmp_path / f"{seed}", pooling="lift", quality=1.5, seed=seed, name=f"lift{seed}", recipe=recipe)
+    table = make_table(document(open_runs([tmp_path]), replicates=0), "trainings")
+    assert [(row.entries[0].value, row.entries[1].value) for row in table.rows] == [
+        ("resnet8/lift (auxiliary.c_p=0.0)", 2),
+        ("resnet8/lift (auxiliary.c_p=0.1)", 1),
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3", '{"a": {"b": {"c": 1}}}'])
+def test_a_strange_card_says_nothing_and_breaks_nothing(
+    text: str, tmp_path: Path, run_writer: Callable[..., Run]
+) -> None:
+    run = run_writer(tmp_path / "run", pooling="lift", quality=1.5, cells=[Cell("clean", "clean", 0)])
+    file = run.path / "run.json"
+    manifest = json.loads(file.read_text())
+    manifest["model"]["card"] = {"recipe_settings": text}
+    file.write_text(json.dumps(manifest))
+    (model,) = document(open_runs([run.path]), replicates=0).models
+    assert model.training in ({}, {"a.b": "{'c': 1}"})
