@@ -50,7 +50,7 @@ def repeated(document: Document) -> bool:
 def trainings(document: Document) -> Table:
     """One row a network: the mean of its trainings, with the smallest and the largest in brackets."""
     members = families(document)
-    names = _names([models[0] for models in members])
+    names = names_of([models[0] for models in members])
     columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *METRICS)
     lists = [
         marked_in_groups(document, "", c.direction, {models[0].label: _spread(models, c.key) for models in members})
@@ -73,7 +73,7 @@ def trainings(document: Document) -> Table:
     return whole_table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
 
 
-def _names(models: Sequence[Model]) -> list[str]:
+def names_of(models: Sequence[Model]) -> list[str]:
     """Networks, with the settings of their recipes where the same network was trained in several ways."""
     names = []
     for model in models:
