@@ -2,7 +2,8 @@
 
 python -m checkpoints add photos/resnet-lift training-runs/resnet8-lift/final.safetensors
 
-Everything that the card and the index say is read from the header that `train` wrote into the file.
+Everything that the card and the index say is read from the header that `train` wrote into the file, but for the name of
+the data: `--data` puts a telling one in the place of a file's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
+
+from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).parent
 HEAD = """\
@@ -37,12 +40,16 @@ def header(file: Path) -> tuple[dict[str, str], int]:
     return card, learned
 
 
-def add(name: str, file: Path) -> None:
+def add(name: str, file: Path, data: str | None = None) -> None:
     """Copy, describe, enter."""
     card, parameters = header(file)
     target = HERE / f"{name}.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, target)
+    if data is None:
+        shutil.copyfile(file, target)
+    else:
+        card["data"] = data
+        save_file(load_file(file), target, metadata=card)
     entry: dict[str, str | int | float] = {
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
@@ -87,8 +94,9 @@ def main() -> None:
     parser.add_argument("action", choices=["add"])
     parser.add_argument("name", help="name to load it by, such as photos/resnet-lift")
     parser.add_argument("file", type=Path, help="a .safetensors file that `train` wrote")
+    parser.add_argument("--data", help="what it was trained on, in words")
     options = parser.parse_args()
-    add(options.name, options.file)
+    add(options.name, options.file, options.data)
 
 
 if __name__ == "__main__":
