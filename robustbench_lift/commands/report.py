@@ -74,7 +74,7 @@ def report(
         made = document(
             open_runs(runs), title=title, command=command, replicates=replicates, confidence=confidence, seed=seed
         )
-    single = table is not None or figure is not None
+    single = any(name != "none" for name in (*(table or ()), *(figure or ())))
     tables = _names(table, single=single)
     figures = _names(figure, single=single)
     if single:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustbench_lift.report.table import Column, Entry, Row, Table, interval, number
+from robustbench_lift.report.latex import to_latex
+from robustbench_lift.report.table import Column, Entry, Row, Table, interval, number, plain
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -25,15 +25,6 @@ UNIT_WIDTH = len("% lower")
 """Characters of the longest part of a unit line that is not broken."""
 TEXT_WIDTH = 24
 """Characters of a name before it is broken on a narrow console."""
-
-
-def plain(text: str) -> str:
-    r"""A name without control characters, which could move a terminal's cursor or break a line.
-
-    >>> plain("lift\x1b[2J\n")
-    'lift?[2J?'
-    """
-    return "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in text)
 
 
 def suffix(entry: Entry) -> str:
@@ -168,78 +159,6 @@ def _markdown(text: str) -> str:
 
 def _code(text: str) -> str:
     return plain(text).replace("`", "'")
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-}
-"""What LaTeX would read as a command, and how it is written instead."""
-
-
-def latex_escape(text: str) -> str:
-    r"""Text that LaTeX prints as it is.
-
-    >>> latex_escape("50% of resnet_8")
-    '50\\% of resnet\\_8'
-    """
-    return "".join(LATEX.get(c, c) for c in plain(text))
-
-
-def to_latex(table: Table) -> str:
-    r"""A booktabs table; best bold, second best underlined, ties with \sim. Needs \usepackage{booktabs}."""
-
-    def cell(column: Column, entry: Entry) -> str:
-        text = latex_escape(number(column, entry.value))
-        if column.unit != "text":
-            text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[entry.mark]
-        return text + (r"$^{\sim}$" if entry.tie else "")
-
-    legend = ["Bold: best, underlined: second best, ~: tied with the best; -: unknown."] if table.is_marked else []
-    notes = [*legend, *table.notes]
-    spans = any(interval(c, e) for row in table.rows for c, e in zip(table.columns, row.entries, strict=True))
-    if spans:
-        notes.append("Confidence intervals are in the CSV and JSON files of this table.")
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex_escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{''.join('l' if c.unit == 'text' else 'r' for c in table.columns)}}}",
-        r"\toprule",
-        " & ".join(latex_escape(c.title) for c in table.columns) + r" \\",
-        " & ".join(latex_escape(c.unit_text) for c in table.columns) + r" \\",
-        r"\midrule",
-    ]
-    for position, row in enumerate(table.rows):
-        if row.rule and position:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize\raggedright"]
-    lines += [latex_escape(note) + r"\par" for note in notes]
-    lines += [_breakable(latex_escape(line)) + r"\par" for line in table.signatures]
-    lines += [r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def _breakable(text: str) -> str:
-    """A signature line that LaTeX may break after its separators."""
-    for separator in (r"\textbar{}", ","):
-        text = text.replace(separator, rf"{separator}\allowbreak{{}}")
-    return text
 
 
 def to_csv(table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +115,15 @@ class Table:
     def is_marked(self) -> bool:
         """Whether anything is marked as best, so that a legend is needed."""
         return any(entry.mark for row in self.rows for entry in row.entries)
+
+
+def plain(text: str) -> str:
+    r"""A name without control characters, which could move a terminal's cursor or break a line.
+
+    >>> plain("lift\x1b[2J\n")
+    'lift?[2J?'
+    """
+    return "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in text)
 
 
 def number(column: Column, value: float | int | str | None) -> str:

@@ -72,6 +72,14 @@ def test_one_table_and_one_figure(small: Path, tmp_path: Path) -> None:
     assert "Table 5" not in result.output
 
 
+def test_no_figures_leaves_the_tables(small: Path, tmp_path: Path) -> None:
+    result = invoke(small, "--out", tmp_path, "--figure", "none", "--format", "md,svg", "--replicates", "0")
+    assert result.exit_code == 0, result.output
+    names = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert {"tables/table-4.md", "tables/table-5.md"} <= names
+    assert not any(name.startswith("figures") for name in names)
+
+
 def test_a_document_renders_without_its_runs(small: Path, tmp_path: Path) -> None:
     assert invoke(small, "--out", tmp_path / "a", "--format", "csv", "--replicates", "0").exit_code == 0
     assert invoke(tmp_path / "a" / "document.json", "--out", tmp_path / "b", "--format", "csv").exit_code == 0

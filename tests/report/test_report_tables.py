@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from rich.console import Console
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
-from robustbench_lift.report.render import TEXT, latex_escape, to_csv, to_data, to_latex, to_markdown, to_rich
+from robustbench_lift.report.latex import PAGE_ROWS, latex_escape, to_latex
+from robustbench_lift.report.render import TEXT, to_csv, to_data, to_markdown, to_rich
 from robustbench_lift.report.table import Column, Entry, Row, Table
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.runs import Cell, Run
@@ -61,7 +64,9 @@ def test_headings_carry_unit_and_direction(made: Document) -> None:
     assert "mCE % (lower is better)" in text
     assert "Shift consistency % (higher is better)" in text
     assert "mCE [fraction, lower is better]" in to_csv(table)
-    assert r"\%, lower is better" in to_latex(table)
+    assert r"\shortstack[r]{mCE \\ \% $\downarrow$}" in to_latex(table)
+    assert r"consistency \\ \% $\uparrow$" in to_latex(table)
+    assert r"$\downarrow$ lower is better" in to_latex(table)
     assert re.search(r"% lower", printed(table, width=80))
 
 
@@ -173,6 +178,33 @@ def test_latex_escapes_what_latex_would_read(made: Document) -> None:
     counts = {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")}
     assert counts == {len(make_table(made, "table-5").columns) - 1}
     assert re.search(r"(?<!\\)[_#]", body) is None
+
+
+@pytest.mark.parametrize(("rows", "environment"), [(PAGE_ROWS, "table"), (PAGE_ROWS + 1, "longtable")])
+def test_latex_breaks_what_no_page_holds(rows: int, environment: str) -> None:
+    columns = (Column("name", "Name", "text"), Column("error", "Clean error", direction="lower"))
+    text = to_latex(
+        Table("long", "A table", columns, tuple(Row((Entry(f"r{k}"), Entry(k / 100))) for k in range(rows)))
+    )
+    assert rf"\begin{{{environment}}}" in text
+    assert text.count(rf"\end{{{environment}}}") == 1
+    assert ("longtable" in text.splitlines()[0]) == (environment == "longtable")
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles(made: Document, tmp_path: Path) -> None:
+    names = list(TABLES)
+    for name in names:
+        (tmp_path / f"{name}.tex").write_text(to_latex(make_table(made, name)), encoding="utf-8")
+    inputs = "\\clearpage".join(rf"\input{{{name}}}" for name in names)
+    source = rf"\documentclass{{article}}\usepackage{{booktabs,longtable}}\begin{{document}}{inputs}\end{{document}}"
+    (tmp_path / "all.tex").write_text(source, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Float too large" not in done.stdout
 
 
 HOSTILE = "<b>|*_x_*|`$\\x1b[2J\n[red]=1+1"
