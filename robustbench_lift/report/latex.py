@@ -2,6 +2,7 @@ r"""Tables for LaTeX: booktabs rules, headings stacked so that a table fits a pa
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -48,7 +49,8 @@ def to_latex(table: Table) -> str:
     several_pages = len(table.rows) > PAGE_ROWS
     layout = "".join("l" if c.unit == "text" else "r" for c in table.columns)
     head = " & ".join(_heading(column) for column in table.columns) + r" \\"
-    named = [rf"\caption{{{latex_escape(table.title)}}}", rf"\label{{tab:{table.name}}}"]
+    title = re.sub(r"^Table \d+: ", "", table.title)  # LaTeX numbers tables itself
+    named = [rf"\caption{{{latex_escape(title[:1].upper() + title[1:])}}}", rf"\label{{tab:{table.name}}}"]
     if several_pages:
         top = [r"% needs \usepackage{booktabs,longtable}", "{", *_small(), rf"\begin{{longtable}}{{{layout}}}"]
         top += [*named[:1], rf"{named[1]} \\", r"\toprule", head, r"\midrule", r"\endhead"]

@@ -67,6 +67,7 @@ def test_headings_carry_unit_and_direction(made: Document) -> None:
     assert r"\shortstack[r]{mCE \\ \% $\downarrow$}" in to_latex(table)
     assert r"consistency \\ \% $\uparrow$" in to_latex(table)
     assert r"$\downarrow$ lower is better" in to_latex(table)
+    assert r"\caption{Robustness by pooling" in to_latex(table)
     assert re.search(r"% lower", printed(table, width=80))
 
 
