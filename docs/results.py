@@ -43,21 +43,44 @@ def blocks(made: Document, runs: Sequence[Run], against: str | None) -> Iterator
     for name in ("table-5", "trainings"):
         if has_rows(made, name):
             yield name, to_markdown(make_table(made, name)).strip()
+    yield "errors", errors(made, runs)
     if against is not None:
         yield "differences", differences(made, runs, against)
 
 
+def by_name(made: Document) -> dict[str, list[Model]]:
+    """Trainings by network, as the table over trainings calls it."""
+    groups = families(made)
+    return dict(zip(names_of([models[0] for models in groups]), groups, strict=True))
+
+
+def seed_of(model: Model, runs: Sequence[Run]) -> str:
+    """The seed of a training, from the card in its weights."""
+    run = next(run for run in runs if run.manifest.model["weights_sha256"] == model.weights_sha256)
+    return str(run.manifest.model["card"].get("seed", "?"))
+
+
+def errors(made: Document, runs: Sequence[Run]) -> str:
+    """The clean error of every training, with its interval over images."""
+    lines = ["network | seed | clean error % | parameters", ":-- | --: | --: | --:"]
+    for name, models in by_name(made).items():
+        for model in models:
+            found = model.headline["clean_error"]
+            error, low, high = (100 * (v or 0.0) for v in (found.value, found.low, found.high))
+            span = f"{error:.2f} ({low:.2f}..{high:.2f})"
+            lines.append(f"`{name}` | {seed_of(model, runs)} | {span} | {model.parameters:,}")
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def differences(made: Document, runs: Sequence[Run], against: str) -> str:
     """Paired differences of one network from every other, a row a pair of trainings with the same seed."""
-    groups = families(made)
-    named = dict(zip(names_of([models[0] for models in groups]), groups, strict=True))
+    named = by_name(made)
     if against not in named:
         raise SystemExit(f"there is no network {against!r}; there are: {'; '.join(named)}.")
     run_of = {run.manifest.model["weights_sha256"]: run for run in runs}
 
     def by_seed(models: Sequence[Model]) -> dict[str, Run]:
-        found = [run_of[model.weights_sha256] for model in models]
-        return {str(run.manifest.model["card"].get("seed", "?")): run for run in found}
+        return {seed_of(model, runs): run_of[model.weights_sha256] for model in models}
 
     candidates = by_seed(named[against])
     rows: list[tuple[str, str, dict[str, Difference]]] = []
@@ -94,8 +117,12 @@ def fill(name: str, texts: dict[str, str]) -> None:
     for mark in marks:
         if mark not in texts:
             raise SystemExit(f"docs/results.md asks for {name}:{mark}; there is {', '.join(texts)}.")
-        block = re.compile(rf"(<!-- {re.escape(name)}:{mark} -->\n).*?(<!-- /{re.escape(name)}:{mark} -->)", re.DOTALL)
-        page = block.sub(lambda m, text=texts[mark]: f"{m[1]}\n{text}\n\n{m[2]}", page)
+        start, end = f"<!-- {name}:{mark} -->\n", f"<!-- /{name}:{mark} -->"
+        before, _, rest = page.partition(start)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise SystemExit(f"docs/results.md opens {name}:{mark} and does not close it; write {end} below it.")
+        page = f"{before}{start}\n{texts[mark]}\n\n{end}{after}"
     PAGE.write_text(page, encoding="utf-8")
 
 
