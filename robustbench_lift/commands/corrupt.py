@@ -35,7 +35,10 @@ def corrupt(
         str | None,
         typer.Option(help="Severities (1,2,3,4,5 unless told), or difficulties of noise sequences (1 unless told)."),
     ] = None,
-    size: Annotated[int, typer.Option(help="224, 299, 64 or 32: preparation and parameter table.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option(help="224, 299, 64 or 32: preparation and parameter table; 32 for the cifar layouts, else 224."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     variant: Annotated[str, typer.Option(help="imagenet-c or imagecorruptions.")] = "imagenet-c",
     workers: Annotated[int | None, typer.Option(help="Processes; all cores unless told.")] = None,
@@ -56,7 +59,7 @@ def corrupt(
         layout=layout,
         conditions=_conditions(conditions, layout),
         levels=tuple(_whole_number(part) for part in _parts(levels)),
-        size=size,
+        size=size if size is not None else 32 if layout.startswith("cifar") else 224,
         seed=seed,
         variant=variant,
     )

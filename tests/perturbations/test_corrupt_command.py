@@ -89,6 +89,19 @@ def test_mistakes_are_usage_errors(app, source, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize(("layout", "side"), [("cifar-c", 32), ("imagenet-c", 224)])
+def test_a_layout_brings_its_size(app, tmp_path, layout, side):
+    path = tmp_path / "clean" / "cat" / "0.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.ascontiguousarray(skimage.data.coffee()[:32, :32])).save(path)
+    options = ("--layout", layout, "--conditions", "contrast", "--levels", "1,2,3,4,5", "--workers", "1")
+    assert run(app, tmp_path / "clean", tmp_path / "out", *options).exit_code == 0
+    if layout == "cifar-c":
+        assert np.load(tmp_path / "out" / "contrast.npy").shape == (5, side, side, 3)
+    else:
+        assert Image.open(tmp_path / "out" / "contrast" / "3" / "cat" / "0.JPEG").size == (side, side)
+
+
 def test_all_means_every_condition_of_the_layout():
     assert len(corrupt._conditions("all", "imagenet-c")) == 19
     assert len(corrupt._conditions("all", "cifar-p")) == 14
