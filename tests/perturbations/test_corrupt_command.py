@@ -99,7 +99,8 @@ def test_a_layout_brings_its_size(app, tmp_path, layout, side):
     if layout == "cifar-c":
         assert np.load(tmp_path / "out" / "contrast.npy").shape == (5, side, side, 3)
     else:
-        assert Image.open(tmp_path / "out" / "contrast" / "3" / "cat" / "0.JPEG").size == (side, side)
+        with Image.open(tmp_path / "out" / "contrast" / "3" / "cat" / "0.JPEG") as image:
+            assert image.size == (side, side)
 
 
 def test_all_means_every_condition_of_the_layout():
