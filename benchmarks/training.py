@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from robustbench_lift.data.cifar import MemoryImages
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import (
@@ -40,19 +41,19 @@ from robustbench_lift.training import (
     train,
 )
 from robustbench_lift.training.objective import auxiliary_loss, make_optimizer
-from robustbench_lift.training.sets import ArrayImages, ClassFolders
+from robustbench_lift.training.sets import array_images, open_folders
 
 
 def make_data(
     recipe: Recipe, samples: int, workers: int, folder: Path
-) -> tuple[TrainingSource, ArrayImages | PhotoTest]:
+) -> tuple[TrainingSource, MemoryImages | PhotoTest]:
     """Data of the recipe's kind: photographs, noise in memory, or noise in JPEG files of 224 pixels."""
     if recipe.data == "photos":
         return PhotoSource(recipe=recipe, crops=-(-samples // 15)), PhotoTest(1)
     generator = np.random.default_rng(0)
     classes = recipe.classes or 10
     names = [f"{k:03d}" for k in range(classes)]
-    tests = ArrayImages(
+    tests = array_images(
         generator.integers(0, 256, (classes, recipe.resize or recipe.size, recipe.resize or recipe.size, 3), np.uint8),
         np.arange(classes),
         class_names=names,
@@ -66,7 +67,7 @@ def make_data(
         path.parent.mkdir(exist_ok=True)
         coarse = Image.fromarray(generator.integers(0, 256, (28, 28, 3), np.uint8))
         coarse.resize((224, 224), Image.Resampling.BICUBIC).save(path, quality=90)
-    return ImageSource(ClassFolders(folder), recipe=recipe, workers=workers), tests
+    return ImageSource(open_folders(folder), recipe=recipe, workers=workers), tests
 
 
 class Bare:

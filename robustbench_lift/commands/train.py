@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from robustbench_lift.commands.console import console, duration, progress
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
-    from robustbench_lift.training import Outcome, Recipe, Settings, TrainingProgress
+    from robustbench_lift.training import Network, Outcome, Recipe, Settings, TrainingProgress
     from robustbench_lift.training.sources import TrainingData
 
 INCOMPLETE = 3
@@ -25,7 +26,11 @@ INTERRUPTED = 130
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift list recipes` shows them.")]
 Data = Annotated[
-    str | None, typer.Option(help="An .npz with x and y, one folder a class, or a folder with train and val.")
+    str | None,
+    typer.Option(
+        help="As `run` takes it (imagenet:PATH, folder:PATH, tiny-imagenet:PATH, cifar100:PATH), or an .npz with x "
+        "and y, one folder a class, a folder with train and val."
+    ),
 ]
 TestData = Annotated[str | None, typer.Option(help="Test images, unless they lie beside the training images.")]
 HoldOut = Annotated[
@@ -90,6 +95,7 @@ def train(
             "which network? For example --model resnet8/lift; `robustbench-lift list` shows what there is."
         )
     network = Network.parse(model)
+    _check(chosen, [network])
     settings = _settings(
         device=device,
         precision=precision,
@@ -103,7 +109,7 @@ def train(
     )
     from robustbench_lift.training.sources import open_data
 
-    opened = open_data(chosen, data=_path(data), test_data=_path(test_data), hold_out=hold_out, workers=workers)
+    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
     with interruptible() as stop:
         outcome = _train(network.spec, chosen, opened, folder, seed, settings, stop)
@@ -136,11 +142,13 @@ def sweep(
     """
     from robustbench_lift.training import Network
     from robustbench_lift.training.sources import open_data
+    from robustbench_lift.training.state import RESULT
     from robustbench_lift.training.sweep import Job, jobs_of, table
     from robustbench_lift.training.sweep import sweep as run_all
 
     chosen = _recipe(recipe, changes, recipe_file)
     networks = [Network.parse(text.strip()) for text in models.split(",") if text.strip()]
+    _check(chosen, networks)
     numbers = [_integer(text, "seed") for text in seeds.split(",")]
     mine = jobs_of(chosen, networks, numbers, out=out, shard=_shard(shard))
     everything = jobs_of(chosen, networks, numbers, out=out)
@@ -153,15 +161,19 @@ def sweep(
         channels_last=channels_last,
         deterministic=deterministic,
     )
-    opened = open_data(chosen, data=_path(data), test_data=_path(test_data), hold_out=hold_out, workers=workers)
+    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
     until = _deadline(seconds(stop_after))
-    for network in networks:  # a mistake in the last name is told before the first training, not after it
-        network.check()
     with interruptible() as stop:
 
         def run(job: Job) -> Outcome:
             _say(f"{job.network.spec}, seed {job.seed} ({mine.index(job) + 1} of {len(mine)}): {job.folder}")
-            return _train(job.network.spec, chosen, opened, job.folder, job.seed, settings, lambda: stop() or until())
+            done = (job.folder / RESULT).exists()
+            outcome = _train(
+                job.network.spec, chosen, opened, job.folder, job.seed, settings, lambda: stop() or until()
+            )
+            if done and outcome.result:
+                _say(f"complete already, clean error {outcome.result['clean_error']:.2%}")
+            return outcome
 
         outcomes = run_all(mine, run)
         _print_table(table(everything), chosen)
@@ -215,14 +227,6 @@ def _deadline(span: float | None) -> Callable[[], bool]:
     return lambda: end is not None and time.monotonic() >= end
 
 
-def _path(text: str | None) -> Path | None:
-    """A path; `imagenet:/data/imagenet`, as `run` takes it, means /data/imagenet, and `photos` needs none."""
-    if text is None or text == "photos":
-        return None
-    name, colon, rest = text.partition(":")
-    return Path(rest if colon and re.fullmatch(r"[a-z][a-z0-9-]+", name) and not Path(text).exists() else text)
-
-
 def _first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
@@ -233,9 +237,19 @@ def _say(text: str) -> None:
 
 
 def _recipe(name: str, changes: list[str] | None, file: Path | None) -> Recipe:
-    from robustbench_lift.training.recipes import override, parse_changes, read_changes, recipe_named
+    from robustbench_lift.training.overrides import override, parse_changes, read_changes
+    from robustbench_lift.training.recipes import recipe_named
 
     return override(recipe_named(name), {**(read_changes(file) if file else {}), **parse_changes(changes or [])})
+
+
+def _check(recipe: Recipe, networks: list[Network]) -> None:
+    """A mistake in the last name of a sweep is told before the first training, not after it."""
+    from robustbench_lift.training.objective import check_use
+
+    for network in networks:
+        network.check()
+    check_use(recipe, networks)
 
 
 def _settings(**values: Any) -> Settings:
@@ -253,13 +267,24 @@ def _train(
     settings: Settings,
     stop: Callable[[], bool],
 ) -> Outcome:
-    from robustbench_lift.training import Network
+    from robustbench_lift.training import DivergedError, Network
     from robustbench_lift.training import train as run
+    from robustbench_lift.training.distributed import OtherProcessError
 
     if not _first_rank():
-        return run(
-            Network.parse(spec), recipe, data.source, data.images, out=folder, seed=seed, settings=settings, stop=stop
-        )
+        try:
+            return run(
+                Network.parse(spec),
+                recipe,
+                data.source,
+                data.images,
+                out=folder,
+                seed=seed,
+                settings=settings,
+                stop=stop,
+            )
+        except (OtherProcessError, DivergedError) as error:
+            sys.exit(error.exit_code)  # the first process tells
     start: float | None = None
     with progress(f"{spec} by {recipe.name}") as advance:
 
@@ -272,7 +297,7 @@ def _train(
                 console.print(
                     f"epoch {line['epoch']} of {now.epochs}: train loss {line['train_loss']:.3f}, train error "
                     f"{line['train_error']:.1%}, test error {line['test_error']:.1%}, {now.images_per_second:.0f} "
-                    f"images/s, {duration(now.seconds_left)} left",
+                    f"images/s, {_left(now)}",
                     markup=False,
                     soft_wrap=True,
                 )
@@ -292,6 +317,11 @@ def _train(
             stop=stop,
             progress=tell,
         )
+
+
+def _left(now: TrainingProgress) -> str:
+    # a training that goes on with the test of an epoch has taken no step yet
+    return "time left unknown" if math.isnan(now.seconds_left) else f"{duration(now.seconds_left)} left"
 
 
 def _finish(outcome: Outcome, *, interrupted: bool) -> None:

@@ -1,25 +1,36 @@
-"""What is handed over at the end: weights as .safetensors with a card that says how they came about."""
+"""The card in the header of the weights: what they are, how they came about, how to use them."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from robustbench_lift.models import ARCHITECTURES, save_checkpoint
-from robustbench_lift.runs import write_atomic
-from robustbench_lift.training import state
-
-if TYPE_CHECKING:
-    from robustbench_lift.training.trainer import Trainer
+from robustbench_lift.models import ARCHITECTURES
+from robustbench_lift.training.data import TrainingSource
+from robustbench_lift.training.network import Network
+from robustbench_lift.training.recipe import Recipe
 
 
-def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:
-    """The card of the weights after an epoch; values are strings, as safetensors' header wants them."""
+def card_of(
+    network: Network,
+    recipe: Recipe,
+    source: TrainingSource,
+    *,
+    seed: int,
+    precision: str,
+    clean_error: float,
+    epoch: int,
+) -> dict[str, str]:
+    """The card of the weights after an epoch; values are strings, as safetensors' header wants them.
+
+    >>> from robustbench_lift.training import RECIPES, PhotoSource
+    >>> photos = RECIPES["photos"]
+    >>> card = card_of(Network("resnet8", "lift"), photos, PhotoSource(recipe=photos), seed=0, precision="fp32",
+    ...                clean_error=0.25, epoch=30)
+    >>> card["pooling"], card["recipe"], card["clean_error"]
+    ('lift', 'photos', '0.250000')
+    """
     from robustbench_lift import __version__
 
-    network, recipe, source = trainer.network, trainer.recipe, trainer.source
     known = ARCHITECTURES.get(network.arch)
     placement = network.placement or (known.placements[0] if known else "")
     return {
@@ -33,7 +44,7 @@ def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:
         "recipe_settings": json.dumps(recipe.settings()),
         "data": source.name,
         "data_fingerprint": source.fingerprint,
-        "seed": str(trainer.seed),
+        "seed": str(seed),
         "epochs": str(epoch),
         "clean_error": f"{clean_error:.6f}",
         "mean": json.dumps(list(recipe.mean)),
@@ -42,41 +53,6 @@ def card_of(trainer: Trainer, clean_error: float, epoch: int) -> dict[str, str]:
         "crop": str(recipe.size),
         "interpolation": "bilinear",
         "antialias": "true",
-        "precision": trainer.settings.precision,
+        "precision": precision,
         "made_by": f"robustbench-lift {__version__} train",
     }
-
-
-def write_result(trainer: Trainer) -> dict[str, Any]:
-    """Store the final weights and result.json."""
-    folder, history = trainer.out, trainer.history
-    chosen = min(history, key=lambda line: line["test_error"]) if trainer.recipe.keep == "best" else history[-1]
-    final = folder / state.FINAL
-    card = card_of(trainer, chosen["test_error"], chosen["epoch"])
-    if trainer.recipe.keep == "best":
-        shutil.copyfile(folder / state.BEST, final)
-        sha256 = file_sha256(final)
-    else:
-        with trainer.tested_weights():
-            sha256 = save_checkpoint(final, trainer.module, card)
-    result = {
-        "clean_error": chosen["test_error"],
-        "best_error": min(line["test_error"] for line in history),
-        "epochs": chosen["epoch"],
-        "test_images": chosen["test_images"],
-        "parameters": sum(p.numel() for p in trainer.module.parameters()),
-        "seconds": trainer.position.seconds,
-        "sha256": sha256,
-        "identity": trainer.identity,
-        "history": history,
-    }
-    write_atomic(folder / state.RESULT, (json.dumps(result, indent=1) + "\n").encode())
-    return result
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    import hashlib
-
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

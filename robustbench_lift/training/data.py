@@ -19,7 +19,7 @@ from torch.nn import functional
 from robustbench_lift.data.base import fingerprint
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import draws
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.recipe import Recipe
 
 
 class TrainingSource(Protocol):

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import RobustbenchError, UsageError
+
+T = TypeVar("T")
+
+
+class OtherProcessError(RobustbenchError):
+    """Another process of the training stopped; that one tells why."""
+
+    exit_code = 3
 
 
 def world() -> tuple[int, int]:
@@ -68,7 +78,50 @@ def same_everywhere(tensors: list[Tensor]) -> None:
             distributed.broadcast(tensor, 0)
 
 
-def wait() -> None:
-    """Wait for all processes."""
-    if world()[1] > 1:
-        distributed.barrier()
+def from_first(action: Callable[[], T]) -> T:
+    """What `action` gives in the first process, in every process: files are read and written by one alone.
+
+    Raises:
+        OtherProcessError: in the other processes, when it failed in the first; with the same exit code.
+
+    >>> from_first(lambda: 3)
+    3
+    """
+    rank, ranks = world()
+    if ranks == 1:
+        return action()
+    answer: list[Any] = [None, None]
+    failed: RobustbenchError | None = None
+    if rank == 0:
+        try:
+            answer[0] = action()
+        except RobustbenchError as error:
+            failed = error
+            answer[1] = (str(error), error.exit_code)
+    distributed.broadcast_object_list(answer)
+    if failed is not None:
+        raise failed
+    if answer[1] is not None:
+        other = OtherProcessError(answer[1][0])
+        other.exit_code = answer[1][1]
+        raise other
+    first: T = answer[0]
+    return first
+
+
+def of_all(value: T) -> list[T]:
+    """The values of all processes, in every process.
+
+    >>> of_all("a")
+    ['a']
+    """
+    if world()[1] == 1:
+        return [value]
+    values: list[Any] = [None] * world()[1]
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone (gloo and nccl have no common word for it)."""
+    return world()[1] > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.errors import DataError
 from robustbench_lift.training import distributed
 from robustbench_lift.training.images import fit
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.reading import batches_in, make_loader
+from robustbench_lift.training.recipe import Recipe
 
 KEEP_BYTES = 1 << 30
 """Test images that take less than this stay in memory after they were read once."""
@@ -74,22 +75,21 @@ class TestImages:
             raise DataError(f"{images.name} holds no test images.")
         rank, ranks = distributed.world()
         self._keep = len(images.ids) // ranks * 3 * recipe.size**2 <= KEEP_BYTES
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader = make_loader(
             torch.utils.data.Subset(_Fitted(images, recipe), range(rank, len(images.ids), ranks)),
+            workers=workers,
             batch_size=batch_size,
-            num_workers=workers,
             persistent_workers=workers > 0 and not self._keep,
-            multiprocessing_context="spawn" if workers else None,
         )
         self._kept: list[tuple[Tensor, Tensor]] = []
 
-    def batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
         """This process's share: uint8 [n, 3, H, W] and labels int64 [n], on the device."""
         if self._kept:
             yield from self._kept
             return
         kept = []
-        for images, labels in self._loader:
+        for images, labels in batches_in(self._loader):
             pair = images.to(device), labels.to(device)
             if self._keep:
                 kept.append(pair)
@@ -105,21 +105,36 @@ def measure(
     device: torch.device,
     autocast: AbstractContextManager[object] | None = None,
     channels_last: bool = False,
-) -> Measured:
+    stop: Callable[[], bool] | None = None,
+) -> Measured | None:
     """Error and loss of a network in eval mode; it goes back to the mode it was in.
 
+    Args:
+        module: the network.
+        images: what it is tested on.
+        recipe: mean and std of its input.
+        device: where it is.
+        autocast: context of the forward pass.
+        channels_last: NHWC input.
+        stop: asked after each batch; True ends the test without a result.
+
     Returns:
-        The same numbers in every process.
+        The same numbers in every process; None when it was stopped.
     """
     was_training = module.training
     module.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    with torch.no_grad(), autocast or nullcontext():
-        for batch, labels in images.batches(device):
-            logits = module(normalise(batch, recipe, channels_last=channels_last)).float()
-            loss = functional.cross_entropy(logits, labels, reduction="sum")
-            correct = (logits.argmax(1) == labels).sum()
-            sums += torch.stack([loss.double(), correct.double(), torch.tensor(len(labels), device=device).double()])
-    module.train(was_training)
+    try:
+        with torch.no_grad(), autocast or nullcontext(), closing(images.batches(device)) as batches:
+            for batch, labels in batches:
+                logits = module(normalise(batch, recipe, channels_last=channels_last)).float()
+                loss = functional.cross_entropy(logits, labels, reduction="sum")
+                correct = (logits.argmax(1) == labels).sum()
+                count = torch.tensor(len(labels), device=device)
+                sums += torch.stack([loss.double(), correct.double(), count.double()])
+                if stop is not None and stop():
+                    return None
+    finally:
+        module.train(was_training)
     loss_sum, correct_sum, count = distributed.total(sums).tolist()
     return Measured(1 - correct_sum / count, loss_sum / count, int(np.rint(count)))

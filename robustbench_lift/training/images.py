@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from robustbench_lift.data.base import ImageSet, fingerprint
 from robustbench_lift.errors import DataError
 from robustbench_lift.training import draws
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.reading import batches_in, make_loader
+from robustbench_lift.training.recipe import Recipe
 
 Pixels = npt.NDArray[np.uint8]
 _ATTEMPTS = 10
@@ -144,15 +145,14 @@ class ImageSource:
                 yield self.batch(indices, epoch, seed, device)
             return
         if self._loader is None:
-            self._loader = DataLoader(
+            self._loader = make_loader(
                 self._samples,
+                workers=self._workers,
                 batch_sampler=self._plan,
-                num_workers=self._workers,
                 pin_memory=device.type == "cuda",
                 prefetch_factor=4,
                 persistent_workers=True,
-                multiprocessing_context="spawn",
             )
         self._plan.samples = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
-        for images, labels in self._loader:
+        for images, labels in batches_in(self._loader):
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

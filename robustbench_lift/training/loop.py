@@ -8,12 +8,14 @@ from typing import Any
 
 from robustbench_lift.data.base import ImageSet, fingerprint
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training import distributed, state
+from robustbench_lift.training import distributed, faults, state
 from robustbench_lift.training.data import TrainingSource, check_fit
+from robustbench_lift.training.faults import DivergedError
 from robustbench_lift.training.network import Builder, Network
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.training.reports import Outcome, TrainingProgress
 from robustbench_lift.training.settings import Settings, isolated
-from robustbench_lift.training.trainer import DivergedError, Outcome, Trainer, TrainingProgress
+from robustbench_lift.training.trainer import Trainer
 
 __all__ = ["DivergedError", "Outcome", "TrainingProgress", "identity_of", "train"]
 
@@ -53,6 +55,7 @@ def train(
         IncomparableError: `out` holds a training of something else.
         DivergedError: the loss is no longer finite; the last good state is kept.
         StorageError: `out` cannot be written; the last state is kept.
+        OtherProcessError: another process of the training stopped; that one tells why.
     """
     settings = settings or Settings()
     check_fit(recipe, source)
@@ -66,7 +69,7 @@ def train(
     distributed.join(device)
     with isolated(settings, device):
         identity = identity_of(network, recipe, source, images, seed=seed, precision=settings.precision)
-        done = state.read_result(out, identity=identity)
+        done = distributed.from_first(lambda: state.read_result(out, identity=identity))
         if done is not None:
             return Outcome(out, True, recipe.epochs, done, done["history"])
         trainer = Trainer(
@@ -81,7 +84,14 @@ def train(
             device=device,
             builder=builder,
         )
-        return trainer.run(stop or (lambda: False), progress or (lambda _: None))
+        try:
+            return trainer.run(stop or (lambda: False), progress or (lambda _: None))
+        except RuntimeError as error:
+            pass_images = settings.micro_batch or recipe.batch_size
+            better = faults.told(error, device=device, images=pass_images, size=recipe.size, out=out)
+            if better is None:
+                raise
+            raise better from None
 
 
 def identity_of(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.pooling import POOLINGS, collect_losses, make_pooling
 from robustbench_lift.training import draws
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.network import Network
+from robustbench_lift.training.recipe import Recipe
 
 
 def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | float:
@@ -38,6 +41,47 @@ def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | flo
                 f"{', '.join(recipe.auxiliary) or 'none'}). Give one: --set auxiliary.{name}=0.1, or 0 to leave it out."
             )
     return sum((recipe.auxiliary[name] * loss for name, loss in losses.items() if recipe.auxiliary[name]), start=0.0)
+
+
+@functools.cache
+def known_losses() -> tuple[str, ...]:
+    """Names of all auxiliary losses that poolings of this package have.
+
+    >>> known_losses()
+    ('c_p', 'c_u', 'undo_shift')
+    """
+    names: set[str] = set()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for name, pooling in POOLINGS.items():
+            if pooling.has_losses:
+                layer = make_pooling(name, 4)
+                layer(torch.zeros(2, 4, 8, 8))
+                names |= collect_losses(layer).keys()
+    return tuple(sorted(names))
+
+
+def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:
+    """Refuse settings of a recipe that none of the networks would heed.
+
+    Raises:
+        UsageError: a temperature, and no pooling that has one; or a weight of a loss that no pooling has.
+
+    >>> from robustbench_lift.training import RECIPES, Network, override
+    >>> check_use(override(RECIPES["photos"], {"auxiliary.cu": 0.0}), [Network("resnet8", "lift")])
+    Traceback (most recent call last):
+    robustbench_lift.errors.UsageError: unknown auxiliary loss 'cu'. Did you mean 'c_u'? Known: c_p, c_u, undo_shift.
+    """
+    for name in recipe.auxiliary:
+        if name not in known_losses():
+            raise unknown("auxiliary loss", name, known_losses())
+    if recipe.temperature:
+        with torch.device("meta"):
+            layers = [layer for network in networks for layer in network.build(10, seed=0).modules()]
+        if not any(map(has_temperature, layers)):
+            raise UsageError(
+                f"the recipe lowers a temperature, but {', '.join(network.spec for network in networks)} has no "
+                "pooling with one. Use one that has (lps), or leave temperature and temperature_at out."
+            )
 
 
 def cutmix(images: Tensor, labels: Tensor, *, alpha: float, parts: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
@@ -101,7 +145,7 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def temperature(recipe: Recipe, fraction: float) -> float:
     """The recipe's temperature at a fraction of the training, linear between its points.
 
-    >>> from robustbench_lift.training.recipes import RECIPES, override
+    >>> from robustbench_lift.training import RECIPES, override
     >>> recipe = override(RECIPES["photos"], {"temperature": [1.0, 0.5], "temperature_at": [0.0, 0.5]})
     >>> [temperature(recipe, f) for f in (0.0, 0.25, 0.75)]
     [1.0, 0.75, 0.5]
@@ -109,21 +153,15 @@ def temperature(recipe: Recipe, fraction: float) -> float:
     return float(np.interp(fraction, recipe.temperature_at, recipe.temperature))
 
 
+def has_temperature(layer: nn.Module) -> bool:
+    """Whether a layer has a temperature that a recipe may lower."""
+    return isinstance(getattr(layer, "temperature", None), float)
+
+
 def anneal(module: nn.Module, fraction: float, recipe: Recipe) -> None:
     """Set the temperature of every layer that has one (LPS), when the recipe says how it falls."""
     if not recipe.temperature:
         return
     for layer in module.modules():
-        if isinstance(getattr(layer, "temperature", None), float):
+        if has_temperature(layer):
             layer.temperature = temperature(recipe, fraction)  # type: ignore[assignment]
-
-
-@torch.no_grad()
-def update_average(average: dict[str, Tensor], module: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights: a <- decay * a + (1 - decay) * w; counters and buffers are copied."""
-    parameters = {name for name, _ in module.named_parameters()}
-    for name, value in module.state_dict().items():
-        if name in parameters:
-            average[name].lerp_(value.to(average[name].dtype), 1 - decay)
-        else:
-            average[name].copy_(value)

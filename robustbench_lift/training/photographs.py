@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import fingerprint
 from robustbench_lift.training import draws
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.recipe import Recipe
 
 CROPS = 128
 """Crops a photograph in one epoch."""

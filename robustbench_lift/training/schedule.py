@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_lift.training.recipes import Recipe
+    from robustbench_lift.training.recipe import Recipe
 
 SCHEDULES = ("step", "cosine", "one-cycle", "constant")
 

@@ -1,122 +1,118 @@
-"""Image sets for training and its tests: arrays in an .npz, folders of classes, and a held-out part of either."""
+"""Image sets for training and its tests that are given as plain paths, and a held-out part of any set.
+
+Reading is that of the evaluation (`data`): the same decoder, the same messages, folders and tars alike.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.cifar import MemoryImages
+from robustbench_lift.data.classes import sorted_labels
+from robustbench_lift.data.decode import SUFFIXES
+from robustbench_lift.data.stored import StoredImages
+from robustbench_lift.data.stores import Store, join, open_store
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training.data import check_arrays
 
-EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm")
-"""Files that count as images, any case."""
+
+def array_images(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], *, class_names: Sequence[str], name: str
+) -> MemoryImages:
+    """Arrays as an image set; ids are the positions in six digits or more.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        labels: integers [N].
+        class_names: in index order.
+        name: of the set.
+
+    Raises:
+        DataError: shapes, types or labels that do not fit.
+
+    >>> array_images(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), class_names=("a", "b"), name="two").ids
+    ('000000', '000001')
+    """
+    digits = max(6, len(str(len(images))))
+    return MemoryImages(
+        name=name,
+        ids=tuple(f"{i:0{digits}d}" for i in range(len(images))),
+        labels=check_arrays(images, labels, len(class_names), name),
+        class_names=tuple(class_names),
+        images=images,
+    )
 
 
-class ArrayImages:
-    """Images of an .npz file: `x` uint8 [N, H, W, 3], `y` integers [N], `class_names` by choice."""
+def open_npz(path: Path) -> MemoryImages:
+    """The arrays of an .npz: `x` uint8 [N, H, W, 3], `y` integers [N], `class_names` by choice.
 
-    def __init__(
-        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], *, class_names: Sequence[str], name: str
-    ) -> None:
-        """Take arrays; ids are the positions in six digits or more."""
-        self.name = name
-        self.class_names = tuple(class_names)
-        self.labels = check_arrays(images, labels, len(self.class_names), name)
-        self.images = images
-        digits = max(6, len(str(len(images))))
-        self.ids = tuple(f"{i:0{digits}d}" for i in range(len(images)))
-
-    @classmethod
-    def open(cls, path: Path) -> ArrayImages:
-        """The arrays of a file.
-
-        Raises:
-            DataError: the file is not an .npz, or lacks x or y.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                missing = [name for name in ("x", "y") if name not in stored.files]
-                if missing:
-                    raise DataError(
-                        f"{path} has no array {' and '.join(map(repr, missing))}; it has {', '.join(stored.files)}. "
-                        "Expected x (uint8 [N, H, W, 3]) and y (integers [N])."
-                    )
-                images, labels = stored["x"], stored["y"]
-                names = [str(n) for n in stored["class_names"]] if "class_names" in stored.files else None
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not an .npz of plain arrays ({error}).") from None
-        count = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0
-        return cls(images, labels, class_names=names or [str(k) for k in range(count)], name=path.stem)
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """One image, RGB uint8 [H, W, 3]."""
-        image: npt.NDArray[np.uint8] = self.images[index]
-        return image
+    Raises:
+        DataError: the file is not an .npz, or lacks x or y.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            missing = [name for name in ("x", "y") if name not in stored.files]
+            if missing:
+                raise DataError(
+                    f"{path} has no array {' and '.join(map(repr, missing))}; it has {', '.join(stored.files)}. "
+                    "Expected x (uint8 [N, H, W, 3]) and y (integers [N])."
+                )
+            images, labels = stored["x"], stored["y"]
+            names = [str(n) for n in stored["class_names"]] if "class_names" in stored.files else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz of plain arrays ({error}).") from None
+    count = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0
+    return array_images(images, labels, class_names=names or [str(k) for k in range(count)], name=path.stem)
 
 
-class ClassFolders:
-    """One folder a class, images anywhere below it; ids are `<class>/<path without extension>`."""
+def open_folders(path: Path) -> StoredImages:
+    """One folder a class, images anywhere below it, in a folder or a tar; ids are `<class>/<path without ending>`.
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
-        """List the images of a folder.
+    `folder:PATH` (`data.opening`) gives the same set where images lie directly in the class folders.
 
-        Raises:
-            DataError: no such folder, no class folders, or a class without images.
-        """
-        if not path.is_dir():
-            raise DataError(f"{path} is not a folder. Expected one folder a class with images inside.")
-        classes = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if not classes:
-            raise DataError(f"{path} has no class folders. Expected {path}/<class>/<image>.jpg.")
-        entries: list[tuple[str, int, Path]] = []
-        for label, folder in enumerate(classes):
-            files = [f for f in (path / folder).rglob("*") if f.suffix.lower() in EXTENSIONS]
-            if not files:
-                raise DataError(f"{path / folder} holds no images ({', '.join(EXTENSIONS)}).")
-            entries += [(f.relative_to(path).with_suffix("").as_posix(), label, f) for f in files]
-        entries.sort()
-        self.name = name or path.name
-        self.class_names = tuple(classes)
-        self.ids = tuple(entry[0] for entry in entries)
-        self.labels: npt.NDArray[np.int64] = np.array([entry[1] for entry in entries], dtype=np.int64)
-        self._files = tuple(entry[2] for entry in entries)
-        twins = [a for a, b in zip(self.ids, self.ids[1:], strict=False) if a == b]
-        if twins:
-            raise DataError(f"{path} has two files for {twins[0]} that differ in extension only; remove one.")
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """One image, RGB uint8 [H, W, 3]."""
-        try:
-            with Image.open(self._files[index]) as image:
-                return np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise DataError(f"{self._files[index]} is not a readable image ({error}). Remove or replace it.") from None
+    Raises:
+        DataError: nothing there, no class folders, a class without images, or two files for one id.
+    """
+    store = open_store(path)
+    classes = store.folders("")
+    loose = 0 if classes else sum(Path(file).suffix.lower() in SUFFIXES for file in store.files(""))
+    labels = sorted_labels(classes, where=store.location, loose=loose)
+    entries: list[tuple[str, int, str]] = []
+    for folder in classes:
+        files = [file for file in _below(store, folder) if Path(file).suffix.lower() in SUFFIXES]
+        if not files:
+            raise DataError(
+                f"{store.location}/{folder} holds no images ({', '.join(sorted(SUFFIXES))}). Extract the rest, or "
+                "remove the folder."
+            )
+        entries += [(str(Path(file).with_suffix("")), labels[folder], file) for file in files]
+    entries.sort()
+    for first, second in itertools.pairwise(entries):
+        if first[0] == second[0]:
+            raise DataError(f"{store.location} has two files for one image, {first[2]} and {second[2]}; remove one.")
+    return StoredImages(
+        name=(path.name or path.resolve().name).removesuffix(".tar"),
+        ids=tuple(entry[0] for entry in entries),
+        labels=np.array([entry[1] for entry in entries], dtype=np.int64),
+        class_names=tuple(sorted(classes)),
+        blobs=store.blobs([entry[2] for entry in entries]),
+    )
 
 
-class Subset:
-    """Some images of a set, by index."""
-
-    def __init__(self, images: ImageSet, rows: Sequence[int], *, name: str | None = None) -> None:
-        """Take the rows in rising order."""
-        chosen = sorted(rows)
-        self.parent, self.rows = images, np.array(chosen, dtype=np.int64)
-        self.name = name or images.name
-        self.class_names = images.class_names
-        self.ids = tuple(images.ids[i] for i in chosen)
-        self.labels = images.labels[self.rows]
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """One image."""
-        return self.parent.read(int(self.rows[index]))
+def _below(store: Store, folder: str) -> Iterator[str]:
+    for name in store.files(folder):
+        yield join(folder, name)
+    for name in store.folders(folder):
+        yield from _below(store, join(folder, name))
 
 
 def held_out(ids: Sequence[str], labels: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.bool_]:

@@ -1,21 +1,30 @@
-"""From what a user names (a recipe, a file, a folder) to training samples and test images."""
+"""From what a user names (a recipe, a data spec, a file, a folder) to training samples and test images."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.errors import DataError, UsageError
+from robustbench_lift.data.cifar import MemoryImages, open_cifar
+from robustbench_lift.data.opening import KINDS, DataSpec, open_images, parse_spec
+from robustbench_lift.data.subset import Subset
+from robustbench_lift.data.tiny import open_tiny
+from robustbench_lift.errors import UsageError
+from robustbench_lift.training.cifar import open_cifar_training
 from robustbench_lift.training.data import ArraySource, TrainingSource
 from robustbench_lift.training.images import ImageSource
-from robustbench_lift.training.recipes import Recipe
-from robustbench_lift.training.sets import ArrayImages, ClassFolders, Subset, held_out
+from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.training.sets import held_out, open_folders, open_npz
 
 TEST_FOLDERS = ("val", "test", "validation")
 """Folders beside `train` that are taken for the test images."""
+
+Opener = Callable[[], ImageSet]
 
 
 class TrainingData(NamedTuple):
@@ -27,11 +36,20 @@ class TrainingData(NamedTuple):
     """Test images."""
 
 
+class Parts(NamedTuple):
+    """What lies at a place, not opened yet."""
+
+    train: Opener
+    """The training images, or all where there is one part."""
+    test: Opener | None
+    """The test images beside them."""
+
+
 def open_data(
     recipe: Recipe,
     *,
-    data: Path | None = None,
-    test_data: Path | None = None,
+    data: str | Path | None = None,
+    test_data: str | Path | None = None,
     hold_out: float | None = None,
     workers: int = 0,
 ) -> TrainingData:
@@ -39,7 +57,8 @@ def open_data(
 
     Args:
         recipe: says which kind of data and which size.
-        data: an .npz with x and y, or one folder a class, or a folder with `train` and `val`; None for photos.
+        data: a data spec as `run` takes it (`imagenet:PATH`, `folder:PATH`, `tiny-imagenet:PATH`, `cifar100:PATH`,
+            ...), an .npz with x and y, one folder a class, or a folder with `train` and `val`; None for photos.
         test_data: the same for the test images.
         hold_out: instead of `test_data`, the fraction of each class that is set aside by the hash of its ids.
         workers: processes that read files.
@@ -54,6 +73,7 @@ def open_data(
         >>> len(data.source.class_names), len(data.images.ids)
         (15, 240)
     """
+    data, test_data = (None if place == "photos" else place for place in (data, test_data))
     if recipe.data == "photos":
         if data is not None or test_data is not None or hold_out is not None:
             raise UsageError(f"recipe {recipe.name} trains on the embedded photographs and takes no --data.")
@@ -62,47 +82,79 @@ def open_data(
 
         return TrainingData(PhotoSource(recipe=recipe), PhotoTest())
     if data is None:
-        form = "an .npz with x and y" if recipe.data == "arrays" else "a folder with one folder a class"
+        form = "an .npz with x and y, or cifar100:PATH" if recipe.data == "arrays" else "one folder a class"
         raise UsageError(f"recipe {recipe.name} needs --data: {form}.")
-    train = data / "train" if (data / "train").is_dir() else data
-    if test_data is None and hold_out is None and train != data:
-        test_data = next((data / name for name in TEST_FOLDERS if (data / name).is_dir()), None)
-    everything = open_images(train)
     if test_data is not None and hold_out is not None:
         raise UsageError("--test-data and --hold-out say the same thing twice; give one of them.")
-    images: ImageSet
+    parts = parts_of(data)
+    test: Opener | None = parts.test
     if test_data is not None:
-        images = open_images(test_data)
-        rows = np.arange(len(everything.ids))
-    elif hold_out is not None:
+        others = parts_of(test_data)
+        test = others.test or others.train
+    if test is None and hold_out is None:
+        raise UsageError(
+            f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {data} aside."
+        )
+    everything = parts.train()
+    rows = np.arange(len(everything.ids))
+    images: ImageSet
+    if hold_out is not None:
         aside = held_out(everything.ids, everything.labels, hold_out)
         images = Subset(everything, np.flatnonzero(aside).tolist(), name=f"{everything.name}-held-out")
         rows = np.flatnonzero(~aside)
     else:
-        raise UsageError(
-            f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {train} aside."
-        )
-    if isinstance(everything, ArrayImages) and recipe.augmentation != "resized-crop-flip":
-        source: TrainingSource = ArraySource(
-            everything.images[rows],
-            everything.labels[rows],
-            class_names=everything.class_names,
-            recipe=recipe,
-            name=everything.name,
-        )
-    else:
-        source = ImageSource(Subset(everything, rows.tolist()), recipe=recipe, workers=workers)
-    return TrainingData(source, images)
+        assert test is not None
+        images = test()
+    return TrainingData(_source(everything, rows.tolist(), recipe, workers), images)
 
 
-def open_images(path: Path) -> ArrayImages | ClassFolders:
-    """An .npz file or class folders as an image set.
+def _source(images: ImageSet, rows: list[int], recipe: Recipe, workers: int) -> TrainingSource:
+    if isinstance(images, MemoryImages) and recipe.augmentation != "resized-crop-flip":
+        return ArraySource(
+            images.images[rows], images.labels[rows], class_names=images.class_names, recipe=recipe, name=images.name
+        )
+    return ImageSource(Subset(images, rows, name=images.name), recipe=recipe, workers=workers)
+
+
+def parts_of(place: str | Path) -> Parts:
+    """Training and test images at a place that a user names.
 
     Raises:
-        DataError: neither is there.
+        UsageError: a data spec that means nothing for a training.
+
+    >>> parts_of("photos:x")
+    Traceback (most recent call last):
+    robustbench_lift.errors.UsageError: the embedded photographs are for recipe photos, which takes no --data.
     """
-    if path.is_dir():
-        return ClassFolders(path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist. Name an .npz with x and y, or a folder with one folder a class.")
-    return ArrayImages.open(path)
+    kind, colon, _ = str(place).partition(":")
+    if not colon or kind not in KINDS or isinstance(place, Path) or Path(place).exists():
+        return _plain(Path(place).expanduser())
+    spec = parse_spec(place)
+    ignored = sorted({"resize", "crop", "interpolation", "table"} & set(spec.options))
+    if ignored:
+        raise UsageError(f"{place}: ?{ignored[0]}= is for an evaluation; in a training the recipe says it (--set).")
+    if spec.kind == "photos":
+        raise UsageError("the embedded photographs are for recipe photos, which takes no --data.")
+    if spec.kind in ("cifar10", "cifar100") and spec.path.is_dir():
+        classes = int(spec.kind.removeprefix("cifar"))
+        return Parts(lambda: open_cifar_training(spec.path, classes), lambda: open_cifar(spec.path, classes))
+    if spec.kind == "tiny-imagenet" and (spec.path / "train").is_dir():
+        return Parts(lambda: open_tiny(spec.path / "train"), lambda: open_tiny(spec.path))
+    return _two_folders(spec.path, lambda path: open_images(_at(spec, path)))
+
+
+def _at(spec: DataSpec, path: Path) -> DataSpec:
+    return dataclasses.replace(spec, path=path)
+
+
+def _plain(path: Path) -> Parts:
+    if path.is_file() and path.suffix != ".tar":
+        return Parts(lambda: open_npz(path), None)
+    return _two_folders(path, open_folders)
+
+
+def _two_folders(path: Path, opened: Callable[[Path], ImageSet]) -> Parts:
+    if not (path / "train").is_dir():
+        return Parts(lambda: opened(path), None)
+    beside = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
+    return Parts(lambda: opened(path / "train"), None if beside is None else lambda: opened(beside))

@@ -11,6 +11,7 @@ OUT/result.json          what it scored
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -107,6 +108,14 @@ def read_state(
             + "\nNothing was changed. Choose another --out, or delete that folder if it is no longer needed."
         )
     return position, history, stored
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the half-written files of processes that were killed while they wrote."""
+    for name in (STATE, BEST, FINAL, IDENTITY, RESULT, LOG, CURVES):
+        for partial in folder.glob(f".{name}.*.partial"):
+            with contextlib.suppress(OSError):  # in the way of nothing but the disk's room
+                partial.unlink()
 
 
 def write_identity(folder: Path, identity: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training.loop import Outcome
 from robustbench_lift.training.network import Network
-from robustbench_lift.training.recipes import Recipe
+from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.training.reports import Outcome
 
 
 class Job(NamedTuple):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_lift.data.cifar import MemoryImages
 from robustbench_lift.pooling import LiftDownPool
 from robustbench_lift.training import ArraySource, Network, Recipe, Settings
-from robustbench_lift.training.sets import ArrayImages
+from robustbench_lift.training.sets import array_images
 
 CLASSES = ("red", "green", "blue")
 
@@ -60,8 +61,8 @@ def source(recipe: Recipe) -> ArraySource:
 
 
 @pytest.fixture
-def images() -> ArrayImages:
-    return ArrayImages(*make_arrays(23, 2), class_names=CLASSES, name="tiny-test")
+def images() -> MemoryImages:
+    return array_images(*make_arrays(23, 2), class_names=CLASSES, name="tiny-test")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_lift.errors import CheckpointError, IncomparableError, StorageError, UsageError
+from robustbench_lift.data.cifar import MemoryImages
+from robustbench_lift.errors import CheckpointError, DataError, IncomparableError, StorageError, UsageError
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import (
     ArraySource,
@@ -30,7 +32,6 @@ from robustbench_lift.training import (
 )
 from robustbench_lift.training.evaluation import TestImages, measure, normalise
 from robustbench_lift.training.objective import cutmix, parameter_groups
-from robustbench_lift.training.sets import ArrayImages, Subset
 
 Train = Callable[..., Outcome]
 Arrays = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
@@ -41,7 +42,7 @@ def run(
     tmp_path: Path,
     recipe: Recipe,
     source: ArraySource,
-    images: ArrayImages,
+    images: MemoryImages,
     network: Network,
     cpu: Settings,
     tiny_build,
@@ -107,9 +108,9 @@ def test_killed_training_goes_on_from_the_last_state(run: Train, weights_of, mom
             raise Killed
 
     with monkeypatch.context() as patch:
-        import robustbench_lift.training.trainer as trainer
+        from robustbench_lift.training import record
 
-        where = {"weights": (trainer, "save_checkpoint"), "state": (state, "write_state"), "log": (state, "write_log")}
+        where = {"weights": (record, "save_checkpoint"), "state": (state, "write_state"), "log": (state, "write_log")}
         progress = None
         if moment == "step":
             progress = lambda now: kill() if now.step == 3 else None  # noqa: E731
@@ -152,6 +153,30 @@ def test_global_random_state_is_left_alone(run: Train) -> None:
     run()
     assert torch.equal(torch.rand(3), expected)
     assert np.array_equal(np.random.random(3), expected_numpy)  # noqa: NPY002
+
+
+def test_a_stop_during_the_test_keeps_the_steps(run: Train, recipe: Recipe, source: ArraySource, weights_of) -> None:
+    """The fifth question of an epoch of five steps is asked by the test; nothing is trained twice."""
+    whole = run("whole")
+    assert not run("parts", stop=stop_at(5)).finished
+    position = json.loads(torch.load(whole.folder.parent / "parts" / state.STATE, weights_only=True)["words"])
+    assert (position["position"]["epoch"], position["position"]["step"]) == (0, 5)
+    seen: list[TrainingProgress] = []
+    parts = run("parts", progress=seen.append)
+    assert seen[0].finished is not None  # the test of the first epoch came first
+    assert math.isnan(seen[0].seconds_left)
+    assert same(weights_of(whole.folder), weights_of(parts.folder))
+    assert without_time(whole.history) == without_time(parts.history)
+
+
+def test_leftovers_of_a_killed_write_are_removed(run: Train, tmp_path: Path) -> None:
+    run(stop=stop_at(3))
+    leftover, other = tmp_path / "out" / f".{state.STATE}.4711.partial", tmp_path / "out" / ".mine.partial"
+    leftover.write_bytes(b"half")
+    other.write_bytes(b"not ours")
+    run()
+    assert not leftover.exists()
+    assert other.exists()
 
 
 # --- gradients
@@ -301,7 +326,7 @@ def test_averaged_weights_are_tested_and_handed_over(run: Train, recipe: Recipe,
 # --- metrics
 
 
-def test_every_test_image_counts_once(recipe: Recipe, images: ArrayImages, tiny_build) -> None:
+def test_every_test_image_counts_once(recipe: Recipe, images: MemoryImages, tiny_build) -> None:
     """23 images in batches of 4: the error is that of all images at once, for any batch size."""
     module = tiny_build("norm", "lift", num_classes=3).train()
     device = torch.device("cpu")
@@ -342,6 +367,15 @@ def test_weights_carry_their_card(run: Train) -> None:
 # --- what goes wrong
 
 
+def test_best_weights_that_are_gone_are_told(run: Train, recipe: Recipe) -> None:
+    best = dataclasses.replace(recipe, keep="best")
+    outcome = run(recipe=best)
+    for name in (state.FINAL, state.BEST):
+        (outcome.folder / name).unlink()
+    with pytest.raises(CheckpointError, match=r"best\.safetensors cannot be read .* to train again"):
+        run(recipe=best)
+
+
 def test_a_complete_training_is_not_repeated(run: Train) -> None:
     first = run()
     before = (first.folder / state.FINAL).stat().st_mtime_ns
@@ -365,7 +399,7 @@ def test_another_recipe_network_or_seed_is_refused(run: Train, recipe: Recipe, f
         assert "Nothing was changed." in str(caught.value)
 
 
-def test_other_classes_in_the_test_images_are_refused(run: Train, images: ArrayImages) -> None:
+def test_other_classes_in_the_test_images_are_refused(run: Train, images: MemoryImages) -> None:
     images.class_names = ("red", "green", "yellow")
     with pytest.raises(UsageError, match="the first that differ are blue and yellow"):
         run()
@@ -391,7 +425,9 @@ def test_divergence_says_when_and_keeps_the_state(run: Train, recipe: Recipe, ti
         built.append(tiny_build(*args, **kwargs))
         return built[-1]
 
-    with pytest.raises(DivergedError, match=r"in epoch 2, step 5 of 5 .*The state after epoch 1 is kept in"):
+    with pytest.raises(
+        DivergedError, match=r"in epoch 2, step 5 of 5 .*The state after epoch 1 and 2 steps of the next is kept in"
+    ):
         run("kept", progress=poison, builder=builder)
     assert (finished.folder / state.STATE).read_bytes() == kept
     assert run("kept").finished
@@ -437,6 +473,33 @@ def test_state_holds_no_code(run: Train) -> None:
     assert set(stored) == {"schema", "words", "module", "optimizer", "scaler", "average"}
 
 
+def test_a_state_of_another_network_under_the_same_name_is_told(run: Train, tiny_build) -> None:
+    run(stop=stop_at(3))
+
+    def wider(*args: Any, **kwargs: Any) -> nn.Module:
+        return nn.Sequential(*tiny_build(*args, **kwargs), nn.Linear(3, 3))
+
+    with pytest.raises(CheckpointError, match="does not fit the network as this version builds it"):
+        run(builder=wider)
+
+
+def test_a_lost_process_and_a_full_memory_are_no_bugs(run: Train, tiny_build) -> None:
+    for words, kind, message in (
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory", UsageError, "--micro-batch 5"),
+        ("DataLoader worker (pid 3) is killed by signal: Killed.", DataError, "Use fewer --workers"),
+    ):
+
+        def builder(*args: Any, words: str = words, **kwargs: Any) -> nn.Module:
+            class Failing(nn.Module):
+                def forward(self, x: torch.Tensor) -> torch.Tensor:
+                    raise RuntimeError(words)
+
+            return nn.Sequential(tiny_build(*args, **kwargs), Failing())
+
+        with pytest.raises(kind, match=message):
+            run(builder=builder)
+
+
 def test_a_last_batch_of_one_image_is_refused(run: Train, recipe: Recipe, source: ArraySource) -> None:
     with pytest.raises(UsageError, match="the last batch of an epoch has 1 of 7 images"):
         run(recipe=dataclasses.replace(recipe, batch_size=7, drop_last=False))
@@ -464,6 +527,7 @@ def test_time_limit_stops_with_a_state(run: Train, cpu: Settings) -> None:
 def test_best_weights_can_be_asked_for(run: Train, recipe: Recipe, weights_of) -> None:
     outcome = run(recipe=dataclasses.replace(recipe, keep="best"))
     best = min(outcome.history, key=lambda line: line["test_error"])
+    assert outcome.result["sha256"] == hashlib.sha256((outcome.folder / state.FINAL).read_bytes()).hexdigest()
     assert outcome.result["clean_error"] == best["test_error"]
     assert outcome.result["epochs"] == best["epoch"]
     assert same(weights_of(outcome.folder), weights_of(outcome.folder, state.BEST))
@@ -480,10 +544,3 @@ def test_adamw_resumes_too(run: Train, recipe: Recipe, weights_of) -> None:
     whole = run("whole", recipe=recipe)
     run("parts", recipe=recipe, stop=stop_at(8))
     assert same(weights_of(whole.folder), weights_of(run("parts", recipe=recipe).folder))
-
-
-def test_subsets_keep_their_labels(images: ArrayImages) -> None:
-    part = Subset(images, [5, 2, 9])
-    assert part.ids == ("000002", "000005", "000009")
-    assert part.labels.tolist() == images.labels[[2, 5, 9]].tolist()
-    assert np.array_equal(part.read(2), images.images[9])

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training.recipes import RECIPES, override, parse_changes, read_changes, recipe_named
+from robustbench_lift.training import Network
+from robustbench_lift.training.objective import check_use
+from robustbench_lift.training.overrides import override, parse_changes, read_changes
+from robustbench_lift.training.recipes import RECIPES, recipe_named
 
 
 def test_values_of_the_papers() -> None:
@@ -60,13 +63,26 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule() -> None:
         ("resize=8", "resize 8 is smaller than the image size 32"),
         ("label_smoothing=1", "label_smoothing must be in [0, 1), not 1.0"),
         ("temperature=[1, 0.5]", "temperature needs values above 0 and as many rising temperature_at"),
+        ("temperature=[1]", "temperature needs values above 0 and as many rising temperature_at"),
         ("auxiliary=3", "auxiliary must be a table of weights"),
+        ("auxiliary.c_u=nan", "auxiliary.c_u must be a finite number, not nan"),
+        ("gamma=0", "gamma must be above 0, not 0.0"),
+        ("weight_decay=inf", "weight_decay must be 0 or more, not inf"),
+        ("crop_area=[0.5, 3]", "crop_area needs two rising values above 0 and at most 1, not (0.5, 3.0)"),
+        ("crop_ratio=[2, 1]", "crop_ratio needs two rising values above 0, not (2.0, 1.0)"),
     ],
 )
 def test_wrong_settings_are_told(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         override(RECIPES["cifar100-vgg13"], parse_changes([text]))
     assert message in str(caught.value)
+
+
+def test_settings_that_exclude_each_other_are_told() -> None:
+    with pytest.raises(UsageError, match="nesterov needs a momentum above 0"):
+        override(RECIPES["photos"], {"nesterov": True, "momentum": 0})
+    with pytest.raises(UsageError, match="temperature_at holds fractions of the training, 0 to 1"):
+        override(RECIPES["photos"], {"temperature": [1, 0.5], "temperature_at": [0, 30]})
 
 
 def test_unknown_recipe_and_unreadable_file(tmp_path: Path) -> None:
@@ -77,3 +93,20 @@ def test_unknown_recipe_and_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("epochs: 5")
     with pytest.raises(UsageError, match="is not TOML"):
         read_changes(tmp_path / "bad.toml")
+
+
+def test_a_table_in_a_file_changes_the_weights_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "lighter.toml"
+    file.write_text("[auxiliary]\nc_u = 0\n")
+    assert override(RECIPES["photos"], read_changes(file)).auxiliary == {"c_u": 0.0, "c_p": 0.1}
+
+
+def test_settings_that_no_network_heeds_are_refused() -> None:
+    photos = RECIPES["photos"]
+    falling = override(photos, {"temperature": [1, 0.1], "temperature_at": [0, 1]})
+    with pytest.raises(UsageError, match="resnet8/lift has no pooling with one"):
+        check_use(falling, [Network("resnet8", "lift")])
+    check_use(falling, [Network("resnet8", "lift"), Network("resnet8", "lps")])
+    check_use(override(photos, {"auxiliary.undo_shift": 0.35}), [Network("resnet8", "tips")])
+    with pytest.raises(UsageError, match=r"unknown auxiliary loss 'cu'\. Did you mean 'c_u'"):
+        check_use(override(photos, {"auxiliary.cu": 0}), [Network("resnet8", "lift")])

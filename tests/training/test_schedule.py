@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from robustbench_lift.training.recipes import RECIPES, Recipe
+from robustbench_lift.training import RECIPES, Recipe
 from robustbench_lift.training.schedule import learning_rate
 
 STEPS = 7

@@ -39,7 +39,7 @@ def test_a_sweep_goes_on_and_its_table_names_what_is_missing(
     def stop() -> bool:
         nonlocal steps
         steps += 1
-        return steps == 30  # in the third of four trainings
+        return steps == 40  # in the third of four trainings; four steps and a test ask in each of three epochs
 
     def run(job: Job):  # type: ignore[no-untyped-def]
         def progress(now) -> None:  # type: ignore[no-untyped-def]

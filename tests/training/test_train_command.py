@@ -77,12 +77,6 @@ def test_sweep_ends_with_the_table(app: typer.Typer, archive: Path, tmp_path: Pa
     assert whole.stdout.count("2 of 2") >= 2
 
 
-def test_data_may_be_named_as_run_names_it() -> None:
-    assert command._path("imagenet:/data/imagenet") == Path("/data/imagenet")
-    assert command._path("/data/a:b") == Path("/data/a:b")
-    assert command._path("photos") is command._path(None) is None
-
-
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
