@@ -176,7 +176,7 @@ def sweep(
             return outcome
 
         outcomes = run_all(mine, run)
-        _print_table(table(everything), chosen)
+        _print_table(table(everything, chosen), chosen)
         if len(outcomes) < len(mine) or not all(outcome.finished for _, outcome in outcomes):
             _say("stopped before the end; the same command goes on from there.")
             sys.exit(INTERRUPTED if stop() else INCOMPLETE)

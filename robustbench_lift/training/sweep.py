@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_lift.errors import UsageError
+from robustbench_lift.training import state
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.reports import Outcome
@@ -84,18 +85,27 @@ def sweep(jobs: Sequence[Job], run: Callable[[Job], Outcome]) -> list[tuple[Job,
     return outcomes
 
 
-def table(jobs: Sequence[Job]) -> list[Row]:
-    """One row a network from what lies on disk, in the order of the jobs."""
-    from robustbench_lift.training import state
+def table(jobs: Sequence[Job], recipe: Recipe) -> list[Row]:
+    """One row a network from what lies on disk, in the order of the jobs.
 
+    A result by another recipe, such as an earlier sweep with fewer epochs left in the folder of another shard, is no
+    result of this sweep: it counts as missing.
+    """
     found: dict[str, list[dict[str, Any] | None]] = {}
     for job in jobs:
-        path = job.folder / state.RESULT
-        result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        found.setdefault(job.network.spec, []).append(result)
+        found.setdefault(job.network.spec, []).append(_result(job, recipe))
     rows = []
     for name, results in found.items():
         done = [r for r in results if r is not None]
         parameters = int(done[0]["parameters"]) if done else 0
         rows.append(Row(name, parameters, tuple(float(r["clean_error"]) for r in done), len(results) - len(done)))
     return rows
+
+
+def _result(job: Job, recipe: Recipe) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads((job.folder / state.RESULT).read_text(encoding="utf-8"))
+        same = (result["identity"]["recipe"], result["identity"]["seed"]) == (recipe.settings(), job.seed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there; or damaged, which the training itself tells when its turn comes
+    return result if same and (job.folder / state.FINAL).exists() else None

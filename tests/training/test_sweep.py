@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -60,13 +61,17 @@ def test_a_sweep_goes_on_and_its_table_names_what_is_missing(
         )
 
     assert [outcome.finished for _, outcome in sweep(jobs, run)] == [True, True, False]
-    rows = table(jobs)
+    rows = table(jobs, recipe)
     assert [(row.network, len(row.errors), row.missing) for row in rows] == [("plain/max", 1, 1), ("plain/lift", 1, 1)]
     assert math.isnan(rows[0].mean)
     before = len(trained)
     assert all(outcome.finished for _, outcome in sweep(jobs, run))
     assert set(trained[before:]) == {jobs[2].folder, jobs[3].folder}
-    assert [row.missing for row in table(jobs)] == [0, 0]
+    assert [row.missing for row in table(jobs, recipe)] == [0, 0]
+    longer = dataclasses.replace(recipe, epochs=30)
+    assert [row.missing for row in table(jobs, longer)] == [2, 2]  # results of another recipe are none of this one
+    (jobs[0].folder / "result.json").write_text("{")
+    assert [row.missing for row in table(jobs, recipe)] == [1, 0]
 
 
 def test_spread_over_seeds() -> None:
