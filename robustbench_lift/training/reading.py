@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -45,9 +46,13 @@ def _collate(samples: list[Any]) -> Any:
     return faults[0] if faults else default_collate(samples)
 
 
-def _leave_group(_: int) -> None:
-    # torchrun stops a whole process group at once; the training's own process decides when its readers end
+def _settle(_: int) -> None:
+    """Called in each worker when it begins."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(0)  # killed while this worker started; torch looks only for a later death, and would wait for ever
     if hasattr(os, "setsid"):
+        # torchrun stops a whole process group at once; the training's own process decides when its readers end
         os.setsid()
 
 
@@ -63,7 +68,7 @@ def make_loader(samples: Dataset[Any], *, workers: int, **options: Any) -> DataL
         _Told(samples),
         num_workers=workers,
         collate_fn=_collate,
-        worker_init_fn=_leave_group,
+        worker_init_fn=_settle,
         multiprocessing_context="spawn" if workers else None,
         **options,
     )

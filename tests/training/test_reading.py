@@ -74,3 +74,38 @@ def test_a_signal_to_the_whole_group_stops_with_a_state(tree: Path, tmp_path: Pa
     assert process.returncode == 130, said
     assert "the same command goes on from" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_readers_end_when_the_training_is_killed_while_they_start(tree: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "readers"
+    program = (
+        "import dataclasses, sys, torch\n"
+        "from pathlib import Path\n"
+        "from robustbench_lift.training import RECIPES, ImageSource\n"
+        "from robustbench_lift.training.sets import open_folders\n"
+        "source = ImageSource(open_folders(Path(sys.argv[1])), recipe=RECIPES['imagenette-64'], workers=2)\n"
+        "if __name__ == '__main__':\n"
+        "    stream = source.stream([torch.arange(4)] * 9, 0, 0, torch.device('cpu'))\n"
+        "    import multiprocessing, os, threading, time\n"
+        "    def note():\n"
+        "        while len(multiprocessing.active_children()) < 2: time.sleep(0.001)\n"
+        "        names = ' '.join(str(p.pid) for p in multiprocessing.active_children())\n"
+        f"        Path({str(mark)!r}).write_text(names)\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    threading.Thread(target=note).start()\n"
+        "    next(stream)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    call = [sys.executable, str(tmp_path / "program.py"), str(tree)]
+    assert subprocess.run(call, check=False, capture_output=True, timeout=120).returncode == -9
+    readers = [int(pid) for pid in mark.read_text().split()]
+    assert len(readers) == 2
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in readers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = [pid for pid in readers if Path(f"/proc/{pid}").exists()]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
