@@ -36,17 +36,6 @@ def truncate(values: Tensor, lift: float = LIFT) -> Tensor:
     return values.add_(lift).clamp_(0.0, 255.0).to(torch.uint8)
 
 
-def undecided(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Truncated values, uint8, and the flat positions of those closer to a whole level than float32 can tell.
-
-    Args:
-        values: float32 on the 0..255 scale, means of levels and so at most 255.9; overwritten.
-    """
-    lower = values.mul(1.0 - _DOUBT).to(torch.uint8)
-    upper = values.mul_(1.0 + _DOUBT).to(torch.uint8)
-    return upper, positions(upper != lower)
-
-
 @lru_cache(maxsize=32)
 def flat_levels(sigma: float, device: torch.device) -> Tensor:
     """What `scipy.ndimage.gaussian_filter` and truncation make of a flat area of each level: uint8 [256]."""
@@ -70,20 +59,33 @@ def gaussian_weights(sigma: float, cut: float = 4.0) -> np.ndarray:
 
 
 def smooth(planes: Tensor, sigma: float, cut: float = 4.0) -> Tensor:
-    """Separable Gaussian of planes [..., H, W], edges replicated, truncated at `cut` sigmas."""
+    """Separable Gaussian of planes [..., H, W], edges replicated, truncated at `cut` sigmas: same type."""
     weights = gaussian_weights(sigma, cut)
     radius = len(weights) // 2
     if radius == 0:
         return planes
-    height, width = planes.shape[-2:]
     if planes.device.type == "cpu":
-        inner = _both_axes(turned(planes.reshape(-1, height * width)).view(height, width, -1), weights)
-        return turned(inner.view(height * width, -1)).view(planes.shape)
-    stacked = planes.reshape(1, -1, height, width)
+        return _separable(planes, (weights, weights), cv2.BORDER_REPLICATE)
+    stacked = planes.reshape(1, -1, *planes.shape[-2:])
     kernel = torch.from_numpy(weights).to(planes)
     padded = functional.pad(stacked, (radius, radius, radius, radius), mode="replicate")
     down = correlate(padded, kernel.view(-1, 1))
     return correlate(down, kernel.view(1, -1)).reshape(planes.shape)
+
+
+def _separable(planes: Tensor, weights: tuple[np.ndarray, np.ndarray], border: int) -> Tensor:
+    """Filter every plane [..., H, W] with the weights of (rows, columns), by OpenCV: on the CPU, of the same type."""
+    result = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    height, width = planes.shape[-2:]
+    rows, columns = weights
+    for source, target in zip(planes.reshape(-1, height, width).numpy(), _planes(result), strict=True):
+        cv2.sepFilter2D(source, -1, columns, rows, target, borderType=border)
+    return result
+
+
+def _planes(images: Tensor) -> np.ndarray:
+    """All planes of contiguous images [..., H, W] on the CPU, in place: [P, H, W]."""
+    return images.view(-1, *images.shape[-2:]).numpy()
 
 
 def smooth_images(images: Tensor, sigma: float) -> Tensor:
@@ -93,47 +95,53 @@ def smooth_images(images: Tensor, sigma: float) -> Tensor:
     it, v - 1 (`flat_levels`). Values too close to a level for float32 are decided as in a flat area; planes with many
     of them (black frames with faint noise) have those computed in float64.
     """
-    weights = gaussian_weights(sigma)
     height, width = images.shape[-2:]
     area = height * width
-    flat = flat_levels(sigma, images.device)
-    inner = images.device.type == "cpu" and len(weights) > 1  # are the planes innermost?
-    if inner:
-        planes = turned(images.reshape(-1, area)).view(height, width, -1).to(torch.float32)
-        levels, doubtful = undecided(_both_axes(planes, weights))
-        count = planes.shape[-1]
-        owner = doubtful % count
-        result = _decide(levels, doubtful, flat)
-        levels = turned(result.view(area, -1))
-    else:
-        levels, doubtful = undecided(smooth(images.to(torch.float32), sigma))
-        count = len(images) * images.shape[1]
-        owner = torch.div(doubtful, area, rounding_mode="floor")
-        levels = _decide(levels, doubtful, flat).view(-1, area)
-    many = torch.bincount(owner, minlength=count) > _SHARE * area
+    bounds = _bounds_on_cpu if images.device.type == "cpu" else _bounds
+    lower, upper = bounds(images, sigma)
+    doubtful = positions(lower != upper)
+    levels = upper.view(-1)
+    levels[doubtful] = flat_levels(sigma, images.device)[levels[doubtful].to(torch.int64)]
+    owner = torch.div(doubtful, area, rounding_mode="floor")
+    many = torch.bincount(owner) > _SHARE * area
     for plane in many.nonzero().view(-1).tolist():
-        mine = doubtful[owner == plane]
-        places = torch.div(mine, count, rounding_mode="floor") if inner else mine - plane * area
+        places = doubtful[owner == plane] - plane * area
         original = images.reshape(-1, height, width)[plane].cpu().numpy()
-        where, exact = _literally(original, places.cpu().numpy(), sigma, weights)
-        levels[plane, torch.from_numpy(where).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
-    return levels.view(images.shape)
+        where, exact = _literally(original, places.cpu().numpy(), sigma)
+        levels[torch.from_numpy(where + plane * area).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
+    return upper
 
 
-def _literally(
-    plane: np.ndarray, places: np.ndarray, sigma: float, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(images: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """Blurred images without their fraction, uint8, once rounded down and once up by what float32 cannot tell."""
+    blurred = smooth(images.to(torch.float32), sigma)
+    return blurred.mul(1.0 - _DOUBT).to(torch.uint8), blurred.mul_(1.0 + _DOUBT).to(torch.uint8)
+
+
+def _bounds_on_cpu(images: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """`_bounds` by OpenCV, plane by plane, so that the intermediate values stay in the caches."""
+    weights = gaussian_weights(sigma)
+    lower, upper = (torch.empty_like(images, memory_format=torch.contiguous_format) for _ in range(2))
+    for plane, below, above in zip(_planes(images.contiguous()), _planes(lower), _planes(upper), strict=True):
+        blurred = cv2.sepFilter2D(plane, cv2.CV_32F, weights, weights, borderType=cv2.BORDER_REPLICATE)
+        # OpenCV rounds |a v + b| to the nearest, which is floor(a v) with b = -1/2.
+        cv2.convertScaleAbs(blurred, below, 1.0 - _DOUBT, -0.5)
+        cv2.convertScaleAbs(blurred, above, 1.0 + _DOUBT, -0.5)
+    return lower, upper
+
+
+def _literally(plane: np.ndarray, places: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Blur some pixels of one uint8 plane in float64, in scipy's order of operations.
 
     Args:
         plane: uint8 [H, W].
         places: flat positions in question; those whose whole window is flat are left out.
         sigma: of the Gaussian.
-        weights: of the Gaussian.
 
     Returns:
         flat positions, and their results, uint8.
     """
+    weights = gaussian_weights(sigma)
     radius = len(weights) // 2
     window = np.ones((len(weights), len(weights)), np.uint8)
     border = cv2.BORDER_REPLICATE
@@ -153,51 +161,16 @@ def _literally(
     return places, (np.clip(exact, 0, 1) * 255).astype(np.uint8)
 
 
-def _decide(levels: Tensor, doubtful: Tensor, flat: Tensor) -> Tensor:
-    """Overwrite the doubtful positions by what a flat area of their level becomes."""
-    everything = levels.view(-1)
-    everything[doubtful] = flat[everything[doubtful].to(torch.int64)]
-    return levels
-
-
 def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) -> Tensor:
     """Separable Gaussian of planes [N, H, W], sigmas (rows, columns), borders reflected at half samples."""
     height, width = planes.shape[-2:]
-    weights = tuple(gaussian_weights(sigma, cut) for sigma in sigmas)
+    weights = gaussian_weights(sigmas[0], cut), gaussian_weights(sigmas[1], cut)
     radius = max(len(part) for part in weights) // 2
-    if planes.device.type == "cpu" and radius <= min(24, height, width):  # wider kernels: dense matrices are faster
-        inner = turned(planes.reshape(-1, height * width)).view(height, width, -1)
-        across = _along_rows(inner, weights[1], reflect=True).transpose(0, 1).contiguous()
-        down = _along_rows(across, weights[0], reflect=True).transpose(0, 1)
-        return turned(down.reshape(height * width, -1)).view(planes.shape)
+    if planes.device.type == "cpu" and radius <= 24:  # wider kernels: dense matrices are faster
+        return _separable(planes, weights, cv2.BORDER_REFLECT)
     rows = smoothing_matrix(height, sigmas[0], cut, planes.device).to(planes.dtype)
     columns = smoothing_matrix(width, sigmas[1], cut, planes.device).to(planes.dtype)
     return rows @ (planes.reshape(-1, width) @ columns.T).view(planes.shape)
-
-
-def _both_axes(planes: Tensor, weights: np.ndarray) -> Tensor:
-    """Filter [H, W, P] along both axes.
-
-    With the planes innermost and the filtered axis next to them, a CPU's depthwise convolution is several times faster
-    than in any other layout; so the axes change places in between.
-    """
-    once = _along_rows(planes, weights).transpose(0, 1).contiguous()
-    return _along_rows(once, weights).transpose(0, 1).contiguous()
-
-
-def turned(table: Tensor) -> Tensor:
-    """The transpose of a matrix on the CPU, contiguous; numpy copies uint8 twice as fast as torch."""
-    return torch.from_numpy(np.ascontiguousarray(table.numpy().T))
-
-
-def _along_rows(planes: Tensor, weights: np.ndarray, *, reflect: bool = False) -> Tensor:
-    """Filter [A, B, P] along axis 1, edges replicated or reflected at half samples: contiguous, same shape."""
-    radius, length = len(weights) // 2, planes.shape[1]
-    index = np.pad(np.arange(length), radius, mode="symmetric" if reflect else "edge")
-    padded = planes.index_select(1, torch.from_numpy(index))
-    kernel = torch.from_numpy(weights).to(planes.dtype).view(1, -1)
-    # unsqueeze before permute: torch tells the channels-last layout by the stride of the batch axis too
-    return correlate(padded.unsqueeze(0).permute(0, 3, 1, 2), kernel)[0].permute(1, 2, 0).contiguous()
 
 
 def correlate(stacked: Tensor, kernel: Tensor) -> Tensor:
