@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from robustbench_lift.report.assemble import marked_in_groups, whole_table
+from robustbench_lift.report.assemble import whole_table
 from robustbench_lift.report.notes import shown
 from robustbench_lift.report.schema import Document, Model
 from robustbench_lift.report.table import Column, Entry, Row, Table
@@ -51,24 +51,22 @@ def trainings(document: Document) -> Table:
     """One row a network: the mean of its trainings, with the smallest and the largest in brackets."""
     members = families(document)
     names = names_of([models[0] for models in members])
-    columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *METRICS)
-    lists = [
-        marked_in_groups(document, "", c.direction, {models[0].label: _spread(models, c.key) for models in members})
-        for c in METRICS
-    ]
+    lists = {c.key: [_spread(models, c.key) for models in members] for c in METRICS}
+    measured = [c for c in METRICS if any(entry.value is not None for entry in lists[c.key])]
+    columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *measured)
     rows = [
         Row(
             (
-                Entry(f"{name}{shown(document, models[0]).removeprefix(models[0].label)}"),
+                Entry(f"{names[k]}{shown(document, models[0]).removeprefix(models[0].label)}"),
                 Entry(len(models)),
-                *(one[models[0].label] for one in lists),
+                *(lists[c.key][k] for c in measured),
             )
         )
-        for name, models in zip(names, members, strict=True)
+        for k, models in enumerate(members)
     ]
     note = (
         "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a confidence "
-        "interval. A number that one training lacks has no mean."
+        "interval, and nothing is marked as best. A number that one training lacks has no mean."
     )
     return whole_table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
 

@@ -37,6 +37,7 @@ def test_mean_and_range_of_two_trainings(twice: Callable[[], Document]) -> None:
         assert row.entries[1].value == 2
         assert entry.value == pytest.approx(fmean(errors))
         assert (entry.low, entry.high) == (min(errors), max(errors))
+    assert not table.is_marked
     assert "not a confidence interval" in " ".join(table.notes)
 
 
@@ -67,6 +68,14 @@ def test_another_recipe_is_another_row(tmp_path: Path, run_writer: Callable[...,
         ("resnet8/lift (auxiliary.c_p=0.0)", 2),
         ("resnet8/lift (auxiliary.c_p=0.1)", 1),
     ]
+
+
+def test_columns_that_nobody_measured_are_left_out(tmp_path: Path, run_writer: Callable[..., Run]) -> None:
+    for seed in range(2):
+        cells = [Cell("clean", "clean", 0)]
+        run_writer(tmp_path / f"{seed}", pooling="lift", quality=1.5, seed=seed, name=f"lift{seed}", cells=cells)
+    table = make_table(document(open_runs([tmp_path]), replicates=0), "trainings")
+    assert [c.key for c in table.columns] == ["network", "count", "clean_error"]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3", '{"a": {"b": {"c": 1}}}'])
