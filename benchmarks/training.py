@@ -5,7 +5,8 @@ python benchmarks/training.py --recipe cifar-resnet --model resnet20/lift
 python benchmarks/training.py --recipe imagenette-128 --model resnet18/max --workers 2
 
 Both run the same network, optimiser, precision and batch; after each epoch of ours the bare loop takes as many steps,
-so both see the same machine. The bare loop has no data, no augmentation, no counters, no checks.
+so both see the same machine. The bare loop has no data, no augmentation, no counters, no checks. Class folders are also
+read alone, which says how many images a second the workers could feed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from robustbench_lift.training.sets import array_images, open_folders
 def make_data(
     recipe: Recipe, samples: int, workers: int, folder: Path
 ) -> tuple[TrainingSource, MemoryImages | PhotoTest]:
-    """Data of the recipe's kind: photographs, noise in memory, or noise in JPEG files of 224 pixels."""
+    """Data of the recipe's kind: photographs, noise in memory, or noise in JPEG files of 500 x 375 (or 224) pixels."""
     if recipe.data == "photos":
         return PhotoSource(recipe=recipe, crops=-(-samples // 15)), PhotoTest(1)
     generator = np.random.default_rng(0)
@@ -66,8 +67,19 @@ def make_data(
         path = folder / names[number % classes] / f"{number:06d}.jpg"
         path.parent.mkdir(exist_ok=True)
         coarse = Image.fromarray(generator.integers(0, 256, (28, 28, 3), np.uint8))
-        coarse.resize((224, 224), Image.Resampling.BICUBIC).save(path, quality=90)
+        coarse.resize((500, 375) if recipe.size >= 224 else (224, 224), Image.Resampling.BICUBIC).save(path, quality=90)
     return ImageSource(open_folders(folder), recipe=recipe, workers=workers), tests
+
+
+def reading_speed(source: ImageSource, batch_size: int) -> float:
+    """Images a second that arrive, decoded and augmented, when nothing else runs; the second pass is timed."""
+    batches = torch.split(torch.arange(len(source)), batch_size)
+    for epoch in range(2):
+        start = time.perf_counter()
+        for _ in source.stream(batches, epoch, 0, torch.device("cpu")):
+            pass
+        seconds = time.perf_counter() - start
+    return len(source) / seconds
 
 
 class Bare:
@@ -122,6 +134,7 @@ def compare(network: Network, recipe: Recipe, arguments: argparse.Namespace, dev
         source, tests = make_data(recipe, samples, arguments.workers, folder / "images")
         bare = Bare(network, recipe, len(source.class_names), settings, device)
         bare.seconds(2)
+        reading = reading_speed(source, recipe.batch_size) if isinstance(source, ImageSource) else None
         ours: list[float] = []
         floor: list[float] = []
         processor: list[float] = []
@@ -148,6 +161,12 @@ def compare(network: Network, recipe: Recipe, arguments: argparse.Namespace, dev
         print(
             f"  {label:9}  step min {min(times) * 1e3:8.2f} ms, median {statistics.median(times) * 1e3:8.2f} ms, "
             f"{recipe.batch_size / statistics.median(times):9.0f} images/s"
+        )
+    if reading is not None:
+        needed = recipe.batch_size / min(floor)
+        print(
+            f"  reading alone, {arguments.workers} worker(s): {reading:.0f} images/s, {reading / needed:.1f} times "
+            "what the bare loop takes"
         )
     ratios = [a / b for a, b in zip(ours, floor, strict=True)]
     middle = statistics.median(ratios)

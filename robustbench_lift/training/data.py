@@ -61,7 +61,11 @@ def batches_of(
     if isinstance(source, StreamingSource):
         yield from source.stream(batches, epoch, seed, device)
         return
-    for indices in batches:
+    if not batches:
+        return
+    # one transfer an epoch: a transfer a step would make the host wait for the device
+    everything = torch.cat(list(batches)).to(device)
+    for indices in torch.split(everything, [len(indices) for indices in batches]):
         yield source.batch(indices, epoch, seed, device)
 
 
