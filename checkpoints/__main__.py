@@ -2,8 +2,8 @@
 
 python -m checkpoints add photos/resnet-lift training-runs/resnet8-lift/final.safetensors
 
-Everything that the card and the index say is read from the header that `train` wrote into the file, but for the name of
-the data: `--data` puts a telling one in the place of a file's.
+Everything that the card and the index say is read from the header that `train` wrote into the file. Where that knows a
+file's name only, `--card data="ten classes of ImageNet"` says more; any other entry may be replaced so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -40,16 +41,20 @@ def header(file: Path) -> tuple[dict[str, str], int]:
     return card, learned
 
 
-def add(name: str, file: Path, data: str | None = None) -> None:
+def add(name: str, file: Path, changes: Mapping[str, str] | None = None) -> None:
     """Copy, describe, enter."""
     card, parameters = header(file)
     target = HERE / f"{name}.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
-    if data is None:
-        shutil.copyfile(file, target)
-    else:
-        card["data"] = data
+    if changes:
+        if unknown := set(changes) - set(card):
+            raise SystemExit(
+                f"the card of {file} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(card))}."
+            )
+        card |= changes
         save_file(load_file(file), target, metadata=card)
+    else:
+        shutil.copyfile(file, target)
     entry: dict[str, str | int | float] = {
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
@@ -94,9 +99,9 @@ def main() -> None:
     parser.add_argument("action", choices=["add"])
     parser.add_argument("name", help="name to load it by, such as photos/resnet-lift")
     parser.add_argument("file", type=Path, help="a .safetensors file that `train` wrote")
-    parser.add_argument("--data", help="what it was trained on, in words")
+    parser.add_argument("--card", action="append", default=[], metavar="KEY=VALUE", help="replace an entry of the card")
     options = parser.parse_args()
-    add(options.name, options.file, options.data)
+    add(options.name, options.file, dict(change.partition("=")[::2] for change in options.card))
 
 
 if __name__ == "__main__":

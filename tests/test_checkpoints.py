@@ -41,10 +41,10 @@ def test_nothing_lies_there_unlisted_and_all_is_small() -> None:
     assert sum((HERE / file).stat().st_size for file in files) < LIMIT
 
 
-def test_add_may_rename_the_data_and_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_may_change_the_card_and_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = HERE / INDEX["photos/resnet-lift"]["file"]
     monkeypatch.setattr(shelf, "HERE", tmp_path)
-    shelf.add("mine/lift", source, data="my photographs, 500 a class")
+    shelf.add("mine/lift", source, {"data": "my photographs, 500 a class"})
     entry = tomllib.loads((tmp_path / "index.toml").read_text(encoding="utf-8"))["mine/lift"]
     assert entry["data"] == "my photographs, 500 a class"
     with safe_open(source, "pt") as before, safe_open(tmp_path / entry["file"], "pt") as after:
@@ -52,3 +52,10 @@ def test_add_may_rename_the_data_and_changes_no_weight(tmp_path: Path, monkeypat
         assert list(before.keys()) == list(after.keys())
         for key in before.keys():  # noqa: SIM118 - not a dict
             assert torch.equal(before.get_tensor(key), after.get_tensor(key))
+
+
+def test_add_refuses_a_word_that_the_card_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "HERE", tmp_path)
+    with pytest.raises(SystemExit, match="has no dta; it has .*data"):
+        shelf.add("mine/lift", HERE / INDEX["photos/resnet-lift"]["file"], {"dta": "x"})
+    assert not (tmp_path / "index.toml").exists()
