@@ -56,6 +56,6 @@ def test_add_may_change_the_card_and_changes_no_weight(tmp_path: Path, monkeypat
 
 def test_add_refuses_a_word_that_the_card_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "HERE", tmp_path)
-    with pytest.raises(SystemExit, match="has no dta; it has .*data"):
+    with pytest.raises(SystemExit, match=r"has no dta; it has .*data"):
         shelf.add("mine/lift", HERE / INDEX["photos/resnet-lift"]["file"], {"dta": "x"})
     assert not (tmp_path / "index.toml").exists()
