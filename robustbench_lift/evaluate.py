@@ -7,8 +7,9 @@ skipped; nothing depends on batch size, order, workers or restarts.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,11 @@ from robustbench_lift.data.base import fingerprint
 from robustbench_lift.data.diagnosis import diagnose_chance
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
 from robustbench_lift.protocols.base import EvaluationProtocol
+from robustbench_lift.reading import Work
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 
 if TYPE_CHECKING:
     from robustbench_lift.models import LoadedModel
-    from robustbench_lift.pipeline import Engine
 
 Answer = tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]
 """top-5 classes [n, T, 5] and top-1 confidence [n, T] of a batch."""
@@ -132,67 +133,120 @@ def evaluate(
         for one, path in zip(models, paths, strict=True)
     ]
     cells = [(p, cell) for p in protocols for cell in p.cells()]
-    for done, (which, cell) in enumerate(cells):
-        pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
-        for one, store in pending:
-            classes = len(which.images(cell).class_names)
-            if one.num_classes != classes:
-                raise DataError(
-                    f"{one.name} has {one.num_classes} outputs, the data set {store.manifest.data['name']} has "
-                    f"{classes} classes: its answers cannot be scored. Evaluate a checkpoint trained for these classes."
-                )
-        if pending:
-            say = _reporter(progress, cell, done, len(cells))
-            _evaluate_cell(engine, which, cell, pending, settings, say)
+    tell = _Teller(progress, len(cells))
+    _settle(cells, runs, settings.shard, tell)
+
+    def work() -> Iterator[_Task]:
+        for number, (which, cell) in enumerate(cells):
+            pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
+            if any(not r.has_part(cell, *settings.shard) for _, r in pending):
+                yield _task(number, which, cell, pending, settings.shard)
+
+    # the work is taken ahead, in the thread that renders: the next cells are listed and read while one is shown
+    with contextlib.closing(engine.stream(work())) as frames_of:
+        for task, rows, frames in frames_of:
+            assert isinstance(task, _Task)
+            task.take([engine.predict(one, frames) for one, _ in task.waiting], len(rows))
+            for note in engine.news():
+                tell(task.cell, task.number, task.shown, len(task.rows), note)
+            if task.shown == len(task.rows):
+                _store(task, settings)
+            tell(task.cell, task.number, task.shown, len(task.rows))
     return runs
 
 
-def _reporter(
-    progress: Callable[[Progress], None] | None, cell: Cell, done: int, total: int
-) -> Callable[[int, int, str], None]:
-    def say(images_done: int, images_total: int, note: str = "") -> None:
-        if progress is not None:
-            whole = done + (images_done == images_total)
-            progress(Progress(cell, whole, total, images_done, images_total, note))
+def _settle(
+    cells: list[tuple[EvaluationProtocol, Cell]], runs: list[Run], shard: tuple[int, int], tell: _Teller
+) -> None:
+    """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
+    for number, (which, cell) in enumerate(cells):
+        pending = [r for r in runs if not r.has(cell)]
+        images = int(runs[0].manifest.data["sets"][which.name]["images"])
+        if shard[0] >= images:  # more jobs than images
+            for run in pending:
+                run.write(cell, Predictions.none(), shard=shard)
+        if pending and all(r.has_part(cell, *shard) for r in pending):
+            for run in pending:
+                run.merge(cell, shard[1])
+            tell(cell, number, 1, 1)
 
-    return say
+
+@dataclass(kw_only=True, eq=False)
+class _Task(Work):
+    """A cell under way: who is still to answer, and what they have answered."""
+
+    number: int
+    """Position among all cells."""
+    pending: list[tuple[LoadedModel, Run]]
+    """Models without this cell."""
+    waiting: list[tuple[LoadedModel, Run]]
+    """Those of them without this job's share of it."""
+    answers: list[list[Answer]]
+    """Of each that waits, a batch an entry."""
+    shown: int = 0
+    """Images that are done."""
+
+    def take(self, answers: list[Answer], images: int) -> None:
+        """Note the answers to a batch, one entry a waiting model."""
+        for mine, answer in zip(self.answers, answers, strict=True):
+            mine.append(answer)
+        self.shown += images
 
 
-def _evaluate_cell(
-    engine: Engine,
+def _task(
+    number: int,
     protocol: EvaluationProtocol,
     cell: Cell,
     pending: list[tuple[LoadedModel, Run]],
-    settings: Settings,
-    say: Callable[[int, int, str], None],
-) -> None:
+    shard: tuple[int, int],
+) -> _Task:
     images = protocol.images(cell)
-    index, count = settings.shard
-    mine = list(range(index, len(images.ids), count))
-    waiting = [(m, r) for m, r in pending if not r.has_part(cell, index, count)]
-    answers: list[list[Answer]] = [[] for _ in waiting]
-    done = 0
-    engine.tell = lambda note: say(done, len(mine), note)
-    for rows, frames in engine.stream(protocol, cell, images, mine) if waiting else ():
-        for k, (one, _) in enumerate(waiting):
-            answers[k].append(engine.predict(one, frames))
-        done += len(rows)
-        if done < len(mine):
-            say(done, len(mine), "")
-    ids = [images.ids[i] for i in mine]
-    for k, (one, store) in enumerate(waiting):
+    for one, store in pending:
+        if one.num_classes != len(images.class_names):
+            raise DataError(
+                f"{one.name} has {one.num_classes} outputs, the data set {store.manifest.data['name']} has "
+                f"{len(images.class_names)} classes: its answers cannot be scored. Evaluate a checkpoint trained for "
+                "these classes."
+            )
+    waiting = [(m, r) for m, r in pending if not r.has_part(cell, *shard)]
+    return _Task(
+        protocol=protocol,
+        cell=cell,
+        images=images,
+        rows=list(range(shard[0], len(images.ids), shard[1])),
+        number=number,
+        pending=pending,
+        waiting=waiting,
+        answers=[[] for _ in waiting],
+    )
+
+
+def _store(task: _Task, settings: Settings) -> None:
+    """Write the cell of each model that waited for it, or this job's share; whoever comes last merges."""
+    ids = [task.images.ids[i] for i in task.rows]
+    for (one, store), answers in zip(task.waiting, task.answers, strict=True):
         predictions = Predictions.sorted(
             ids,
-            images.labels[mine],
-            np.concatenate([top5 for top5, _ in answers[k]]),
-            np.concatenate([confidence for _, confidence in answers[k]]),
+            task.images.labels[task.rows],
+            np.concatenate([top5 for top5, _ in answers]),
+            np.concatenate([confidence for _, confidence in answers]),
         )
         if not settings.allow_chance:
-            _stop_at_chance(one, cell, predictions, len(images.class_names))
-        store.write(cell, predictions, shard=(index, count))
-    for _, store in pending:
-        store.merge(cell, count)
-    say(len(mine), len(mine), "")
+            _stop_at_chance(one, task.cell, predictions, len(task.images.class_names))
+        store.write(task.cell, predictions, shard=settings.shard)
+    for _, store in task.pending:
+        store.merge(task.cell, settings.shard[1])
+
+
+class _Teller:
+    """Tells whoever asked where a cell stands."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None, cells: int) -> None:
+        self._progress, self._cells = progress, cells
+
+    def __call__(self, cell: Cell, number: int, done: int, images: int, note: str = "") -> None:
+        if self._progress is not None:
+            self._progress(Progress(cell, number + (done == images), self._cells, done, images, note))
 
 
 def _stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, classes: int) -> None:

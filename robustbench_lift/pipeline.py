@@ -4,30 +4,26 @@
     read, resize, crop  ->   to device, render   ->   forward passes of every model
 
 Each arrow is a queue of a few batches, so memory is bounded by the batch and does not grow with the number of images.
+The queues run on from one cell to the next: while the last images of a cell are shown, those of the next are read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from robustbench_lift.data.base import ImageSet
 from robustbench_lift.errors import DataError
-from robustbench_lift.protocols.base import EvaluationProtocol
-from robustbench_lift.runs import Cell
+from robustbench_lift.reading import Batch, Work, read_batches
 
 if TYPE_CHECKING:
     from robustbench_lift.evaluate import Settings
@@ -41,20 +37,6 @@ CPU_PIXELS = 64 * 64 * 64
 """Pixels in one forward pass on a CPU: beyond, activations leave the caches and small networks run 3 times slower."""
 
 
-class _Prepared(Dataset[Tensor]):
-    """Images of one cell, read and prepared one at a time, for the DataLoader's workers."""
-
-    def __init__(self, images: ImageSet, protocol: EvaluationProtocol, rows: list[int]) -> None:
-        self.images, self.protocol, self.rows = images, protocol, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> Tensor:
-        image = self.protocol.prepare(self.images.read(self.rows[position]))
-        return torch.from_numpy(np.ascontiguousarray(image.swapaxes(-1, -2).swapaxes(-2, -3)))  # [..., 3, h, w]
-
-
 class Engine:
     """Streams frames and predicts; holds the device, the precision and the batch size that fits."""
 
@@ -62,34 +44,57 @@ class Engine:
         self.settings = settings
         self.device = pick_device(settings.device)
         self.batch_size = settings.batch_size or 256
-        self.tell: Callable[[str], None] = lambda note: None
+        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def stream(
-        self, protocol: EvaluationProtocol, cell: Cell, images: ImageSet, rows: list[int]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """(rows, uint8 frames [n, T, 3, h, w] on the device) of a cell, rendered ahead of the caller."""
-        per_image = protocol.frames(cell) or 32  # sequences tell their length with the first batch
-        step = max(1, self.batch_size // per_image)
-        workers = min(self.settings.workers, (len(rows) + step - 1) // step)
-        loader = DataLoader(
-            _Prepared(images, protocol, rows),
-            batch_size=step,
-            shuffle=False,
-            num_workers=workers,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=_collate,
-            multiprocessing_context=_start_method() if workers else None,
+    def stream(self, work: Iterable[Work]) -> Generator[Batch]:
+        """(work, rows, uint8 frames [n, T, 3, h, w] on the device) of cells, read and rendered ahead of the caller."""
+        return ahead(self._frames(work), AHEAD)
+
+    def _frames(self, work: Iterable[Work]) -> Iterator[Batch]:
+        batches = read_batches(
+            work, size=self._images, workers=self.settings.workers, pin_memory=self.device.type == "cuda"
         )
+        with contextlib.closing(batches):  # ends the reading processes at once
+            for one, rows, batch in batches:
+                yield from self._rendered(one, rows, batch.to(self.device, non_blocking=True))
 
-        def produce() -> Iterator[tuple[list[int], Tensor]]:
-            start = 0
-            for batch in loader:
-                here = rows[start : start + len(batch)]
-                start += len(batch)
-                moved = batch.to(self.device, non_blocking=True)
-                yield here, protocol.render(cell, moved, [images.ids[i] for i in here])
+    def _images(self, one: Work) -> int:
+        """Images of a cell that are read and rendered together."""
+        return max(1, self.batch_size // (one.protocol.frames(one.cell) or 32))
 
-        return ahead(produce(), AHEAD)
+    def _rendered(self, one: Work, rows: list[int], batch: Tensor) -> Iterator[Batch]:
+        """The frames of a batch; in halves when memory runs out, which changes no frame."""
+        try:
+            frames = one.protocol.render(one.cell, batch, [one.images.ids[row] for row in rows])
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            frames = None
+        if frames is not None:
+            yield one, rows, frames
+            return
+        # outside the except block, whose exception would keep what it could not finish
+        self._back_off(len(rows), batch, frames=one.protocol.frames(one.cell) or 32)
+        half = (len(rows) + 1) // 2
+        yield from self._rendered(one, rows[:half], batch[:half])
+        yield from self._rendered(one, rows[half:], batch[half:])
+
+    def _back_off(self, tried: int, images: Tensor, *, frames: int = 1) -> None:
+        """Halve the batch after running out of memory over `tried` images of so many frames."""
+        if tried == 1:
+            raise DataError(
+                f"{self.device} has not enough memory for a single image of {tuple(images.shape[-2:])} pixels. "
+                "Use another --device, or end what else uses its memory."
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.batch_size = min(self.batch_size, (tried + 1) // 2 * frames)
+        self._news.put(f"out of memory: the batch size is now {self.batch_size}")
+
+    def news(self) -> Iterator[str]:
+        """What has happened since it was last asked, in words: smaller batches."""
+        while not self._news.empty():
+            yield self._news.get()
 
     @torch.inference_mode()
     def predict(self, model: LoadedModel, frames: Tensor) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32]]:
@@ -100,16 +105,14 @@ class Engine:
         start = 0
         while start < len(flat):
             piece = flat[start : start + self._pass(flat)]
+            logits = None
             try:
                 logits = self._logits(model, piece)
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise DataError(
-                        f"{self.device} has not enough memory for a single image of {tuple(piece.shape[-2:])} pixels."
-                    ) from None
-                torch.cuda.empty_cache()
-                self.batch_size = max(1, self.batch_size // 2)
-                self.tell(f"out of memory: the batch size is now {self.batch_size}")
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            if logits is None:  # outside the except block, whose exception would keep the activations
+                self._back_off(len(piece), piece)
                 continue
             start += len(piece)
             top, confidence = rank(logits, model.name)
@@ -133,6 +136,15 @@ class Engine:
         cast = torch.autocast(self.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
         with cast, tensor_float_32(precision == "tf32"):
             return model.logits(images).float()
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or this computer had not enough memory.
+
+    >>> out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def rank(logits: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -180,7 +192,7 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items, made by a thread that is at most `depth` ahead; its errors are raised here."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -200,6 +212,10 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
             put((None, StopIteration()))
         except BaseException as error:  # told to the caller's thread, which raises it
             put((None, error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
 
     thread = threading.Thread(target=work, daemon=True, name="render-ahead")
     thread.start()
@@ -215,22 +231,3 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
-
-
-def _start_method() -> BaseContext:
-    """How workers start: from a server that has imported torch once, since every cell starts its own workers."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["robustbench_lift.pipeline"])
-    return context
-
-
-def _collate(images: list[Tensor]) -> Tensor:
-    sizes = {tuple(image.shape) for image in images}
-    if len(sizes) > 1:
-        raise DataError(
-            f"images of one batch have different sizes after preparation: {', '.join(map(str, sorted(sizes)[:4]))}. "
-            "Use a geometry that crops to one size."
-        )
-    return torch.stack(images)

@@ -105,6 +105,11 @@ class Predictions:
             np.asarray(confidence, dtype=np.float32)[order],
         )
 
+    @classmethod
+    def none(cls) -> Predictions:
+        """Predictions of no image: the share of a job that got none."""
+        return cls.sorted([], np.zeros(0), np.zeros((0, 1, 5)), np.zeros((0, 1)))
+
     @property
     def top1(self) -> npt.NDArray[np.int64]:
         """[n, T] predicted classes."""
@@ -311,7 +316,7 @@ class Run:
         parts = [self.part(cell, index, count) for index in range(count)]
         if count == 1 or self.has(cell) or not all(part.exists() for part in parts):
             return self.has(cell)
-        shares = [_load(part) for part in parts]
+        shares = [share for share in map(_load, parts) if len(share.ids)]  # a job may have got no image
         self.write(
             cell,
             Predictions.sorted(

@@ -136,6 +136,16 @@ def test_shards_without_padding_merge_to_the_single_process_run(tmp_path: Path) 
         np.testing.assert_array_equal(top5, whole[key])
 
 
+def test_a_job_may_have_no_image(tmp_path: Path) -> None:
+    clean = Clean(source=Noise(3), geometry=CenterCrop(32))
+    alone = contents(evaluate(network(), clean, run=tmp_path / "a")[0])
+    for index in (4, 0, 2, 1, 3):
+        settings = Settings(shard=(index, 5))
+        run = evaluate(network(), clean, run=tmp_path / "b", settings=settings)[0]
+    assert run.missing() == ()
+    np.testing.assert_array_equal(contents(run)["clean/clean/0"], alone["clean/clean/0"])
+
+
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     evaluate(network(0), steps(), run=tmp_path)
     with pytest.raises(IncomparableError, match="weights"):
@@ -196,6 +206,47 @@ def test_memory_shortage_halves_the_batch_and_says_so(tmp_path: Path) -> None:
     whole = evaluate(network(), steps(), run=tmp_path / "b")[0]
     for key, top5 in contents(run).items():
         np.testing.assert_array_equal(top5, contents(whole)[key])
+
+
+def test_memory_shortage_in_one_default_pass_on_a_cpu_helps_at_once(tmp_path: Path) -> None:
+    class Hungry(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner, self.tried = inner, list[int]()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.tried.append(len(x))
+            if len(x) > 20:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return self.inner(x)  # type: ignore[no-any-return]
+
+    from dataclasses import replace
+
+    hungry = Hungry(network().module).eval()
+    evaluate(replace(network(), module=hungry), Clean(source=Noise(), geometry=CenterCrop(32)), run=tmp_path)
+    assert hungry.tried == [23, 12, 11]
+
+
+def test_memory_shortage_while_rendering_halves_the_batch_and_changes_nothing(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Hungry(Steps):
+        most: int = 3
+
+        def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
+            if len(ids) > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().render(cell, batch, ids)
+
+    notes: list[str] = []
+    hungry = Hungry(source=Noise(), geometry=CenterCrop(32))
+    run = evaluate(network(), hungry, run=tmp_path / "a", progress=lambda p: notes.append(p.note))[0]
+    assert "out of memory: the batch size is now 6" in notes[:4]
+    whole = evaluate(network(), steps(), run=tmp_path / "b")[0]
+    for key, top5 in contents(run).items():
+        np.testing.assert_array_equal(top5, contents(whole)[key])
+    never = Hungry(source=Noise(), geometry=CenterCrop(32), most=0)
+    with pytest.raises(DataError, match="not enough memory for a single image of"):
+        evaluate(network(), never, run=tmp_path / "c")
 
 
 def test_equal_logits_rank_by_class_index() -> None:
