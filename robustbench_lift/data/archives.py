@@ -75,8 +75,7 @@ def check_archive(
             verb = "is cut short" if size < archive.size else "is too long"
             return (
                 f"{printable(path)} {verb}: {size:,} bytes, published are {archive.size:,}. Resume the download, or "
-                "get "
-                "it again."
+                "get it again."
             )
         if not md5:
             return None

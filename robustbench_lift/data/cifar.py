@@ -171,8 +171,7 @@ def _from_npz(path: Path, rows: str | None) -> tuple[Pixels, npt.NDArray[Any]]:
     elif len(images) > TEST_IMAGES:
         raise DataError(
             f"{printable(path)} holds {len(images):,} images, CIFAR's test set has {TEST_IMAGES:,}: training images "
-            "are "
-            "among them. Say which rows are the test set, for example ?rows=50000-60000."
+            "are among them. Say which rows are the test set, for example ?rows=50000-60000."
         )
     return images, labels.reshape(-1)
 

@@ -7,12 +7,22 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 
+import corruptions
 from robustbench_lift.data.names import printable, some
 from robustbench_lift.errors import DataError, IncompleteError
 
 CLASS_RULES = ("wnid", "partial", "numeric", "sorted")
 """How folder names become class indices; see `imagenet_labels` and `sorted_labels`."""
 WNID = re.compile(r"n\d{8}")
+CONDITIONS = frozenset(
+    {
+        *corruptions.BENCHMARK,
+        *corruptions.EXTRA,
+        *corruptions.PERTURBATIONS,
+        *corruptions.EXTRA_PERTURBATIONS,
+    }
+)
+"""Folders of ImageNet-C and -P."""
 
 
 @functools.cache
@@ -42,7 +52,7 @@ def _table() -> list[list[str]]:
 
 
 def imagenet_labels(
-    folders: Sequence[str], *, where: str, rule: str = "wnid", loose: int = 0, groups: Sequence[str] = ()
+    folders: Sequence[str], *, where: str, rule: str = "wnid", loose: int = 0, parts: Sequence[str] = ()
 ) -> dict[str, int]:
     """Class index of each folder of an ImageNet-like tree.
 
@@ -51,7 +61,7 @@ def imagenet_labels(
         where: what to call the place in a message.
         rule: `wnid` asks for the 1,000 WNIDs, `partial` for any of them, `numeric` says that folder k is class k.
         loose: images that lie beside the folders.
-        groups: names of the data set's parts that may be taken for classes by mistake, such as `val`.
+        parts: those of the folders that hold class folders themselves, such as `val`.
 
     Raises:
         DataError: flat folder, numeric names, other names; the message says what to do.
@@ -66,14 +76,20 @@ def imagenet_labels(
                 "file of ILSVRC2012_img_val into nXXXXXXXX/), then name the folder of the 1,000 folders."
             )
         raise DataError(f"{where} holds no class folders. Expected 1,000 folders named n01440764 ... n15075141.")
-    if rule == "numeric":
-        return numeric_labels(folders, where=where, classes=len(known))
-    inner = [name for name in folders if name in groups]
-    strange = [name for name in folders if name not in known]
-    if inner and len(strange) == len(folders):
+    if parts:
+        best = next((name for name in ("val", "validation") if name in parts), parts[0])
         raise DataError(
-            f"{where} holds the folders {some(list(folders))}, no class folders. Name one of them: "
-            f"{where.rstrip('/')}/{printable(inner[0])}."
+            f"{where} holds the folders {some(list(folders))}, no class folders; they lie one folder below. Name it: "
+            f"{where.rstrip('/')}/{printable(best)}."
+        )
+    if rule == "numeric":
+        return _all_numbers(folders, where=where)
+    strange = [name for name in folders if name not in known]
+    conditions = [name for name in folders if name in CONDITIONS]
+    if conditions:
+        raise DataError(
+            f"{where} holds the folders {some(conditions)}: corruptions or perturbations, no classes. Say "
+            f"imagenet-c:{where} or imagenet-p:{where}, or name the folder of the clean images."
         )
     if len(strange) == len(folders) and all(name.isdigit() for name in folders):
         raise DataError(
@@ -92,6 +108,18 @@ def imagenet_labels(
         )
     index = {name: k for k, name in enumerate(wnids())}
     return {name: index[name] for name in folders}
+
+
+def _all_numbers(folders: Sequence[str], *, where: str) -> dict[str, int]:
+    """Folder `k` is class `k` of ImageNet; all of them must be there."""
+    labels = numeric_labels(folders, where=where, classes=len(wnids()))
+    missing = sorted(set(range(len(wnids()))) - set(labels.values()))
+    if missing:
+        raise IncompleteError(
+            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {some([str(k) for k in missing])}. "
+            "Extract the rest."
+        )
+    return labels
 
 
 def _strange(strange: list[str], where: str) -> str:
@@ -139,8 +167,7 @@ def sorted_labels(folders: Sequence[str], *, where: str, rule: str = "sorted", l
     if all(re.fullmatch(r"[0-9]+", name) for name in names) and names != sorted(names, key=int):
         raise DataError(
             f"{where} has folders named by numbers whose order as strings ({some(names, most=3)}) is not their order "
-            "as "
-            "numbers; loaders disagree on which is which class. If folder k is class k, add ?classes=numeric; "
+            "as numbers; loaders disagree on which is which class. If folder k is class k, add ?classes=numeric; "
             "otherwise pad the names with zeros in the order in which the model was trained."
         )
     return {name: k for k, name in enumerate(names)}

@@ -128,7 +128,6 @@ def _cause(labels: npt.NDArray[np.int64], top1: npt.NDArray[np.int64], classes: 
         if table.max(axis=1).sum() > 0.5 * len(labels) and np.count_nonzero(table.max(axis=0)) > classes // 2:
             return (
                 "Each class has its own answer, but under another number: the model's classes are in another order "
-                "than "
-                "the folders' (sorted WNIDs for ImageNet, sorted names otherwise)."
+                "than the folders' (sorted WNIDs for ImageNet, sorted names otherwise)."
             )
     return None

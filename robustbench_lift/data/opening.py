@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import corruptions
+from robustbench_lift.data.arrays import ArrayTree
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.cifar import open_cifar
-from robustbench_lift.data.classes import imagenet_labels, sorted_labels, wnids
+from robustbench_lift.data.classes import WNID, imagenet_labels, sorted_labels, wnids
 from robustbench_lift.data.names import printable
 from robustbench_lift.data.stored import StoredImages, class_images
 from robustbench_lift.data.stores import open_store
 from robustbench_lift.data.subset import subset
 from robustbench_lift.data.tiny import open_tiny, tiny_labels
 from robustbench_lift.data.transforms import INTERPOLATIONS
-from robustbench_lift.data.trees import ArrayTree, FileTree, Tree
+from robustbench_lift.data.trees import FileTree, Tree
 from robustbench_lift.errors import UsageError, unknown
 
 _GEOMETRY = ("resize", "crop", "interpolation", "table")
@@ -45,8 +46,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """Kind of data -> options that it takes."""
 KINDS = tuple(OPTIONS)
-PARTS = ("train", "val", "validation", "test")
-"""Folders that hold class folders and are no classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,10 @@ def open_imagenet(spec: DataSpec) -> StoredImages:
     rule = spec.options.get("classes", "wnid")
 
     def label(folders: Sequence[str], loose: int) -> dict[str, int]:
-        return imagenet_labels(folders, where=store.location, rule=rule, loose=loose, groups=PARTS)
+        parts = []
+        if not any(WNID.fullmatch(name) for name in folders):
+            parts = [name for name in folders if any(WNID.fullmatch(inner) for inner in store.folders(name))]
+        return imagenet_labels(folders, where=store.location, rule=rule, loose=loose, parts=parts)
 
     return class_images(store, name=imagenet_name(rule), label=label, class_names=wnids())
 

@@ -114,8 +114,7 @@ def read_batch(path: Path) -> dict[str, Any]:
     except _Refused as refused:
         raise DataError(
             f"{printable(path)} is not a batch of CIFAR: it holds {refused}. Nothing of it was executed. Get the "
-            "python "
-            "version of the data from its publisher."
+            "python version of the data from its publisher."
         ) from None
     except Exception as error:  # a damaged pickle can raise anything; none of it comes from code of the file
         raise DataError(

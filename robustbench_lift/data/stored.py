@@ -52,8 +52,7 @@ class StoredImages:
         if self.frames is not None and len(image) != self.frames:
             raise DataError(
                 f"{name} has {len(image)} frames, expected {self.frames}: the file is cut short, or another "
-                "perturbation "
-                "lies under this name. Replace it from the original."
+                "perturbation lies under this name. Replace it from the original."
             )
         return image
 

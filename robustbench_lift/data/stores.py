@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robustbench_lift.data.names import printable
-from robustbench_lift.data.tar import TarIndex, open_index, stamp_of
+from robustbench_lift.data.names import printable, some
+from robustbench_lift.data.tar import stamp_of
+from robustbench_lift.data.tar_index import TarIndex, open_index
 from robustbench_lift.errors import DataError
 
 
@@ -118,15 +119,18 @@ class FolderBlobs:
 
 
 class TarStore:
-    """A tar file."""
+    """A tar file, or a folder in one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, top: str = "") -> None:
+        """Index an archive; paths are relative to `top`."""
         self.index: TarIndex = open_index(path)
-        self.location = printable(path)
+        self.top = top
+        self.location = join(printable(path), printable(top))
 
     def _children(self, path: str, *, folders: bool) -> list[str]:
         names = self.index.names
-        prefix = f"{path}/" if path else ""
+        inner = join(self.top, path)
+        prefix = f"{inner}/" if inner else ""
         position, found = bisect.bisect_left(names, prefix), []
         while position < len(names) and names[position].startswith(prefix):
             name, slash, _ = names[position][len(prefix) :].partition("/")
@@ -146,7 +150,8 @@ class TarStore:
 
     def blobs(self, paths: Sequence[str]) -> TarBlobs:
         """Files to read."""
-        rows = np.array([bisect.bisect_left(self.index.names, path) for path in paths], dtype=np.int64)
+        whole = [join(self.top, path) for path in paths]
+        rows = np.array([bisect.bisect_left(self.index.names, path) for path in whole], dtype=np.int64)
         return TarBlobs(self.index, rows)
 
 
@@ -197,15 +202,22 @@ class TarBlobs:
 
 
 def open_store(path: Path) -> Store:
-    """A folder or a tar file.
+    """A folder, a tar file, or a folder in a tar file (`images.tar/val`).
 
     Raises:
-        DataError: neither is there.
+        DataError: none of them is there.
     """
     if path.is_dir():
         return FolderStore(path)
-    if path.is_file():
-        return TarStore(path)
+    archive = next((place for place in (path, *path.parents) if place.is_file()), None)
+    if archive is not None:
+        store = TarStore(archive, path.relative_to(archive).as_posix().removeprefix("."))
+        if archive != path and not store.folders("") and not store.files(""):
+            there = TarStore(archive).folders("")
+            raise DataError(
+                f"{printable(archive)} has no folder {printable(store.top)}; it holds {some(there) or 'no folders'}."
+            )
+        return store
     parent = path.parent
     hint = ""
     if parent.is_dir():

@@ -1,32 +1,17 @@
-"""Plain tar files read in place: an index of byte offsets, made once, and reads from any process.
+"""Plain tar files read in place: every file of an archive by its name, offset and size.
 
 Nothing is ever extracted, and still a name that would leave its folder, a link or a device is refused, by name: such
 an archive is not one of the published ones. Sizes that headers declare are checked against the size of the file.
-
-The index lies in a cache folder ($ROBUSTBENCH_LIFT_CACHE, else $XDG_CACHE_HOME/robustbench-lift, else
-~/.cache/robustbench-lift) and holds for one size and modification time of the archive.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import itertools
-import os
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from robustbench_lift.data.names import printable
-from robustbench_lift.errors import DataError, StorageError
-from robustbench_lift.runs import write_atomic
+from robustbench_lift.errors import DataError
 
 BLOCK = 512
 """Bytes of a tar record."""
@@ -34,7 +19,6 @@ HEADER_LIMIT = 1_000_000
 """Largest extended header (long name or pax) that is read, in bytes; names have at most 4,096."""
 NAME_LIMIT = 4096
 """Longest name of a member, in bytes."""
-INDEX_VERSION = 1
 
 _REFUSED = {
     b"1": "a hard link",
@@ -65,46 +49,6 @@ class Member(NamedTuple):
     """Of the content, in bytes."""
 
 
-@dataclass(frozen=True, eq=False)
-class TarIndex:
-    """All files of an archive, sorted by name."""
-
-    path: Path
-    names: tuple[str, ...]
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    stamp: tuple[int, int]
-    """(size in bytes, modification time in ns) of the archive that was indexed."""
-
-
-def open_index(path: Path) -> TarIndex:
-    """The index of an archive: from the cache when it still holds, made and stored otherwise.
-
-    Raises:
-        DataError: no archive, a compressed or damaged one, or one with members that are refused.
-    """
-    stamp = stamp_of(path)
-    cached = cache_file(path)
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        found = _load(path, cached.read_bytes(), stamp)
-        if found is not None:
-            return found
-    members = sorted(scan(path))
-    for first, second in itertools.pairwise(members):
-        if first.name == second.name:
-            raise DataError(f"{printable(path)} holds {printable(first.name)} twice; get the archive again.")
-    index = TarIndex(
-        path,
-        tuple(member.name for member in members),
-        np.array([member.offset for member in members], dtype=np.int64),
-        np.array([member.size for member in members], dtype=np.int64),
-        stamp,
-    )
-    with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, nothing else
-        write_atomic(cached, _dump(index))
-    return index
-
-
 def stamp_of(path: Path) -> tuple[int, int]:
     """(size, modification time) of a file.
 
@@ -118,48 +62,13 @@ def stamp_of(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def cache_file(path: Path) -> Path:
-    """Where the index of an archive is kept."""
-    own, shared = os.environ.get("ROBUSTBENCH_LIFT_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    folder = Path(own) if own else Path(shared or Path.home() / ".cache") / "robustbench-lift"
-    mark = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    return folder / "tar-index" / f"{mark}.npz"
-
-
-def _dump(index: TarIndex) -> bytes:
-    names = "\n".join(index.names).encode("utf-8", "surrogateescape")
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        version=np.int64(INDEX_VERSION),
-        stamp=np.array(index.stamp, dtype=np.int64),
-        names=np.frombuffer(names, dtype=np.uint8),
-        offsets=index.offsets,
-        sizes=index.sizes,
-    )
-    return buffer.getvalue()
-
-
-def _load(path: Path, content: bytes, stamp: tuple[int, int]) -> TarIndex | None:
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        if int(stored["version"]) != INDEX_VERSION or tuple(stored["stamp"].tolist()) != stamp:
-            return None
-        text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
-        offsets, sizes = stored["offsets"], stored["sizes"]
-    names = tuple(text.split("\n")) if text else ()
-    whole = offsets.shape == sizes.shape == (len(names),) and offsets.dtype == sizes.dtype == np.int64
-    if not whole or (len(names) and (int(sizes.min()) < 0 or int((offsets + sizes).max()) > stamp[0])):
-        return None
-    return TarIndex(path, names, offsets, sizes, stamp)
-
-
 def scan(path: Path) -> Iterator[Member]:
     """All files of an archive in its order; archives inside it (ImageNet's train) are looked into, one level deep.
 
     A file of the inner archive `n01440764.tar` is named `n01440764/<its name>`.
 
     Raises:
-        DataError: as `open_index`.
+        DataError: no archive, a compressed or damaged one, or one with members that are refused.
     """
     size, _ = stamp_of(path)
     with path.open("rb") as stream:

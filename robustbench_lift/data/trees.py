@@ -1,10 +1,4 @@
-"""Official trees of corrupted images and of perturbation sequences: where each cell lies, and what is missing.
-
-    <root>/<corruption>/<severity>/<wnid>/<name>.JPEG          ImageNet-C, Tiny-ImageNet-C
-    <root>/<group>/<corruption>/<severity>/...                 each archive in a folder of its own
-    <root>/<perturbation>[_2|_3]/<wnid>/<name>.mp4             ImageNet-P; harder noise in _2 and _3
-    <root>/*.tar                                               the archives themselves, read in place
-    <root>/<condition>.npy and labels.npy                      CIFAR-10/100-C and -P
+"""Official trees of corrupted images and of perturbation sequences: the images of each cell, and what is missing.
 
 All cells of a tree show the same images; a cell that lacks some is refused with their names.
 """
@@ -15,48 +9,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from corruptions.sequences import NOISE, TABLES
+from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.cifar import open_array
-from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.decode import SUFFIXES
 from robustbench_lift.data.names import printable, some
+from robustbench_lift.data.places import ARCHIVE_OF, Place, check_kind, find_conditions, folder_name, nothing_found
 from robustbench_lift.data.stored import VIDEO_SUFFIXES, StoredImages, class_images
-from robustbench_lift.data.stores import Blobs, FolderBlobs, FolderStore, Store, TarStore, join, open_store
+from robustbench_lift.data.stores import Blobs, FolderBlobs, join
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError
 
-ARCHIVE_OF: dict[str, str] = {
-    name: archive
-    for archive, names in {
-        "noise.tar": ("gaussian_noise", "shot_noise", "impulse_noise"),
-        "blur.tar": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-        "weather.tar": ("frost", "snow", "fog", "brightness"),
-        "digital.tar": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-        "extra.tar": ("speckle_noise", "spatter", "gaussian_blur", "saturate"),
-    }.items()
-    for name in names
-}
-"""Corruption -> archive of ImageNet-C that holds it (Zenodo 2235448)."""
-DEPTH = 3
-"""How many folders a tree may lie below the place that was named: <tree>/<group>/<condition>."""
-
 Label = Callable[[Sequence[str], str, int], Mapping[str, int]]
 """(class folders, place, images beside them) -> class index of each folder."""
-
-
-class Place(NamedTuple):
-    """A folder of a store."""
-
-    store: Store
-    path: str
-
-    @property
-    def shown(self) -> str:
-        """The folder, printable."""
-        return join(self.store.location, printable(self.path))
 
 
 class Tree(Protocol):
@@ -70,6 +36,10 @@ class Tree(Protocol):
     size: int
     """Side of the images in pixels."""
 
+    def holds(self, condition: str, level: int) -> bool:
+        """Whether a cell is there."""
+        ...
+
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming all that is missing, unless every cell is there."""
         ...
@@ -77,15 +47,6 @@ class Tree(Protocol):
     def images(self, condition: str, level: int) -> ImageSet:
         """The images of a cell."""
         ...
-
-
-def folder_name(condition: str, difficulty: int) -> str:
-    """Folder or file of a perturbation: difficulty is a folder for noise, a stride for everything else.
-
-    >>> folder_name("shot_noise", 3), folder_name("tilt", 3)
-    ('shot_noise_3', 'tilt')
-    """
-    return f"{condition}_{difficulty}" if condition in NOISE and difficulty > 1 else condition
 
 
 def origin(root: Path) -> dict[str, str]:
@@ -105,49 +66,13 @@ def origin(root: Path) -> dict[str, str]:
     return {"source": "written"} | {k: "".join(c for c in v if c.isalnum() or c == "-")[:40] for k, v in given.items()}
 
 
-def find_conditions(path: Path, known: Sequence[str]) -> dict[str, Place]:
-    """Where each condition lies in a folder, its groups and its archives; folders win over archives.
-
-    Raises:
-        DataError: nothing is there, or a condition lies in two folders.
-    """
-    found: dict[str, Place] = {}
-    names = set(known)
-    top = open_store(path)
-    for place in _search(top, "", names, DEPTH):
-        name = place.path.rpartition("/")[2]
-        if name in found:
-            raise DataError(
-                f"{name} lies in two folders, {found[name].shown} and {place.shown}: an archive was extracted twice, "
-                "or "
-                "once with and once without its group folder. Remove the one that is not complete."
-            )
-        found[name] = place
-    if isinstance(top, FolderStore):
-        for file in top.files(""):
-            if file.endswith(".tar"):
-                for place in _search(TarStore(path / file), "", names, DEPTH):
-                    found.setdefault(place.path.rpartition("/")[2], place)
-    return {name: found[name] for name in known if name in found}
-
-
-def _search(store: Store, path: str, names: set[str], depth: int) -> list[Place]:
-    places = []
-    for name in store.folders(path):
-        inner = join(path, name)
-        if name in names:
-            places.append(Place(store, inner))
-        elif depth > 1 and not WNID.fullmatch(name) and not name.isdigit():
-            places += _search(store, inner, names, depth - 1)
-    return places
-
-
 @dataclass(kw_only=True)
 class FileTree:
     """A tree of files: ImageNet-C, ImageNet-P, Tiny-ImageNet-C.
 
     Raises:
         IncompleteError: none of the conditions is there.
+        DataError: sequences where images were expected, or the reverse.
     """
 
     root: Path
@@ -180,17 +105,8 @@ class FileTree:
         folders = [folder_name(c, d) for c in self.known for d in ((1, 2, 3) if self.sequences else (1,))]
         self.places = find_conditions(self.root, tuple(dict.fromkeys(folders)))
         if not self.places:
-            store = open_store(self.root)
-            below = store.folders("")
-            hint = f"it holds {some(below)}" if below else "it holds no folders and no archive with any"
-            wnids = any(WNID.fullmatch(name) for name in below)
-            more = (
-                " These are class folders: name the folder above the conditions, not one of its cells." if wnids else ""
-            )
-            raise IncompleteError(
-                f"{store.location} has none of the folders {some(list(self.known), most=4)}: {hint}.{more} Expected "
-                f"{store.location}/{self.known[0]}/{'<class>/*.mp4' if self.sequences else '1/<class>/*.JPEG'}."
-            )
+            raise nothing_found(self.root, self.known, sequences=self.sequences)
+        check_kind(self.places, sequences=self.sequences)
 
     def __getstate__(self) -> dict[str, Any]:
         # workers get the cell that they read; the others stay here
@@ -204,18 +120,15 @@ class FileTree:
             "label": None,
         }
 
+    def holds(self, condition: str, level: int) -> bool:
+        """Whether the folder of a cell is there."""
+        place = self.places.get(folder_name(condition, level) if self.sequences else condition)
+        return place is not None and (self.sequences or str(level) in place.store.folders(place.path))
+
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every folder that is missing."""
-        missing: list[str] = []
-        for condition in conditions:
-            for level in levels:
-                folder = folder_name(condition, level) if self.sequences else condition
-                place = self.places.get(folder)
-                if place is None:
-                    if folder not in missing:
-                        missing.append(folder)
-                elif not self.sequences and str(level) not in place.store.folders(place.path):
-                    missing.append(f"{condition}/{level}")
+        lacking = [(c, level) for c in conditions for level in levels if not self.holds(c, level)]
+        missing = list(dict.fromkeys(self._shown(condition, level) for condition, level in lacking))
         if missing:
             archives = sorted({ARCHIVE_OF[m] for m in missing if m in ARCHIVE_OF}) if self.name == "imagenet" else []
             hint = f" They come in {', '.join(archives)}." if archives and not self.sequences else ""
@@ -225,6 +138,12 @@ class FileTree:
                 f"{printable(self.root)} lacks {len(missing)} of the folders that were asked for: "
                 f"{some(missing, most=20)}.{hint} Extract the rest, or ask for what is there."
             )
+
+    def _shown(self, condition: str, level: int) -> str:
+        """What to call a folder that is missing: the whole condition when there is nothing of it."""
+        if self.sequences:
+            return folder_name(condition, level)
+        return f"{condition}/{level}" if condition in self.places else condition
 
     def images(self, condition: str, level: int) -> ImageSet:
         """The images of a cell, listed once.
@@ -294,64 +213,5 @@ def _difference(where: str, ids: Sequence[str], words: str, expected: Sequence[s
         )
     return DataError(
         f"{where} shows other images than {words}: {some(beyond)}. All cells of a run are the same images; remove "
-        "these "
-        "files, or name another folder."
+        "these files, or name another folder."
     )
-
-
-@dataclass(kw_only=True)
-class ArrayTree:
-    """CIFAR-10/100-C (`<corruption>.npy`) or -P (`<perturbation>.npy`), mapped into memory."""
-
-    root: Path
-    """Folder of the .npy files."""
-    name: str
-    """cifar10 or cifar100."""
-    classes: int
-    """10 or 100."""
-    files: str
-    """What the files are, for the signature."""
-    sequences: bool = False
-    """Whether rows are clips."""
-    limit: int | None = None
-    """A fixed, class-balanced subset of so many images."""
-    class_names: tuple[str, ...] | None = None
-    """In index order; None: CIFAR-10's names, numbers for CIFAR-100."""
-    size: int = 32
-
-    def __post_init__(self) -> None:
-        if not self.root.is_dir():
-            raise DataError(f"{printable(self.root)} is not a folder. Name the folder of the .npy files, unpacked.")
-        inner = [p for p in self.root.iterdir() if p.is_dir() and (p / "labels.npy").is_file()]
-        if not (self.root / "labels.npy").is_file():
-            hint = f" Name {printable(inner[0])}." if inner else ""
-            raise IncompleteError(
-                f"{printable(self.root)} has no labels.npy.{hint} Expected <condition>.npy and labels.npy."
-            )
-
-    def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Raise IncompleteError, naming every file that is missing."""
-        names = [folder_name(c, d) if self.sequences else c for c in conditions for d in levels]
-        missing = [f"{name}.npy" for name in dict.fromkeys(names) if not (self.root / f"{name}.npy").is_file()]
-        if missing:
-            raise IncompleteError(
-                f"{printable(self.root)} lacks {some(missing, most=20)}. Extract the rest, or ask for what is there."
-            )
-
-    def images(self, condition: str, level: int) -> ImageSet:
-        """The images of a cell."""
-        self.require([condition], [level])
-        file = folder_name(condition, level) if self.sequences else condition
-        found = open_array(
-            self.root / f"{file}.npy",
-            self.root / "labels.npy",
-            name=self.name,
-            classes=self.classes,
-            severity=None if self.sequences else level,
-            frames=TABLES[32].count(condition) if self.sequences else None,
-            class_names=self.class_names,
-        )
-        if self.limit is None:
-            return found
-        rows = subset_rows(found.ids, found.labels, self.limit)
-        return Subset(found, rows, name=limited_name(found.name, self.limit))

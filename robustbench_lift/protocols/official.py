@@ -297,8 +297,7 @@ def _generated(name: str, spec: DataSpec, images: ImageSet, request: Request) ->
     if shift is None:
         raise UsageError(
             f"shift consistency needs a margin around the window, and {geometry.text} leaves none. Give a resize "
-            "larger "
-            "than the crop, for example ?resize=256&crop=224, or leave shift out of --protocols."
+            "larger than the crop, for example ?resize=256&crop=224, or leave shift out of --protocols."
         )
     return Shift(
         source=images,

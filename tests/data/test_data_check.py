@@ -85,11 +85,42 @@ def test_a_tree_is_checked_cell_by_cell(make: SimpleNamespace, tmp_path: Path) -
     assert "all 224x224 pixels (12 cells)" in texts(spec, "ok")
 
 
+def test_what_is_wrong_with_many_cells_is_one_line(make: SimpleNamespace, tmp_path: Path) -> None:
+    files = make.corrupted(("fog", "snow", "frost"), each=1)
+    gone = ("snow/3", "snow/4", "fog/5")
+    root = make.write(tmp_path / "some where" / "c", {k: v for k, v in files.items() if not k.startswith(gone)})
+    for place in root.glob(f"frost/*/{wnids()[1]}/*.JPEG"):
+        place.unlink()
+        place.with_name("other.JPEG").write_bytes(files[f"frost/1/{wnids()[0]}/ILSVRC2012_val_00000001.JPEG"])
+    for place in root.glob(f"fog/*/{wnids()[0]}/*.JPEG"):
+        place.write_bytes(make.jpeg(make.picture(3, 256, 256)))
+    problems = texts(f"imagenet-c:{root}?classes=partial", "problem", samples=None).splitlines()
+    assert len(problems) == 4
+    assert "lacks 3 of the folders that were asked for: snow/3, snow/4, fog/5." in problems[1]
+    assert "frost/1 lacks 1 of the 3 images of" in problems[2]
+    assert problems[2].endswith("The same in 4 more, in all: frost/1-5.")
+    assert problems[3].startswith("fog/1: 1 of 3 files cannot be used.")
+    assert problems[3].endswith("The same in 3 more, in all: fog/1-4.")
+    classes = texts(f"imagenet-c:{root}", "problem", samples=None).splitlines()
+    assert len(classes) == 3
+    assert "3 of the 1,000 class folders" in classes[2]
+    assert classes[2].endswith("The same in 11 more, in all: snow/1+2+5, frost/1-5, fog/1-4.")
+
+
+def test_files_that_are_broken_alike_are_counted(make: SimpleNamespace, tmp_path: Path) -> None:
+    files = dict.fromkeys(make.validation(each=4), b"<!doctype html>") | {f"{wnids()[0]}/z.JPEG": b""}
+    found = texts(f"folder:{make.write(tmp_path / 'val', files)}", "problem")
+    assert found.startswith("13 of 13 files cannot be used.")
+    assert found.count("web page") == 1
+    assert "(12 files of this kind) | " in found
+    assert "is empty" in found
+
+
 def test_sequences_explain_their_difficulties(make: SimpleNamespace, tmp_path: Path) -> None:
     root = make.write(tmp_path / "p", make.clips(("shot_noise", "shot_noise_2"), side=224))
     spec = f"imagenet-p:{root}?classes=partial"
     assert "folders for noise only (shot_noise_2)" in texts(spec, "note", samples=1)
-    assert "all 31 frames of 224x224 pixels (1 cells)" in texts(spec, "ok", samples=1)
+    assert "all 31 frames of 224x224 pixels (1 cell)" in texts(spec, "ok", samples=1)
 
 
 def test_archives_are_compared_with_what_was_published(
@@ -105,14 +136,16 @@ def test_archives_are_compared_with_what_was_published(
     assert max(told) == 1.0
     assert f"{len(whole):,} bytes, as published" in texts(spec, "ok")
     path.write_bytes(whole[:-1024])
-    assert "weather.tar is cut short" in texts(spec, "problem")
+    assert "weather.tar is cut short" in texts(f"imagenet-c:{tmp_path}", "problem")
+    assert "weather.tar is cut short" not in texts(spec, "problem")
+    assert "taken for an archive of your own" in texts(spec, "note")
     path.write_bytes(whole[:-1] + b"x")
-    assert "published is" in texts(spec, "problem", md5=True)
+    assert "published is" in texts(f"imagenet-c:{tmp_path}", "problem", md5=True)
 
 
 def test_the_published_archives_cover_the_nineteen() -> None:
     import corruptions
-    from robustbench_lift.data.trees import ARCHIVE_OF
+    from robustbench_lift.data.places import ARCHIVE_OF
 
     assert sorted(ARCHIVE_OF) == sorted((*corruptions.BENCHMARK, *corruptions.EXTRA))
     assert {a.file for a in archives.ARCHIVES["imagenet-c"]} == set(ARCHIVE_OF.values())

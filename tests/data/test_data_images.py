@@ -79,7 +79,9 @@ def few(names: list[str]) -> dict[str, bytes]:
     [
         ("imagenet", {f"ILSVRC2012_val_0000000{k}.JPEG": b"x" for k in range(5)}, "flat folder: 5 images.*valprep"),
         ("imagenet", few([str(k) for k in range(20)]), r"named by numbers.*0, 1, 10, 100.*\?classes=numeric"),
-        ("imagenet", few(["train", "val"]), "no class folders. Name one of them: .*/x/train"),
+        ("imagenet", few(["train/n01440764", "val/n01440764"]), "one folder below. Name it: .*/x/val"),
+        ("imagenet", few(["ILSVRC/n01440764"]), "one folder below. Name it: .*/x/ILSVRC"),
+        ("imagenet", few(["fog/1/n01440764"]), "fog: corruptions or perturbations, no classes. Say imagenet-c:"),
         ("imagenet", few(["tench", "goldfish"]), "'goldfish' is a class name.*n01443537"),
         ("imagenet", few(["golden_retriever"]), "n02099601"),
         ("imagenet", few(["n00000001", "n00000002"]), "WNIDs of other ImageNet releases"),
@@ -104,6 +106,9 @@ def test_numbers_as_folders_when_the_user_says_so(make: SimpleNamespace, tmp_pat
     images = open_images(f"imagenet:{root}?classes=numeric")
     assert {int(name.partition("/")[0]) for name in images.ids} == set(range(1000))
     assert all(int(n.partition("/")[0]) == label for n, label in zip(images.ids, images.labels, strict=True))
+    gone = make.write(tmp_path / "v3", few([str(k) for k in range(999)]))
+    with pytest.raises(IncompleteError, match="999 of the 1,000 class folders; missing: 999"):
+        open_images(f"imagenet:{gone}?classes=numeric")
     with pytest.raises(DataError, match="takes folders named by numbers"):
         open_images(f"folder:{make.write(tmp_path / 'w', few(['1', 'b']))}?classes=numeric")
     ten = make.write(tmp_path / "ten", few([f"{k:02d}" for k in range(12)]))

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from robustbench_lift.data import tar
+from robustbench_lift.data import tar, tar_index
+from robustbench_lift.data.opening import open_images, open_tree
 from robustbench_lift.data.stores import FolderStore, TarStore
-from robustbench_lift.data.tar import cache_file, open_index, scan
+from robustbench_lift.data.tar import scan
+from robustbench_lift.data.tar_index import cache_file, open_index
 from robustbench_lift.errors import DataError
 
 FILES = {
@@ -82,7 +85,7 @@ def test_a_forged_index_cannot_point_outside_the_archive(tmp_path: Path, make: S
     path = make.pack(tmp_path / "x.tar", {"a": b"1"})
     index = open_index(path)
     index.offsets[0] = 10**12
-    cache_file(path).write_bytes(tar._dump(index))
+    cache_file(path).write_bytes(tar_index._dump(index))
     assert open_index(path).offsets[0] < path.stat().st_size
 
 
@@ -223,3 +226,20 @@ def test_a_missing_path_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "imagenet-c").mkdir()
     with pytest.raises(DataError, match=r"does not exist.*there is imagenet-c"):
         open_store(tmp_path / "imagenetc")
+
+
+def test_a_folder_in_an_archive_can_be_named(tmp_path: Path, make: SimpleNamespace) -> None:
+    files = make.validation()
+    root = make.write(tmp_path / "val", files)
+    archive = make.pack(tmp_path / "all.tar", {f"d/val/{k}": v for k, v in files.items()} | {"d/readme.txt": b"x"})
+    inside = open_images(f"imagenet:{archive}/d/val?classes=partial")
+    outside = open_images(f"imagenet:{root}?classes=partial")
+    assert inside.ids == outside.ids
+    assert np.array_equal(inside.read(3), outside.read(3))
+    assert f"{archive}:d/val/" in inside.blobs.name(0)
+    with pytest.raises(DataError, match=rf"one folder below. Name it: {archive}/d/val"):
+        open_images(f"imagenet:{archive}/d?classes=partial")
+    with pytest.raises(DataError, match=r"all\.tar has no folder e; it holds d\."):
+        open_images(f"imagenet:{archive}/e?classes=partial")
+    tree = make.pack(tmp_path / "c.tar", {f"x/y/z/{k}": v for k, v in make.corrupted(("fog",), (1,)).items()})
+    assert open_tree(f"imagenet-c:{tree}/x/y/z?classes=partial").images("fog", 1).ids == outside.ids

@@ -121,8 +121,17 @@ def test_a_cell_named_instead_of_the_tree(make: SimpleNamespace, tmp_path: Path)
     root = make.write(tmp_path / "c", {"fog/1/n01440764/a.JPEG": b""})
     with pytest.raises(IncompleteError, match="These are class folders: name the folder above"):
         open_tree(f"imagenet-c:{root}/fog/1")
-    with pytest.raises(IncompleteError, match="none of the folders gaussian_noise"):
+    with pytest.raises(IncompleteError, match=f"severities of one corruption: name the folder above, {root}"):
         open_tree(f"imagenet-c:{root}/fog")
+
+
+def test_trees_of_the_other_kind(make: SimpleNamespace, tmp_path: Path) -> None:
+    images = make.write(tmp_path / "c", {"snow/1/n01440764/a.JPEG": b""})
+    with pytest.raises(DataError, match=r"severities of ImageNet-C.*imagenet-c: instead of imagenet-p:"):
+        open_tree(f"imagenet-p:{images}")
+    clips = make.write(tmp_path / "p", {"snow/n01440764/a.mp4": b""})
+    with pytest.raises(DataError, match=r"holds class folders .*say imagenet-p:"):
+        open_tree(f"imagenet-c:{clips}")
 
 
 def test_images_of_another_size_are_refused_with_the_file(make: SimpleNamespace, tmp_path: Path) -> None:
