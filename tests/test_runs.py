@@ -129,6 +129,12 @@ def test_cells_without_a_manifest_are_not_adopted(tmp_path: Path) -> None:
 def test_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(IncompleteError, match=r"no run\.json"):
         Run.open(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IncompleteError, match=r"file is not a run"):
+        Run.open(tmp_path / "file")
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(StorageError, match=r"run\.json cannot be read"):
+        Run.open(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}'])
