@@ -314,4 +314,5 @@ def model_record(model: LoadedModel) -> dict[str, object]:
         "num_classes": model.num_classes,
         "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.preprocessing).items()},
         "card": dict(model.card),
+        "notes": list(model.notes),
     }

@@ -14,7 +14,7 @@ class Manifest:
     """run.json: everything that fixes what the cells of a run mean."""
 
     model: dict[str, Any]
-    """spec, name, arch, pooling, placement, weights_sha256, parameters, num_classes, preprocessing, card."""
+    """spec, name, arch, pooling, placement, weights_sha256, parameters, num_classes, preprocessing, card, notes."""
     data: dict[str, Any]
     """name, images (count), classes (count), sets (a protocol's count and sha256 of its ids, labels, pixels)."""
     signature: dict[str, dict[str, str]]

@@ -60,7 +60,7 @@ class Engine:
 
     def _images(self, one: Work) -> int:
         """Images of a cell that are read and rendered together."""
-        return max(1, self.batch_size // (one.protocol.frames(one.cell) or 32))
+        return max(1, self.batch_size // one.protocol.frames(one.cell))
 
     def _rendered(self, one: Work, rows: list[int], batch: Tensor) -> Iterator[Batch]:
         """The frames of a batch; in halves when memory runs out, which changes no frame."""
@@ -74,7 +74,7 @@ class Engine:
             yield one, rows, frames
             return
         # outside the except block, whose exception would keep what it could not finish
-        self._back_off(len(rows), batch, frames=one.protocol.frames(one.cell) or 32)
+        self._back_off(len(rows), batch, frames=one.protocol.frames(one.cell))
         half = (len(rows) + 1) // 2
         yield from self._rendered(one, rows[:half], batch[:half])
         yield from self._rendered(one, rows[half:], batch[half:])

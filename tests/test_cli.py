@@ -115,6 +115,33 @@ def test_one_model_on_one_protocol_runs_and_goes_on(tmp_path: Path) -> None:
     assert "precision: fp32 != bf16" in other.stderr
 
 
+def test_plan_takes_what_run_takes() -> None:
+    arguments = ["photos/resnet-lift", "--corruptions", "fog,snow", "--severities", "1,3", "--perturbations", "tilt"]
+    arguments += ["--storage", "official", "--shift-mode", "diagonal", "--limit", "15", "--workers", "1"]
+    shown = call("plan", *arguments, "--protocols", "corruption,perturbation,shift").stdout
+    rows = {
+        cells[0]: cells[1:4]
+        for cells in ([cell.strip() for cell in line.strip("\u2502").split("\u2502")] for line in shown.splitlines())
+        if len(cells) == 7
+    }
+    assert rows["corruption"] == ["4", "15", "60"]
+    assert rows["perturbation"] == ["1", "15", "465"]
+    assert rows["shift"] == ["1", "15", "135"]
+
+
+def test_what_a_model_leaves_open_is_told_before_it_is_evaluated(tmp_path: Path) -> None:
+    arguments = ["run", "resnet8/skip?num_classes=15@random", "--protocols", "clean,shift", "--normaliser", "none"]
+    arguments += ["--limit", "15", "--draws", "1", "--out", str(tmp_path), "--no-report"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output + done.stderr
+    assert "note on resnet8/skip: the weights are untrained (@random)." in done.output
+    words = " ".join(done.output.split())
+    assert re.search(r"shift consistency \(crop\) [\d.]+ % at an accuracy of [\d.]+ % on these windows; ", words)
+    assert "where the first of a pair is right" in words
+    (stored,) = tmp_path.glob("*/run.json")
+    assert "the weights are untrained" in stored.read_text()
+
+
 def test_listed_names_are_whole_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert "photos/resnet-average" in call("list", "checkpoints").stdout

@@ -9,12 +9,13 @@ import torch
 import corruptions
 from robustbench_lift import embedded
 from robustbench_lift.data.photos import PhotoTest
+from robustbench_lift.data.transforms import ResizeCrop
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.corruption import Corruption
 from robustbench_lift.protocols.geometry import CenterCrop
 from robustbench_lift.protocols.perturbation import Perturbation
-from robustbench_lift.protocols.shift import GROUP, Shift
+from robustbench_lift.protocols.shift import GROUP, MODES, Shift
 from robustbench_lift.requests import Request
 
 
@@ -180,3 +181,18 @@ def test_the_order_of_names_is_no_part_of_the_signature(regions: PhotoTest) -> N
     for repeated in ({"corruptions": ("fog", "fog")}, {"severities": (1, 1)}, {"severities": ()}):
         with pytest.raises(UsageError, match=r"more than once|no severity"):
             Request(**repeated)  # type: ignore[arg-type]
+
+
+def test_every_protocol_knows_its_frames_before_it_renders(regions: PhotoTest) -> None:
+    shifts = [Shift(source=regions, geometry=CenterCrop(72), window=64, mode=mode, draws=3) for mode in MODES]
+    two = ("translate", "tilt")
+    for protocol in (*shifts, Perturbation(source=regions, geometry=CenterCrop(64), conditions=two, storage="none")):
+        batch = batch_of(regions, [0], protocol.geometry)
+        for cell in protocol.cells():
+            assert protocol.render(cell, batch, ["a"] if cell.condition != "parity" else list(regions.ids[:1])).shape[
+                1
+            ] == protocol.frames(cell)
+    large = Perturbation(source=regions, geometry=ResizeCrop(), conditions=("translate", "tilt"))
+    assert [large.frames(cell) for cell in large.cells()] == [41, 31]
+    odd = Perturbation(source=regions, geometry=CenterCrop(72), table="nearest", conditions=("translate",))
+    assert odd.frames(odd.cells()[0]) == 31

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from robustbench_lift.commands import options
 from robustbench_lift.commands.console import console, duration
-from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,88 +30,119 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    models: Annotated[list[str] | None, typer.Argument(help="Model specs; the shipped ones unless told.")] = None,
-    data: Annotated[str, typer.Option(help="`photos`, `imagenet:/data/imagenet/val`, ...")] = "photos",
-    protocols: Annotated[
-        str, typer.Option(help="Which of clean, corruption, perturbation, shift; comma-separated.")
-    ] = "clean,corruption,perturbation,shift",
-    limit: Annotated[int | None, typer.Option(help="A fixed, class-balanced subset of so many images.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    models: options.Models = None,
+    data: options.Data = "photos",
+    protocols: options.Protocols = options.ALL_PROTOCOLS,
+    corruptions: options.Corruptions = None,
+    severities: options.Severities = options.ALL_SEVERITIES,
+    perturbations: options.Perturbations = None,
+    difficulty: options.Difficulty = 1,
+    variant: options.Variant = "imagenet-c",
+    storage: options.Storage = None,
+    shift_mode: options.ShiftMode = "crop",
+    draws: options.Draws = 5,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    workers: options.Workers = 0,
 ) -> None:
     """What a run will cost: cells, images and frames, and the time estimated from a few images of every condition.
 
-    Example: `robustbench-lift plan photos/resnet-lift`
+    It takes the options of `run` that say what is evaluated and how.
+
+    Example: `robustbench-lift plan photos/resnet-lift --protocols corruption --severities 3`
     """
     from rich.table import Table
 
-    from robustbench_lift import embedded
     from robustbench_lift.evaluate import Settings
     from robustbench_lift.models import load_model
     from robustbench_lift.pipeline import Engine
-    from robustbench_lift.requests import Request
 
-    request = Request(data=data, protocols=tuple(part.strip() for part in protocols.split(",")), limit=limit)
-    engine = Engine(Settings(device=device))
-    specs = list(models or (embedded.MODELS if request.embedded else ()))
-    if not specs:
-        raise UsageError(f"no model given for {data}; the shipped ones know the embedded photographs alone.")
+    request = options.make_request(
+        data=data,
+        protocols=protocols,
+        corruptions=corruptions,
+        severities=severities,
+        perturbations=perturbations,
+        difficulty=difficulty,
+        variant=variant,
+        storage=storage,
+        shift_mode=shift_mode,
+        draws=draws,
+        limit=limit,
+        seed=seed,
+    )
+    specs = options.models_for(request, models)
+    engine = Engine(Settings(device=device, precision=precision, batch_size=batch_size, workers=workers))
+    plans = request.build()
     loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
-    table = Table(title=f"Plan: {len(specs)} models on {data}, {engine.device}")
-    for heading in ("protocol", "cells", "images a cell", "frames in all", "rendering", "networks"):
-        table.add_column(heading, justify="left" if heading == "protocol" else "right")
+    many = "1 model" if len(specs) == 1 else f"{len(specs)} models"
+    table = Table(title=f"Plan: {many} on {data}, {engine.device}")
+    for heading in ("protocol", "cells", "images a cell", "frames", "reading", "rendering", "networks"):
+        first = heading == "protocol"
+        table.add_column(heading, justify="left" if first else "right", no_wrap=first)
     total = 0.0
-    for protocol in request.build():
-        frames, rendering, forward = _cost(engine, protocol, loaded)
+    for protocol in plans:
+        cost = _cost(engine, protocol, loaded)
         cells = protocol.cells()
+        reading = cost.reading / max(1, workers)
         table.add_row(
             protocol.name,
             str(len(cells)),
             f"{len(protocol.images(cells[0]).ids):,}",
-            f"{frames:,}",
-            duration(rendering),
-            duration(forward),
+            f"{cost.frames:,}",
+            duration(reading),
+            duration(cost.rendering),
+            duration(cost.networks),
         )
-        total += rendering + forward
+        # with processes of their own, and on a device of its own, stages run side by side: then the longest counts
+        stages = (reading, cost.rendering, cost.networks)
+        total += max(stages) if workers and engine.device.type == "cuda" else sum(stages)
     console.print(table)
     console.print(f"about {duration(total)} in all, measured on {SAMPLE} images of every condition")
 
 
-def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel]) -> tuple[int, float, float]:
-    """Frames of a protocol, seconds of rendering, seconds of forward passes (all models)."""
-    import numpy as np
-    import torch
+@dataclass
+class _Cost:
+    """Of a protocol: frames, and seconds of each stage in one process, for all models together."""
 
-    frames, rendering, forward = 0, 0.0, 0.0
-    measured: dict[str, tuple[int, float, float]] = {}
+    frames: int = 0
+    reading: float = 0.0
+    rendering: float = 0.0
+    networks: float = 0.0
+
+
+def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel]) -> _Cost:
+    """What a protocol costs, measured on a few images of every condition."""
+    cost = _Cost()
+    measured: dict[str, _Cost] = {}
     for cell in protocol.cells():
         images = protocol.images(cell)
         if cell.condition not in measured:
-            rows = list(range(min(SAMPLE, len(images.ids))))
-            batch = torch.stack(
-                [torch.from_numpy(np.moveaxis(protocol.prepare(images.read(i)), -1, -3).copy()) for i in rows]
-            ).to(engine.device)
-            measured[cell.condition] = _measure(engine, protocol, cell, batch, [images.ids[i] for i in rows], models)
-        length, render, predict = measured[cell.condition]
-        frames += length * len(images.ids)
-        rendering += render * len(images.ids)
-        forward += predict * len(images.ids)
-    return frames, rendering, forward
+            measured[cell.condition] = _measure(engine, protocol, cell, models)
+        one = measured[cell.condition]
+        count = len(images.ids)
+        cost.frames += one.frames * count
+        cost.reading += one.reading * count
+        cost.rendering += one.rendering * count
+        cost.networks += one.networks * count
+    return cost
 
 
-def _measure(
-    engine: Engine,
-    protocol: EvaluationProtocol,
-    cell: Cell,
-    batch: object,
-    ids: list[str],
-    models: list[LoadedModel],
-) -> tuple[int, float, float]:
-    from torch import Tensor
+def _measure(engine: Engine, protocol: EvaluationProtocol, cell: Cell, models: list[LoadedModel]) -> _Cost:
+    """What one image of a condition costs."""
+    from robustbench_lift.reading import Work, read_batches
 
-    assert isinstance(batch, Tensor)
-    render, shown = _seconds(lambda: protocol.render(cell, batch, ids))
-    forward = sum(_seconds(lambda one=model: engine.predict(one, shown))[0] for model in models)  # type: ignore[misc]
-    return shown.shape[1], render / len(ids), forward / len(ids)
+    images = protocol.images(cell)
+    work = Work(protocol=protocol, cell=cell, images=images, rows=list(range(min(SAMPLE, len(images.ids)))))
+    count = len(work.rows)
+    reading, batches = _seconds(lambda: list(read_batches([work], size=lambda one: count)))
+    batch = batches[0][2].to(engine.device)
+    rendering, shown = _seconds(lambda: protocol.render(cell, batch, [images.ids[i] for i in work.rows]))
+    networks = sum(_seconds(lambda one=model: engine.predict(one, shown))[0] for model in models)  # type: ignore[misc]
+    return _Cost(shown.shape[1], reading / count, rendering / count, networks / count)
 
 
 def _seconds(work: Callable[[], R]) -> tuple[float, R]:

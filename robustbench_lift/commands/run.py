@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_lift.commands import options
 from robustbench_lift.commands.console import console, follow, progress
 from robustbench_lift.commands.memory import keep_freed_memory
+from robustbench_lift.commands.remarks import model_notes, shift_words
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,16 +33,9 @@ def embedded(out: Path = EMBEDDED_OUT) -> None:
 
 
 def run(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="Model specs: `resnet50/lift@weights.safetensors`, `torchvision:resnet50@file.pth`, ..."),
-    ] = None,
-    data: Annotated[
-        str, typer.Option(help="`photos`, `imagenet:/data/imagenet/val`, `imagenet-c:/data/c`, ...")
-    ] = "photos",
-    protocols: Annotated[
-        str, typer.Option(help="Which of clean, corruption, perturbation, shift; comma-separated.")
-    ] = "clean,corruption,perturbation,shift",
+    models: options.Models = None,
+    data: options.Data = "photos",
+    protocols: options.Protocols = options.ALL_PROTOCOLS,
     out: Annotated[Path | None, typer.Option(help="Folder of the run folders; `runs/<data>` unless told.")] = None,
     normaliser: Annotated[
         str | None,
@@ -48,28 +43,20 @@ def run(
             help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`."
         ),
     ] = None,
-    corruptions: Annotated[
-        str | None, typer.Option(help="Names, comma-separated, or `all19`; the 15 unless told.")
-    ] = None,
-    severities: Annotated[str, typer.Option(help="Severities, comma-separated.")] = "1,2,3,4,5",
-    perturbations: Annotated[
-        str | None, typer.Option(help="Names, comma-separated, or `all14`; the 10 unless told.")
-    ] = None,
-    difficulty: Annotated[int, typer.Option(help="Difficulty of perturbations, 1..3.")] = 1,
-    variant: Annotated[str, typer.Option(help="imagenet-c or imagecorruptions.")] = "imagenet-c",
-    storage: Annotated[
-        str | None, typer.Option(help="`official` (JPEG q85, H.264) or `none`; official for ImageNet, none for photos.")
-    ] = None,
-    shift_mode: Annotated[str, typer.Option(help="crop, parity, diagonal or circular.")] = "crop",
-    draws: Annotated[int, typer.Option(help="Pairs of windows an image in shift consistency.")] = 5,
-    limit: Annotated[int | None, typer.Option(help="A fixed, class-balanced subset of so many images.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Frames in a forward pass; halves itself when memory runs out.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16; part of the signature.")] = "fp32",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    corruptions: options.Corruptions = None,
+    severities: options.Severities = options.ALL_SEVERITIES,
+    perturbations: options.Perturbations = None,
+    difficulty: options.Difficulty = 1,
+    variant: options.Variant = "imagenet-c",
+    storage: options.Storage = None,
+    shift_mode: options.ShiftMode = "crop",
+    draws: options.Draws = 5,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    workers: options.Workers = 0,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the networks.")] = False,
     shard: Annotated[str, typer.Option(help="i/n: this job's share of the images; the last job merges.")] = "",
     allow_chance: Annotated[
@@ -83,16 +70,16 @@ def run(
 
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
-    from robustbench_lift import embedded as shipped
     from robustbench_lift.evaluate import Settings, evaluate
-    from robustbench_lift.requests import Request
+    from robustbench_lift.models import load_model
+    from robustbench_lift.pipeline import pick_device
 
-    request = Request(
+    request = options.make_request(
         data=data,
-        protocols=_names("--protocols", protocols),
-        corruptions=_names("--corruptions", corruptions),
-        severities=tuple(_integer(s, "severity") for s in _names("--severities", severities)),
-        perturbations=_names("--perturbations", perturbations),
+        protocols=protocols,
+        corruptions=corruptions,
+        severities=severities,
+        perturbations=perturbations,
         difficulty=difficulty,
         variant=variant,
         storage=storage,
@@ -111,12 +98,7 @@ def run(
         shard=_shard(shard),
     )
     plans = request.build()
-    specs = list(models or (shipped.MODELS if request.embedded else ()))
-    if not specs:
-        raise UsageError(
-            "no model given. Name at least one, for example `resnet50/lift@weights.safetensors`; "
-            "`robustbench-lift list models` shows what there is."
-        )
+    specs = options.models_for(request, models)
     folder = out or Path("runs") / plans[0].images(plans[0].cells()[0]).name
     if normaliser == "alexnet" and not data.startswith("imagenet"):
         raise UsageError(
@@ -126,9 +108,13 @@ def run(
     keep_freed_memory()
     divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
     folders = _folder_names(specs)
-    with progress(f"{len(specs)} models") as advance:
+    loaded = [load_model(spec, device=str(pick_device(settings.device))) for spec in specs]
+    if settings.shard[0] == 0:
+        for note in model_notes(loaded, plans):
+            console.print(note, markup=False, soft_wrap=True)
+    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
         runs = evaluate(
-            specs,
+            loaded,
             plans,
             run=[folder / name for name in folders],
             settings=settings,
@@ -149,6 +135,10 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
             soft_wrap=True,
         )
         return
+    for run in runs:
+        words = shift_words(run)
+        if words is not None:
+            console.print(words, markup=False, soft_wrap=True)
     made = document(runs, command=f"robustbench-lift report {folder}")
     for table in console_tables(made):
         console.print(table)
@@ -214,32 +204,7 @@ def _folder_names(specs: Sequence[str]) -> list[str]:
 
 def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
     """Cost of each cell in frames, for the time left."""
-    return {
-        cell.key: float(len(plan.images(cell).ids) * (plan.frames(cell) or 31))
-        for plan in plans
-        for cell in plan.cells()
-    }
-
-
-def _names(option: str, text: str | None) -> tuple[str, ...]:
-    """What an option names, comma-separated; None is the option's own default.
-
-    >>> _names("--severities", "1, 3")
-    ('1', '3')
-    """
-    if text is None:
-        return ()
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise UsageError(f"{option} is empty. Name at least one, or leave the option out.")
-    return names
-
-
-def _integer(text: str, what: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"{what} {text!r} is not a whole number.") from None
+    return {cell.key: float(len(plan.images(cell).ids) * plan.frames(cell)) for plan in plans for cell in plan.cells()}
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -251,7 +216,7 @@ def _shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not slash:
         raise UsageError(f"--shard {text!r}: expected i/n, for example 1/4.")
-    first, jobs = _integer(index, "shard"), _integer(count, "number of shards")
+    first, jobs = options.integer(index, "shard"), options.integer(count, "number of shards")
     if not 1 <= first <= jobs:
         raise UsageError(f"--shard {text}: i goes from 1 to n.")
     return first - 1, jobs

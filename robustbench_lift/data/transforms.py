@@ -70,6 +70,11 @@ class ResizeCrop:
         return image if self.crop is None else centre(image, self.crop)
 
     @property
+    def side(self) -> int:
+        """Side of the squares that come out; without a crop the shorter side, of images without resizing unknown: 0."""
+        return self.crop or self.resize or 0
+
+    @property
     def text(self) -> str:
         """Words for the signature."""
         antialias = "" if self.interpolation == "nearest" else "-antialias"
@@ -113,6 +118,11 @@ class AsStored:
         return image
 
     @property
+    def side(self) -> int:
+        """Side of the squares."""
+        return self.size
+
+    @property
     def text(self) -> str:
         """Words for the signature."""
         return f"as-stored{self.size}"
@@ -135,6 +145,11 @@ class ZeroPad:
         """uint8 [size, size, 3] -> uint8 [size + 2 margin, ..., 3]."""
         check_side(image, self.size, "an image")
         return np.pad(image, ((self.margin, self.margin), (self.margin, self.margin), (0, 0)))
+
+    @property
+    def side(self) -> int:
+        """Side of the squares with their margin."""
+        return self.size + 2 * self.margin
 
     @property
     def text(self) -> str:

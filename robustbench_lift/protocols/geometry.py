@@ -19,6 +19,11 @@ class Geometry(Protocol):
         ...
 
     @property
+    def side(self) -> int:
+        """Side of the squares that come out, in pixels."""
+        ...
+
+    @property
     def text(self) -> str:
         """A few words for the signature, for example `resize256-crop224`."""
         ...
@@ -41,6 +46,11 @@ class CenterCrop:
             raise DataError(f"an image of {height}x{width} pixels is smaller than the {self.size}-pixel crop.")
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         return image[top : top + self.size, left : left + self.size]
+
+    @property
+    def side(self) -> int:
+        """Side of the square."""
+        return self.size
 
     @property
     def text(self) -> str:

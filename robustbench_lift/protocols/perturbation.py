@@ -66,8 +66,13 @@ class Perturbation(Clean):
         }
 
     def frames(self, cell: Cell) -> int:
-        """Frames of the sequence; depends on the size, so it is known after the first batch: 0 here."""
-        return 0
+        """Frames of the sequence, by the table of the frame size."""
+        from corruptions.api import choose_table
+        from corruptions.perturbations import frame_count
+
+        side = self.crop or self.geometry.side
+        table = choose_table(side, side, self.table, "imagenet-c")
+        return frame_count(cell.condition, table)
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """The sequences: [n, 3, h, w] -> [n, T, 3, h, w]."""

@@ -67,8 +67,8 @@ class Shift(Clean):
         return fields
 
     def frames(self, cell: Cell) -> int:
-        """Two a draw; for `diagonal` as many as the margin gives, known after the first batch: 0 here."""
-        return 0 if self.mode == "diagonal" else 2 * self.draws
+        """Two a draw; for `diagonal` one for each offset from 0 to the margin."""
+        return self.geometry.side - self.window + 1 if self.mode == "diagonal" else 2 * self.draws
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """Cut the windows: [n, 3, h, w] -> [n, T, 3, window, window]."""
