@@ -21,7 +21,9 @@ Margins = Annotated[
     list[str] | None, typer.Option("--margin", help="Tolerated loss, NAME=POINTS, for example mce=0.5; repeat.")
 ]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, json or csv.")]
-Out = Annotated[Path | None, typer.Option(help="Write it to this file instead of the terminal.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write it to this file instead of the terminal; missing folders are made.")
+]
 Rows = Annotated[int, typer.Option(help="Cells shown as text, worst first; 0 shows all.")]
 Allow = Annotated[
     bool, typer.Option("--allow-protocol-diff", help="Compare although the signatures differ, under a banner.")
@@ -106,7 +108,7 @@ def gate(
     form: Format = "text",
     out: Out = None,
     rows: Rows = 10,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here; missing folders are made.")] = None,
     comment: Annotated[Path | None, typer.Option(help="Write a Markdown comment for a pull request here.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the versioned JSON here.")] = None,
     advisory: Annotated[

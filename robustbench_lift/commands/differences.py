@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from robustbench_lift.commands.console import console
+from robustbench_lift.commands.console import console, errors
 from robustbench_lift.errors import StorageError, unknown
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path |
         sys.stdout.write(text)
     else:
         write(out, text.encode())
-        console.print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
 def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
@@ -108,9 +107,14 @@ def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
 
 
 def write(path: Path, content: bytes) -> None:
-    """A file, whole or not at all."""
+    """A file, whole or not at all, and a line that says where; a folder that was made for it is named.
+
+    The line goes to standard error: standard output may be JSON.
+    """
     from robustbench_lift.runs import write_atomic
 
     if path.is_dir():
         raise StorageError(f"{path} is a folder; name a file.")
+    made = "" if path.parent.exists() else f" (made the folder {path.parent})"
     write_atomic(path, content)
+    errors.print(f"wrote {path}{made}", markup=False, soft_wrap=True)

@@ -181,3 +181,17 @@ def test_ci_is_told_when_nothing_could_be_decided(
     assert shown.exit_code == 3
     assert "::error title=robustness gate::there is no baseline" in shown.stderr
     assert "there is no baseline" in str(ElementTree.parse(tmp_path / "j.xml").find(".//error").get("message"))
+
+
+def test_files_and_folders_that_are_written_are_told(stored_runs: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    arguments = ("gate", stored_runs / "good", stored_runs / "good", "--format", "json")
+    shown = call(*arguments, "--junit", new / "j.xml", "--comment", new / "c.md", "--json", new / "g.json")
+    assert shown.exit_code == 0
+    told = shown.stderr.splitlines()
+    assert told == [
+        f"wrote {new / 'j.xml'} (made the folder {new})",
+        f"wrote {new / 'c.md'}",
+        f"wrote {new / 'g.json'}",
+    ]
+    json.loads(shown.stdout)
