@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.cifar import open_array
+from robustbench_lift.data.mapped import ArrayFile, open_array
 from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.places import folder_name
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
+from robustbench_lift.data.tar_index import open_index
 from robustbench_lift.errors import DataError, IncompleteError
 
 
@@ -23,7 +24,7 @@ class ArrayTree:
     """CIFAR-10/100-C (`<corruption>.npy`) or -P (`<perturbation>.npy`), mapped into memory."""
 
     root: Path
-    """Folder of the .npy files."""
+    """Folder of the .npy files, or their archive."""
     name: str
     """cifar10 or cifar100."""
     classes: int
@@ -38,36 +39,44 @@ class ArrayTree:
     """In index order; None: CIFAR-10's names, numbers for CIFAR-100."""
     size: int = 32
 
+    _files: dict[str, ArrayFile] = field(default_factory=dict, init=False, repr=False)
+
     def __post_init__(self) -> None:
-        if not self.root.is_dir():
-            raise DataError(f"{printable(self.root)} is not a folder. Name the folder of the .npy files, unpacked.")
-        inner = [p for p in self.root.iterdir() if p.is_dir() and (p / "labels.npy").is_file()]
-        if not (self.root / "labels.npy").is_file():
-            hint = f" Name {printable(inner[0])}." if inner else ""
+        if self.root.is_file():
+            self._files, below = _in_archive(self.root)
+        elif self.root.is_dir():
+            self._files = {file.stem: ArrayFile(file) for file in self.root.glob("*.npy")}
+            below = [inner for inner in self.root.iterdir() if (inner / "labels.npy").is_file()]
+        else:
+            raise DataError(f"{printable(self.root)} does not exist. Name the folder of the .npy files, or their .tar.")
+        if "labels" not in self._files:
+            hint = f" Name {printable(below[0])}." if below else ""
             raise IncompleteError(
                 f"{printable(self.root)} has no labels.npy.{hint} Expected <condition>.npy and labels.npy."
             )
 
     def holds(self, condition: str, level: int) -> bool:
         """Whether the file of a cell is there."""
-        return (self.root / f"{folder_name(condition, level) if self.sequences else condition}.npy").is_file()
+        return self._name(condition, level) in self._files
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every file that is missing."""
-        names = [folder_name(c, d) if self.sequences else c for c in conditions for d in levels]
-        missing = [f"{name}.npy" for name in dict.fromkeys(names) if not (self.root / f"{name}.npy").is_file()]
+        lacking = [self._name(c, level) for c in conditions for level in levels if not self.holds(c, level)]
+        missing = [f"{name}.npy" for name in dict.fromkeys(lacking)]
         if missing:
             raise IncompleteError(
                 f"{printable(self.root)} lacks {some(missing, most=20)}. Extract the rest, or ask for what is there."
             )
 
+    def _name(self, condition: str, level: int) -> str:
+        return folder_name(condition, level) if self.sequences else condition
+
     def images(self, condition: str, level: int) -> ImageSet:
         """The images of a cell."""
         self.require([condition], [level])
-        file = folder_name(condition, level) if self.sequences else condition
         found = open_array(
-            self.root / f"{file}.npy",
-            self.root / "labels.npy",
+            self._files[self._name(condition, level)],
+            self._files["labels"],
             name=self.name,
             classes=self.classes,
             severity=None if self.sequences else level,
@@ -78,3 +87,16 @@ class ArrayTree:
             return found
         rows = subset_rows(found.ids, found.labels, self.limit)
         return Subset(found, rows, name=limited_name(found.name, self.limit))
+
+
+def _in_archive(path: Path) -> tuple[dict[str, ArrayFile], list[Path]]:
+    """The arrays of an archive, at its top or in its one folder that has labels; and the folders that have labels."""
+    index = open_index(path)
+    tops = [name.removesuffix("labels.npy") for name in index.names if f"/{name}".endswith("/labels.npy")]
+    if len(tops) != 1:
+        return {}, [path / top for top in tops]
+    return {
+        name.removeprefix(tops[0]).removesuffix(".npy"): ArrayFile(path, name, int(offset), int(size))
+        for name, offset, size in zip(index.names, index.offsets, index.sizes, strict=True)
+        if name.startswith(tops[0]) and name.endswith(".npy") and "/" not in name.removeprefix(tops[0])
+    }, []

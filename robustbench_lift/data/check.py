@@ -100,6 +100,12 @@ def _counts(spec: DataSpec, images: ImageSet) -> Iterator[Finding]:
         "ok",
         f"{len(images.ids):,} images in {len(there):,} classes, {there.min():,} to {there.max():,} a class",
     )
+    if spec.kind.startswith(("cifar", "tiny")) and len(there) < len(each):
+        yield Finding(
+            "problem",
+            f"{len(each):,} classes were expected, {len(there):,} have images: it is another data set, or rows "
+            "of a file that is sorted by class. A score on them is a score on that part of the classes alone.",
+        )
     if spec.kind != "imagenet" or len(there) != 1000:
         return
     if there.max() <= VAL_EACH and len(images.ids) != VAL_IMAGES:

@@ -57,14 +57,14 @@ def tree_findings(spec: DataSpec, tree: Tree, samples: int | None, tell: Progres
         try:
             images = tree.images(condition, level)
         except RobustbenchError as error:
-            alike.add("problem", condition, level, label, str(error))
+            alike.add("problem", condition, level, str(error))
             continue
         counts[len(images.ids)] += 1
         for finding in decoded(images, each, lambda share: None, seed=number):
             if finding.level == "ok":
                 shapes[finding.text.partition("decoded, ")[2]] += 1
             else:
-                alike.add(finding.level, condition, level, label, f"{label}: {finding.text}")
+                alike.add(finding.level, condition, level, f"{label}: {finding.text}")
     tell(1.0, spec.kind)
     yield from alike.findings(sequences)
     for count, times in counts.items():
@@ -83,9 +83,9 @@ class _Alike:
         self._first: dict[tuple[str, str], str] = {}
         self._cells: dict[tuple[str, str], dict[str, list[int]]] = {}
 
-    def add(self, level: str, condition: str, severity: int, label: str, text: str) -> None:
-        """One finding on a cell; words that hold the cell's path are left out of the comparison."""
-        key = level, re.sub(rf"\S*{re.escape(label)}\S*", "", text)
+    def add(self, level: str, condition: str, severity: int, text: str) -> None:
+        """One finding on a cell; words that hold its path are left out of the comparison."""
+        key = level, re.sub(rf"\S*{re.escape(condition)}\S*", "", text)
         self._first.setdefault(key, text)
         self._cells.setdefault(key, {}).setdefault(condition, []).append(severity)
 

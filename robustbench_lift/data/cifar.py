@@ -1,10 +1,8 @@
-"""CIFAR-10 and CIFAR-100, and their -C and -P arrays: ids are positions in the order of the test set, in five digits.
+"""CIFAR-10 and CIFAR-100: ids are positions in the order of the test set, in five digits.
 
 cifar-10-batches-py/test_batch         the published pickles, read without executing them
 cifar-100-python/test
 anything.npz                           x_test and y_test, or x and y (uint8 [N, 32, 32, 3], integers [N])
-CIFAR-10-C/<corruption>.npy            uint8 [50000, 32, 32, 3], severity after severity, and labels.npy
-CIFAR-10-P/<perturbation>.npy          uint8 [10000, T, 32, 32, 3], and labels.npy
 """
 
 from __future__ import annotations
@@ -12,8 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,51 +59,6 @@ class MemoryImages:
         return self.images.tobytes()
 
 
-@dataclass(kw_only=True, eq=False)
-class MappedImages:
-    """Images or clips in an .npy file that is mapped into memory, in each process when it reads its first one."""
-
-    name: str
-    ids: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    path: Path
-    """The .npy file, uint8 [N, (T,) 32, 32, 3]."""
-    first: int = 0
-    """Row of the first image: severity s begins at (s - 1) * 10,000."""
-    _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def read(self, index: int) -> Pixels:
-        """RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
-        if "array" not in self._open:
-            self._open["array"] = map_array(self.path)
-        image: Pixels = np.array(self._open["array"][self.first + index])
-        return image
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
-
-
-def map_array(path: Path) -> npt.NDArray[Any]:
-    """An .npy file mapped into memory, never unpickled.
-
-    Raises:
-        DataError: not an .npy file of plain numbers, or shorter than it says.
-    """
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{printable(path)} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
-        raise DataError(
-            f"{printable(path)} is not an .npy file of plain numbers, or cut short ({printable(str(error))}). Get it "
-            "again."
-        ) from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{printable(path)} is an .npz archive under the name of an .npy file.")
-    return array
-
-
 def open_cifar(path: Path, classes: int, *, rows: str | None = None) -> MemoryImages:
     """The test images of CIFAR-10 (`classes=10`) or CIFAR-100 (100), from the published pickles or an .npz.
 
@@ -121,7 +73,7 @@ def open_cifar(path: Path, classes: int, *, rows: str | None = None) -> MemoryIm
     name = f"cifar{classes}"
     if path.is_file() and path.suffix == ".npz":
         images, labels = _from_npz(path, rows)
-        names = _names(None, classes)
+        names = class_names(None, classes)
     elif path.is_dir():
         inner = "cifar-10-batches-py" if classes == 10 else "cifar-100-python"
         folder = path / inner if (path / inner).is_dir() else path
@@ -133,7 +85,7 @@ def open_cifar(path: Path, classes: int, *, rows: str | None = None) -> MemoryIm
             )
         content = read_batch(batch)
         images, labels = _from_batch(content, batch, "labels" if classes == 10 else "fine_labels")
-        names = _names(folder / ("batches.meta" if classes == 10 else "meta"), classes)
+        names = class_names(folder / ("batches.meta" if classes == 10 else "meta"), classes)
     else:
         raise DataError(f"{printable(path)} is neither the folder of CIFAR's python version nor an .npz file.")
     _check(images, labels, classes, printable(path))
@@ -188,7 +140,8 @@ def _check(images: npt.NDArray[Any], labels: npt.NDArray[Any], classes: int, whe
         raise DataError(f"{where}: labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}.")
 
 
-def _names(meta: Path | None, classes: int) -> tuple[str, ...]:
+def class_names(meta: Path | None, classes: int) -> tuple[str, ...]:
+    """Names of the classes: from the published list, known, or numbers."""
     if classes == 10:
         return CIFAR10_CLASSES
     if meta is not None and meta.is_file():
@@ -196,50 +149,3 @@ def _names(meta: Path | None, classes: int) -> tuple[str, ...]:
         if isinstance(names, list) and len(names) == classes and all(isinstance(n, str) for n in names):
             return tuple(printable(n) for n in names)
     return tuple(f"{k:02d}" for k in range(classes))
-
-
-def open_array(
-    path: Path,
-    labels_path: Path,
-    *,
-    name: str,
-    classes: int,
-    severity: int | None,
-    frames: int | None = None,
-    class_names: Sequence[str] | None = None,
-) -> MappedImages:
-    """One cell of CIFAR-C (`severity` 1..5) or CIFAR-P (`frames`).
-
-    Raises:
-        DataError: another shape, or labels that do not fit; the message says which file.
-    """
-    array, labels = map_array(path), map_array(labels_path)
-    tail = [SIDE, SIDE, 3] if frames is None else [frames, SIDE, SIDE, 3]
-    if array.dtype != np.uint8 or list(array.shape[1:]) != tail or not len(array):
-        raise DataError(
-            f"{printable(path)}: expected uint8 [N, {', '.join(map(str, tail))}], found {array.dtype} "
-            f"{list(array.shape)}."
-        )
-    count, first = len(array), 0
-    if severity is not None:
-        if count % 5:
-            raise DataError(f"{printable(path)} has {count:,} rows, which are no five severities of equal length.")
-        count //= 5
-        first = (severity - 1) * count
-        if len(labels) == 5 * count:
-            if not np.array_equal(labels.reshape(5, count), np.broadcast_to(labels[:count], (5, count))):
-                raise DataError(f"{printable(labels_path)} does not repeat the same labels for the five severities.")
-            labels = labels[:count]
-    if labels.shape != (count,) or labels.dtype.kind not in "iu" or int(labels.max()) >= classes or labels.min() < 0:
-        raise DataError(
-            f"{printable(labels_path)}: expected {count:,} labels 0 to {classes - 1}"
-            f"{' (or five times as many)' if severity else ''}, found {labels.dtype} {list(labels.shape)}."
-        )
-    return MappedImages(
-        name=name,
-        ids=position_ids(count),
-        labels=np.array(labels, dtype=np.int64),
-        class_names=tuple(class_names or _names(None, classes)),
-        path=path,
-        first=first,
-    )

@@ -15,7 +15,7 @@ import numpy as np
 from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.stored import StoredImages, class_images
-from robustbench_lift.data.stores import FolderStore
+from robustbench_lift.data.stores import Store, TarStore, join, open_store
 from robustbench_lift.errors import DataError, IncompleteError
 
 SIDE = 64
@@ -56,46 +56,47 @@ def open_tiny(path: Path) -> StoredImages:
     """The validation images, or those of a folder of class folders.
 
     Args:
-        path: `tiny-imagenet-200`, its `val`, or a folder of 200 class folders.
+        path: `tiny-imagenet-200`, its `val`, a folder of 200 class folders, or a tar of one of them.
 
     Raises:
         DataError: the layout or the annotations are not as published.
         IncompleteError: classes or files are missing.
     """
-    folder = path / "val" if (path / "wnids.txt").is_file() or (path / "val" / ANNOTATIONS).is_file() else path
-    if not folder.is_dir():
-        raise DataError(f"{printable(folder)} does not exist. Name the folder tiny-imagenet-200.")
-    if (folder / ANNOTATIONS).is_file() and (folder / "images").is_dir():
-        return _annotated(folder)
-    store = FolderStore(folder)
-    classes = store.folders("")
-    inner = "images" if classes and "images" in store.folders(classes[0]) else ""
+    store = open_store(path)
+    if isinstance(store, TarStore) and not store.files("") and len(store.folders("")) == 1:
+        store = open_store(path / store.folders("")[0])  # an archive holds all in one folder
+    top = "val" if "wnids.txt" in store.files("") or ANNOTATIONS in store.files("val") else ""
+    if ANNOTATIONS in store.files(top) and "images" in store.folders(top):
+        return _annotated(store, top)
+    classes = store.folders(top)
+    inner = "images" if classes and "images" in store.folders(join(top, classes[0])) else ""
+    where = join(store.location, top)
     return class_images(
         store,
+        top,
         name="tiny-imagenet",
-        label=lambda folders, loose: tiny_labels(folders, where=store.location, loose=loose),
+        label=lambda folders, loose: tiny_labels(folders, where=where, loose=loose),
         inner=inner,
         side=SIDE,
     )
 
 
-def _annotated(folder: Path) -> StoredImages:
+def _annotated(store: Store, top: str) -> StoredImages:
+    where = join(store.location, top)
+    text = store.blobs([join(top, ANNOTATIONS)]).read(0).decode("utf-8", "replace")
     entries: list[tuple[str, str, str]] = []
-    for line in (folder / ANNOTATIONS).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         file, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if not WNID.fullmatch(wnid) or "/" in file or "\\" in file or file.startswith("."):
-            raise DataError(f"{printable(folder / ANNOTATIONS)} has a line that is not understood: {printable(line)}.")
-        entries.append((f"{wnid}/{file.rpartition('.')[0]}", wnid, f"images/{file}"))
-    store = FolderStore(folder)
-    there = set(store.files("images"))
-    missing = [path for _, _, path in entries if path.removeprefix("images/") not in there]
+            raise DataError(f"{join(where, ANNOTATIONS)} has a line that is not understood: {printable(line)}.")
+        entries.append((f"{wnid}/{file.rpartition('.')[0]}", wnid, join(top, "images", file)))
+    there = set(store.files(join(top, "images")))
+    missing = [f"images/{path.rpartition('/')[2]}" for _, _, path in entries if path.rpartition("/")[2] not in there]
     if missing:
-        raise IncompleteError(
-            f"{store.location} lacks {len(missing):,} images: {some(missing)}. Extract the archive again."
-        )
+        raise IncompleteError(f"{where} lacks {len(missing):,} images: {some(missing)}. Extract the archive again.")
     entries.sort()
-    labels = tiny_labels(sorted({wnid for _, wnid, _ in entries}), where=store.location)
+    labels = tiny_labels(sorted({wnid for _, wnid, _ in entries}), where=where)
     return StoredImages(
         name="tiny-imagenet",
         ids=tuple(entry[0] for entry in entries),

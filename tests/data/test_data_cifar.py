@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from robustbench_lift.data.check import check_data
 from robustbench_lift.data.opening import open_images, open_tree
 from robustbench_lift.data.pickles import read_batch
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
@@ -247,3 +249,43 @@ def test_sequences_have_their_frames_and_noise_its_files(tmp_path: Path) -> None
         whole.require(("gaussian_noise", "brightness"), (3,))
     with pytest.raises(DataError, match=r"expected uint8 \[N, 16, 32, 32, 3\]"):
         whole.images("translate", 1)
+
+
+def test_an_archive_of_arrays_is_mapped_where_it_lies(corrupted: Path, make: SimpleNamespace, tmp_path: Path) -> None:
+    files = {f"CIFAR-10-C/{file.name}": file.read_bytes() for file in corrupted.glob("*.npy")}
+    archive = make.pack(tmp_path / "packed.tar", files, prefix="")
+    inside, outside = (open_tree(f"cifar10-c:{place}") for place in (archive, corrupted))
+    inside.require(("fog", "snow"), (1, 5))
+    with pytest.raises(IncompleteError, match=r"packed\.tar lacks frost\.npy"):
+        inside.require(("fog", "frost"), (1,))
+    for severity in (1, 5):
+        packed, plain = inside.images("snow", severity), outside.images("snow", severity)
+        assert packed.ids == plain.ids
+        assert packed.labels.tolist() == plain.labels.tolist()
+        assert all(np.array_equal(packed.read(k), plain.read(k)) for k in range(4))
+        assert np.array_equal(pickle.loads(pickle.dumps(packed)).read(3), plain.read(3))
+    broken = make.pack(tmp_path / "broken.tar", files | {"CIFAR-10-C/fog.npy": files["CIFAR-10-C/fog.npy"][:-5]})
+    with pytest.raises(DataError, match=r"broken\.tar:CIFAR-10-C/fog\.npy is not .* or cut short .*need more bytes"):
+        open_tree(f"cifar10-c:{broken}").images("fog", 1)
+    without = make.pack(tmp_path / "without.tar", {"fog.npy": b""})
+    with pytest.raises(IncompleteError, match=r"has no labels\.npy"):
+        open_tree(f"cifar10-c:{without}")
+    with pytest.raises(DataError, match="does not exist"):
+        open_tree(f"cifar10-c:{tmp_path / 'absent.tar'}")
+
+
+def test_arrays_of_the_other_kind_say_so(corrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="single images: say cifar10-c: instead of cifar10-p:"):
+        open_tree(f"cifar10-p:{corrupted}").images("snow", 1)
+    np.save(corrupted / "fog.npy", np.zeros((5, 31, 32, 32, 3), np.uint8))
+    with pytest.raises(DataError, match="sequences: say cifar10-p: instead of cifar10-c:"):
+        open_tree(f"cifar10-c:{corrupted}").images("fog", 1)
+
+
+def test_rows_of_a_file_that_is_sorted_by_class_are_noticed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((40, 32, 32, 3), np.uint8), y=np.arange(40) // 4)
+    problems = [
+        report.problems for row in ("0-40", "32-40") for report in check_data(f"cifar10:{tmp_path}/x.npz?rows={row}")
+    ]
+    assert problems[0] == ()
+    assert "10 classes were expected, 2 have images" in problems[1][0]

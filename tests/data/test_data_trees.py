@@ -200,6 +200,12 @@ def test_tiny_imagenet_as_published_and_sorted(make: SimpleNamespace, tmp_path: 
     assert images.ids == tuple(sorted(f"{wnid}/val_{k}" for k, wnid in enumerate(shuffled)))
     assert all(TINY[label] == name.partition("/")[0] for name, label in zip(images.ids, images.labels, strict=True))
     assert images.read(0).shape == (64, 64, 3)
+    for prefix in ("", "tiny-imagenet-200/"):
+        archive = make.pack(tmp_path / f"tiny{len(prefix)}.tar", files, prefix=prefix)
+        packed = open_images(f"tiny-imagenet:{archive}")
+        assert packed.ids == images.ids
+        assert packed.labels.tolist() == images.labels.tolist()
+        assert np.array_equal(packed.read(7), images.read(7))
 
 
 def test_tiny_imagenet_mistakes(make: SimpleNamespace, tmp_path: Path) -> None:
