@@ -44,16 +44,11 @@ def displacements(draws: Source, height: int, width: int, reach: float, sigmas: 
 
 
 def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:
-    """Bilinear samples of [N, C, H, W] at pixel coordinates (x, y), [N, H, W, 2]; overwrites the grid.
+    """Bilinear samples of [N, C, H, W] at coordinates (x, y), [N, H, W, 2], on the scale of `grid_sample`.
 
-    `half`: borders reflect at half samples (dcba|abcd), else at the outermost samples (dcb|abcd).
+    `half`: -1 and 1 are the outer edges and borders reflect there (dcba|abcd), else they are the centres of the
+    outermost pixels (dcb|abcd).
     """
-    for axis, size in enumerate((images.shape[-1], images.shape[-2])):
-        place = grid[..., axis]
-        if half:
-            place.mul_(2 / size).add_(1 / size - 1)
-        else:
-            place.mul_(2 / (size - 1)).sub_(1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=not half)
 
 
@@ -71,8 +66,8 @@ def elastic_transform(
     height, width = images.shape[-2:]
     # float32, or float64 when the draws are: positions between pixels are where the precision of a kernel shows.
     values = images.to(draws.dtype)
-    rows = torch.arange(height, device=images.device, dtype=draws.dtype).view(1, -1, 1)
     columns = torch.arange(width, device=images.device, dtype=draws.dtype).view(1, 1, -1)
+    rows = torch.arange(height, device=images.device, dtype=draws.dtype).view(1, -1, 1)
     grid = values.new_empty(len(images), height, width, 2)
     if not isinstance(parameters, tuple):
         alpha, reach = parameters, height * 0.005
@@ -80,11 +75,13 @@ def elastic_transform(
     else:
         alpha, sigma, corner = parameters
         reach, sigmas = 1.0, (sigma, sigma)
-        maps = affine_maps(draws, height, width, corner).to(draws.dtype)[:, :, :, None, None]
-        for i in (0, 1):
-            torch.add(maps[:, i, 0] * columns + maps[:, i, 2], maps[:, i, 1] * rows, out=grid[..., i])
+        maps = affine_maps(draws, height, width, corner)
+        for i, size in enumerate((width, height)):
+            x, y, shift = (maps[:, i] * (2 / (size - 1))).unbind(1)
+            x, y, shift = (part.to(draws.dtype).view(-1, 1, 1) for part in (x, y, shift - 1))
+            torch.add(x * columns + shift, y * rows, out=grid[..., i])
         values = sample(values, grid, half=False)
     moved = displacements(draws, height, width, reach, sigmas)
-    for i, place in enumerate((columns, rows)):
-        torch.add(place, moved[i], alpha=alpha, out=grid[..., i])
+    for i, (place, size) in enumerate(((columns, width), (rows, height))):
+        torch.add((2 * place + 1) / size - 1, moved[i], alpha=2 * alpha / size, out=grid[..., i])
     return truncate(sample(values, grid, half=True))
