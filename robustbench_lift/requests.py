@@ -76,7 +76,7 @@ class Request:
         from robustbench_lift import embedded
 
         if not self.embedded:
-            from robustbench_lift.protocols.official import build
+            from robustbench_lift.protocols.building import build
 
             return build(self)
         wanted = embedded.protocols(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_lift.commands.console import console, progress
-from robustbench_lift.errors import CheckpointError, IncompleteError, RobustbenchError, UsageError
+from robustbench_lift.errors import IncompleteError, RobustbenchError, UsageError
 
 if TYPE_CHECKING:
     from robustbench_lift.data.check import Report
@@ -104,7 +104,8 @@ def check_model(spec: str) -> Report:
         with torch.inference_mode():
             finite = bool(torch.isfinite(model.logits(image)).all())
     except RuntimeError as error:
-        raise CheckpointError(f"{spec} cannot be shown an image of {side}x{side} pixels: {error}.") from None
+        text = f"cannot be shown an image of {side}x{side} pixels: {str(error).splitlines()[0][:200]}."
+        return Report(spec, (*findings, Finding("problem", text)))
     if finite:
         findings.append(Finding("ok", f"answers an image of {side}x{side} pixels with finite numbers"))
     else:

@@ -146,7 +146,7 @@ def _number(source: str, key: str, value: Tensor, own: Tensor | None, casts: set
         if not bool(torch.isfinite(value).all()):
             count = int((~torch.isfinite(value)).sum())
             raise CheckpointError(
-                f"{source}: {key} holds {count:,} values that are NaN or infinite of {value.numel():,}; training "
+                f"{source}: {count:,} of the {value.numel():,} values of {key} are NaN or infinite; training "
                 "diverged or the file is damaged."
             )
     return value

@@ -161,6 +161,12 @@ def from_shipped(spec: ModelSpec) -> Found:
     """Weights that ship with the package, by name."""
     entries = shipped()
     if spec.name not in entries:
+        if Path(spec.name).expanduser().is_file():
+            raise UsageError(
+                f"{spec.name} is a file; say which network its weights belong to: ARCH/POOLING@{spec.name} (for "
+                f"example resnet50/lift@{spec.name}), torchvision:NAME@{spec.name}, timm:NAME@{spec.name}, or "
+                f"@{spec.name} for a file of ours, whose card says it."
+            )
         raise unknown("model", spec.name, [*entries, *(f"{arch}/POOLING@FILE" for arch in ARCHITECTURES)])
     entry = entries[spec.name]
     if spec.weights is not None:

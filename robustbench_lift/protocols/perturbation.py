@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 import corruptions
+from corruptions.sequences import TABLES
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.sequences import SequenceImages
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.corruption import named_set
@@ -88,3 +94,33 @@ class Perturbation(Clean):
             table=self.table,
         )
         return round_trip(sequences, self.storage, noise="noise" in cell.condition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeImagePerturbation(Perturbation):
+    """Generated ImageNet-P: sequences warp the whole resized image, made where images are read."""
+
+    crop: int | None = 224
+
+    def images(self, cell: Cell) -> ImageSet:
+        """The sequences of the images."""
+        return SequenceImages(
+            self.source,
+            cell.condition,
+            size=self.crop or 224,
+            difficulty=self.difficulty,
+            seed=self.seed,
+            storage=self.storage,
+        )
+
+    def frames(self, cell: Cell) -> int:
+        """Frames of the sequence."""
+        return TABLES[self.crop or 224].count(cell.condition)
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The clip as it is."""
+        return image
+
+    def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
+        """[n, T, 3, h, w], unchanged."""
+        return batch

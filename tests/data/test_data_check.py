@@ -173,6 +173,19 @@ def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNam
         command.is_data(str(tmp_path))
 
 
+def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustbench_lift.models import LoadedModel
+
+    def fail(model: LoadedModel, images: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x9 and 4x2)\nmore")
+
+    monkeypatch.setattr(LoadedModel, "logits", fail)
+    shown = CliRunner().invoke(app(), ["check", "photos/resnet-lift", "photos"])
+    assert "cannot be shown an image of 64x64 pixels: mat1 and mat2 shapes" in shown.output
+    assert "240 images in 15 classes" in shown.output
+    assert "1 problem" in str(shown.exception)
+
+
 def test_numbers_of_samples() -> None:
     with pytest.raises(UsageError, match="--samples 0"):
         check_data("photos", samples=0)

@@ -313,6 +313,13 @@ def test_names_are_checked_before_files() -> None:
         load_model("resnet9")
 
 
+def test_a_bare_file_asks_for_its_network(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({}, path)
+    with pytest.raises(UsageError, match=rf"{path} is a file; say which network .*resnet50/lift@{path}"):
+        load_model(str(path))
+
+
 def test_conversion_keeps_logits_and_says_where_from(tmp_path: Path) -> None:
     net = build_model("resnet8", "lift", num_classes=5, options={"kernel_size": 3})
     source = tmp_path / "epoch90.pth.tar"

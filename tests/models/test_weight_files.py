@@ -246,7 +246,7 @@ def test_values_that_are_not_numbers(value: float, net: nn.Module, tmp_path: Pat
     weights["layer2.0.bn1.running_var"][3] = value
     path = tmp_path / "diverged.pt"
     torch.save(weights, path)
-    with pytest.raises(CheckpointError, match=r"layer2\.0\.bn1\.running_var holds 1 values that are NaN or infinite"):
+    with pytest.raises(CheckpointError, match=r"1 of the \d+ values of layer2\.0\.bn1\.running_var are NaN"):
         load_model(f"{SPEC}@{path}")
     net.load_state_dict(weights)
     with pytest.raises(CheckpointError, match="NaN"):
