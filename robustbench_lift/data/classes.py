@@ -126,12 +126,14 @@ def _strange(strange: list[str], where: str) -> str:
     message = f"{where} has folders that are not among ImageNet's 1,000 classes: {some(sorted(strange))}."
     if all(WNID.fullmatch(name) for name in strange):
         return f"{message} They are WNIDs of other ImageNet releases; remove them, or use folder:PATH for your classes."
-    titles = {title: name for name, title in class_titles().items()}
+    titles: dict[str, list[str]] = {}
+    for name, title in class_titles().items():
+        titles.setdefault(title, []).append(name)  # a crane is a bird and a machine
     hit = next((name for name in strange if name.replace("_", " ") in titles), None)
     if hit is not None:
         return (
             f"{message} {printable(hit)!r} is a class name; its folder must be named "
-            f"{titles[hit.replace('_', ' ')]}, because names sort in another order than classes."
+            f"{' or '.join(titles[hit.replace('_', ' ')])}, because names sort in another order than classes."
         )
     return f"{message} Folders must be named by WNID; for classes of your own use folder:PATH."
 

@@ -12,6 +12,7 @@ the signature because their numbers do not compare:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,7 +102,13 @@ class Shift(Clean):
 
         keys = list(ids)
         if self.mode == "parity":
-            position = {name: index for index, name in enumerate(self.source.ids)}
+            position = _positions(self.source.ids)
             keys = [f"group {position[name] // GROUP}" for name in ids]
         draws = Draws(self.seed, f"shift/{self.mode}", 0, keys, torch.device("cpu"))
         return draws.integers(0, margin, (2 * self.draws, 2)).to(torch.int64)
+
+
+@functools.lru_cache(maxsize=2)
+def _positions(ids: tuple[str, ...]) -> dict[str, int]:
+    """Where each image stands in id order; asked for with every batch."""
+    return {name: index for index, name in enumerate(ids)}

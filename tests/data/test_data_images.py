@@ -84,6 +84,7 @@ def few(names: list[str]) -> dict[str, bytes]:
         ("imagenet", few(["fog/1/n01440764"]), "fog: corruptions or perturbations, no classes. Say imagenet-c:"),
         ("imagenet", few(["tench", "goldfish"]), "'goldfish' is a class name.*n01443537"),
         ("imagenet", few(["golden_retriever"]), "n02099601"),
+        ("imagenet", few(["crane"]), "must be named n02012849 or n03126707"),
         ("imagenet", few(["n00000001", "n00000002"]), "WNIDs of other ImageNet releases"),
         ("imagenet", {}, "holds no class folders"),
         ("folder", {"a.JPEG": b"x", "b.png": b"x"}, "2 images lie directly in it"),
