@@ -188,23 +188,25 @@ def _refine(found: Tensor, index: Tensor, images: int, table: Guide, draws: Draw
     image = torch.div(places, len(found) // images, rounding_mode="floor")
     number = torch.bincount(image, minlength=images)
     extra = draws.words_32(int(number.max()))
-    rank = torch.arange(len(places), device=found.device) - (number.cumsum(0) - number)[image]
-    bucket = index[places].to(torch.int64)
-    within = (1 << table.bits) - 1
-    point = (bucket & within) << (_BITS - table.bits)
-    point += (extra[image, rank].to(torch.int64) & 0xFFFFFFFF) << (_BITS - table.bits - 32)
+    start = torch.arange(images, device=found.device).mul_(extra.shape[1]).sub_(number.cumsum(0) - number)
+    word = torch.arange(len(places), device=found.device).add_(start.index_select(0, image))
+    bucket = index.index_select(0, places).to(torch.int64)
     row = bucket >> table.bits
+    point = bucket.bitwise_and_((1 << table.bits) - 1).bitwise_left_shift_(_BITS - table.bits)
+    finer = extra.reshape(-1).index_select(0, word).to(torch.int64).bitwise_and_(0xFFFFFFFF)
+    point += finer.bitwise_left_shift_(_BITS - table.bits - 32)
     point += row << _ROW
-    symbol = found[places].to(torch.int64).bitwise_not_()
-    for _ in range(3):  # nearly every bucket holds one or two steps
-        beyond = table.exact[row * table.symbols + symbol] <= point
-        symbol += beyond
-    found[places] = symbol.to(torch.int16)
+    # Where the step in question lies in the table; nearly every bucket holds one or two steps.
+    first = row.mul_(table.symbols)
+    place = found.index_select(0, places).to(torch.int64).bitwise_not_().add_(first)
+    for _ in range(3):
+        beyond = table.exact.index_select(0, place) <= point
+        place += beyond
+    found.index_copy_(0, places, (place - first).to(torch.int16))
     # The outermost buckets hold a whole tail: bisection.
     tail = positions(beyond)
-    row = row[tail]
-    settled = torch.searchsorted(table.exact, point[tail], right=True)
-    found[places[tail]] = (settled - row * table.symbols).to(torch.int16)
+    settled = torch.searchsorted(table.exact, point.index_select(0, tail), right=True)
+    found.index_copy_(0, places.index_select(0, tail), (settled - first.index_select(0, tail)).to(torch.int16))
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> 
 
 
 def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """`torch.where` for uint8, by arithmetic modulo 256: no branch a value, which a CPU guesses wrong half of the time."""
+    """`torch.where` for uint8, by arithmetic modulo 256: without a branch a value, which a CPU often guesses wrong."""
     return (yes - no).mul(mask.view(torch.uint8)).add_(no)
 
 
