@@ -7,6 +7,7 @@ cost more than it saves. A worker gets a cell from a file that is written when t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -74,8 +75,11 @@ def read_batches(
         for one, rows in batches:
             yield one, rows, _stacked([_prepared(one.protocol, one.images, row) for row in rows])
         return
+    first = next(batches, None)
+    if first is None:
+        return  # nothing to read needs no processes
     with tempfile.TemporaryDirectory(prefix="robustbench-lift-") as folder:
-        asked = _Asked(batches, Path(folder))
+        asked = _Asked(itertools.chain([first], batches), Path(folder))
         loader = DataLoader(
             _Reader(),
             batch_sampler=asked,

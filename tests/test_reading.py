@@ -134,3 +134,8 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match=r"No space left on device\. Make room"):
         list(read_batches(cells([Marked()]), size=lambda one: 1, workers=1))
+
+
+def test_nothing_to_read_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustbench_lift.reading.DataLoader", None)
+    assert list(read_batches([], size=lambda one: 1, workers=2)) == []
