@@ -21,7 +21,10 @@ def test_another_geometry_than_the_models_own_is_told() -> None:
     assert model_notes([model], [clean]) == ["note on net: open."]
     wide = replace(model, preprocessing=Preprocessing(resize=303, crop=288, interpolation="bicubic"), notes=())
     (line,) = model_notes([wide], [clean])
-    assert "published with resize 303 (bicubic), crop 288; the protocol shows every model resize256-bilinear" in line
+    assert (
+        "its own preprocessing is resize 303 (bicubic), crop 288; the protocol shows every model resize256-bilinear"
+        in line
+    )
     assert "?resize=303&crop=288&interpolation=bicubic" in line
     own = Clean(source=PhotoTest(1), geometry=ResizeCrop(resize=303, crop=288, interpolation="bicubic"))
     assert model_notes([wide], [own]) == []

@@ -29,7 +29,7 @@ def model_notes(models: Sequence[LoadedModel], protocols: Sequence[EvaluationPro
             theirs = own.resize, own.crop, own.interpolation
             if own.crop is not None and theirs != (geometry.resize, geometry.crop, geometry.interpolation):
                 lines.append(
-                    f"note on {model.name}: it was published with resize {own.resize} ({own.interpolation}), crop "
+                    f"note on {model.name}: its own preprocessing is resize {own.resize} ({own.interpolation}), crop "
                     f"{own.crop}; the protocol shows every model {geometry.text}. Its own geometry, under another "
                     f"signature: ?resize={own.resize or 'none'}&crop={own.crop}&interpolation={own.interpolation}."
                 )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import corruptions
+from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.opening import DataSpec, open_images, open_tree, parse_specs
 from robustbench_lift.data.subset import subset
@@ -110,6 +111,12 @@ def _generated(name: str, spec: DataSpec, images: ImageSet, request: Request) ->
         table = spec.pixels("table", None)
     if name == "clean":
         return Clean(source=images, geometry=geometry)
+    tabled = name == "perturbation" or (name == "corruption" and request.variant == "imagenet-c")
+    if tabled and table is None and geometry.side not in TABLES:
+        raise UsageError(
+            f"{name}s have severity tables for images of {', '.join(map(str, sorted(TABLES)))} pixels, not of {geometry.side}. "
+            "Say which to take in the data spec, ?table=nearest or a size; the signature names it."
+        )
     if name == "corruption":
         return Corruption(
             source=images,

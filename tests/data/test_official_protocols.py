@@ -234,3 +234,8 @@ def test_a_models_geometry_in_the_spec(data: dict[str, Path]) -> None:
     assert clean.fields()["geometry"] == "resize232-bicubic-antialias-crop128"
     assert corruption.fields()["table"] == perturbation.fields()["table"] == "nearest"
     assert (shift.fields()["geometry"], shift.fields()["window"]) == ("resize232-bicubic-antialias-crop232", "128")
+    for protocol in ("corruption", "perturbation"):
+        with pytest.raises(UsageError, match=rf"{protocol}s have severity tables .* not of 160\. .*\?table=nearest"):
+            Request(data=f"{spec(data, 'imagenet')}&crop=160", protocols=(protocol,)).build()
+    other = Request(data=f"{spec(data, 'imagenet')}&crop=160", protocols=("corruption",), variant="imagecorruptions")
+    assert other.build()[0].fields()["variant"] == "imagecorruptions"
