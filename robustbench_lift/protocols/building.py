@@ -113,8 +113,9 @@ def _generated(name: str, spec: DataSpec, images: ImageSet, request: Request) ->
         return Clean(source=images, geometry=geometry)
     tabled = name == "perturbation" or (name == "corruption" and request.variant == "imagenet-c")
     if tabled and table is None and geometry.side not in TABLES:
+        sizes = ", ".join(map(str, sorted(TABLES)))
         raise UsageError(
-            f"{name}s have severity tables for images of {', '.join(map(str, sorted(TABLES)))} pixels, not of {geometry.side}. "
+            f"{name}s have severity tables for images of {sizes} pixels, not of {geometry.side}. "
             "Say which to take in the data spec, ?table=nearest or a size; the signature names it."
         )
     if name == "corruption":
