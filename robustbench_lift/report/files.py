@@ -83,6 +83,8 @@ def has_rows(made: Document, name: str) -> bool:
     """Whether the document has cells that a table is about."""
     if name == "trainings":
         return repeated(made)
+    if name == "shift":
+        return any(model.headline["consistency"].value is not None for model in made.models)
     needs = {"corruption": "corruptions", "perturbation": "perturbations"}
     wanted = next((attribute for word, attribute in needs.items() if word in name), None)
     return wanted is None or any(getattr(model, wanted) for model in made.models)

@@ -92,6 +92,21 @@ def relative_mce(document: Document) -> Table:
     return headlines(document, "relative-mce", f"Relative mCE ({document.data})", lead_columns(document), metrics, note)
 
 
+def shift(document: Document) -> Table:
+    """Shift consistency beside the error, since constant answers agree too, and where the first window is right."""
+    metrics = [
+        Column("consistency", "Shift consistency", direction="higher"),
+        Column(
+            "consistency_correct",
+            "Shift consistency among correctly classified",
+            direction="higher",
+            short="Among correct",
+        ),
+        Column("clean_error", "Clean error", direction="lower"),
+    ]
+    return headlines(document, "shift", f"Shift consistency ({document.data})", lead_columns(document), metrics)
+
+
 def calibration(document: Document) -> Table:
     """Expected calibration error, clean and at each severity (mean over corruptions)."""
     columns = [
@@ -130,6 +145,7 @@ TABLES: dict[str, Callable[[Document], Table]] = {
     "per-corruption": per_corruption,
     "per-perturbation": per_perturbation,
     "relative-mce": relative_mce,
+    "shift": shift,
     "calibration": calibration,
     "corruption-details": corruption_details,
     "perturbation-details": perturbation_details,

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
+from robustbench_lift.report.files import has_rows
 from robustbench_lift.report.latex import PAGE_ROWS, latex_escape, to_latex
 from robustbench_lift.report.render import TEXT, to_csv, to_data, to_markdown, to_rich
 from robustbench_lift.report.table import Column, Entry, Row, Table
@@ -228,3 +229,15 @@ def test_names_from_data_are_escaped() -> None:
 def test_an_unknown_table_is_named(made: Document) -> None:
     with pytest.raises(UsageError, match="Did you mean 'table-5'"):
         make_table(made, "table5")
+
+
+def test_consistency_is_printed_with_the_error_and_among_correct_images(
+    made: Document, tmp_path: Path, run_writer: Callable[..., Run]
+) -> None:
+    table = make_table(made, "shift")
+    assert [c.key for c in table.columns][1:4] == ["consistency", "consistency_correct", "clean_error"]
+    for row, model in zip(table.rows[:-1], [m for m in made.models if not m.is_normaliser], strict=True):
+        assert row.entries[2].value == model.headline["consistency_correct"].value is not None
+    run = run_writer(tmp_path / "clean", pooling="max", quality=1.5, cells=[Cell("clean", "clean", 0)])
+    assert not has_rows(document([run], replicates=0), "shift")
+    assert has_rows(made, "shift")
