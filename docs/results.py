@@ -4,7 +4,7 @@ python docs/results.py NAME RUNS [--against NETWORK] [--trainings FOLDER]
 
 NAME stands in the marks of docs/results.md, `<!-- NAME:table-5 -->`, and in the files of docs/results. RUNS is what
 `robustbench-lift run --out` wrote. NETWORK, as the table over trainings calls it, is compared with every other network,
-training by training of the same seed. FOLDER holds the trainings, whose logs become curves.
+training by training of the same seed; repeat for several. FOLDER holds the trainings, whose logs become curves.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ METRICS = {
 }
 
 
-def blocks(made: Document, runs: Sequence[Run], against: str | None) -> Iterator[tuple[str, str]]:
+def blocks(made: Document, runs: Sequence[Run], against: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The tables that the page may ask for by name."""
     for name in ("table-5", "trainings"):
         if has_rows(made, name):
             yield name, to_markdown(make_table(made, name)).strip()
     yield "errors", errors(made, runs)
-    if against is not None:
-        yield "differences", differences(made, runs, against)
+    if against:
+        yield "differences", "\n\n".join(differences(made, runs, name) for name in against)
 
 
 def by_name(made: Document) -> dict[str, list[Model]]:
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--against")
+    parser.add_argument("--against", action="append", default=[])
     parser.add_argument("--trainings", type=Path)
     options = parser.parse_args()
     runs = open_runs([options.runs])
