@@ -47,9 +47,10 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        right = column in ("parameters", "MACs", "clean error %", "layer parameters at 256 channels")
-        # a name is there to be copied: it never shrinks to an ellipsis
-        table.add_column(column, justify="right" if right else "left", no_wrap=column == "name")
+        right = column in ("parameters", "MACs", "error %", "layer parameters at 256 channels")
+        # a name is there to be copied and a number to be read: they never shrink, and nothing ends in an ellipsis
+        whole = right or column == "name"
+        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
     return table
 
 
@@ -85,16 +86,14 @@ def _checkpoints() -> Table:
     import tomllib
     from importlib.resources import files
 
-    table = _table("Shipped checkpoints", "name", "architecture", "pooling", "parameters", "clean error %", "data")
+    table = _table("Shipped checkpoints, with clean error", "name", "network", "parameters", "error %")
     index = tomllib.loads((files("checkpoints") / "index.toml").read_text(encoding="utf-8"))
     for name, entry in index.items():
         table.add_row(
             name,
-            entry["architecture"],
-            entry["pooling"],
+            f"{entry['architecture']}/{entry['pooling']}",
             f"{entry['parameters']:,}",
             f"{100 * entry['clean_error']:.1f}",
-            entry["data"],
         )
     return table
 
