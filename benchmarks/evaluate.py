@@ -27,12 +27,13 @@ from PIL import Image
 # this folder, first on the path of a script, holds a corruptions.py that would hide the package
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from robustbench_lift.data.geometry import CenterCrop  # noqa: E402
 from robustbench_lift.data.photos import PHOTOGRAPHS, pixels  # noqa: E402
-from robustbench_lift.evaluate import Settings, evaluate  # noqa: E402
-from robustbench_lift.models import LoadedModel, Preprocessing, build_model  # noqa: E402
+from robustbench_lift.evaluation.evaluate import Settings, evaluate  # noqa: E402
+from robustbench_lift.networks import build_model  # noqa: E402
 from robustbench_lift.protocols.clean import Clean  # noqa: E402
 from robustbench_lift.protocols.corruption import Corruption  # noqa: E402
-from robustbench_lift.protocols.geometry import CenterCrop  # noqa: E402
+from robustbench_lift.weights import LoadedModel, Preprocessing  # noqa: E402
 
 SIZE = 224
 
@@ -125,7 +126,7 @@ def main() -> None:
 
 def bare(net: LoadedModel, images: Photographs, settings: Settings) -> None:
     """The forward passes alone, on preloaded tensors, in the batches that evaluation would use."""
-    from robustbench_lift.pipeline import Engine
+    from robustbench_lift.evaluation.engine import Engine
 
     engine = Engine(settings)
     whole = torch.stack([torch.from_numpy(images.read(i).transpose(2, 0, 1).copy()) for i in range(len(images.ids))])

@@ -17,9 +17,9 @@ from statistics import median
 import torch
 from torch import nn
 
-from robustbench_lift.models import ARCHITECTURES, build_model
-from robustbench_lift.models.cost import macs, parameters
-from robustbench_lift.models.folding import fold_batch_norms
+from robustbench_lift.networks import ARCHITECTURES, build_model
+from robustbench_lift.networks.cost import macs, parameters
+from robustbench_lift.networks.folding import fold_batch_norms
 
 HEAD = (
     "| architecture | input | placement | published | GMACs | lift | GMACs | blur GMACs | gauss |\n"

@@ -153,7 +153,7 @@ def networks(arguments: argparse.Namespace) -> None:
     """Whole networks at the placement `stage`, forward in eval mode, beside torchvision's."""
     import torchvision
 
-    from robustbench_lift.models import build_model
+    from robustbench_lift.networks import build_model
 
     for label in arguments.formats:
         memory_format = FORMATS[label]

@@ -26,8 +26,8 @@ from scipy import stats
 import metrics
 from robustbench_lift.regression import compare
 from robustbench_lift.regression.bootstrap import grouped, resample
-from robustbench_lift.regression.linear import contributions
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
+from robustbench_lift.scores.contributions import contributions
 
 CELLS = (
     Cell("clean", "clean", 0),

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from robustbench_lift.data.cifar import MemoryImages
 from robustbench_lift.data.photos import PhotoTest
+from robustbench_lift.device import autocast
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import (
     ArraySource,
@@ -103,7 +104,7 @@ class Bare:
         self._wait()
         start, used = time.perf_counter(), time.process_time()
         for _ in range(steps):
-            with self.settings.autocast(self.device):
+            with autocast(self.device, self.settings.precision):
                 logits = self.forward(self.images)
             loss = functional.cross_entropy(logits.float(), self.labels)
             extra = auxiliary_loss(collect_losses(self.module), self.recipe)

@@ -13,17 +13,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_lift.evaluate import evaluate
-    from robustbench_lift.models import load_model
+    from robustbench_lift.evaluation.evaluate import evaluate
     from robustbench_lift.regression import compare
+    from robustbench_lift.weights import load_model
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "evaluate", "load_model"]
 
 _HOMES = {
     "compare": "robustbench_lift.regression",
-    "evaluate": "robustbench_lift.evaluate",
-    "load_model": "robustbench_lift.models",
+    "evaluate": "robustbench_lift.evaluation.evaluate",
+    "load_model": "robustbench_lift.weights",
 }
 
 

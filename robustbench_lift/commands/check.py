@@ -83,7 +83,7 @@ def check_model(spec: str) -> Report:
     import torch
 
     from robustbench_lift.data.check import Finding, Report
-    from robustbench_lift.models import load_model
+    from robustbench_lift.weights import load_model
 
     try:
         model = load_model(spec)

@@ -111,7 +111,7 @@ def write(path: Path, content: bytes) -> None:
 
     The line goes to standard error: standard output may be JSON.
     """
-    from robustbench_lift.runs import write_atomic
+    from robustbench_lift.files import write_atomic
 
     if path.is_dir():
         raise StorageError(f"{path} is a folder; name a file.")

@@ -56,7 +56,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _poolings(backbone: str) -> Table:
     from robustbench_lift.errors import RobustbenchError
-    from robustbench_lift.models import build_model
+    from robustbench_lift.networks import build_model
     from robustbench_lift.pooling import POOLINGS, UP_POOLINGS, PoolingError
 
     table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
@@ -74,7 +74,7 @@ def _poolings(backbone: str) -> Table:
 
 
 def _models() -> Table:
-    from robustbench_lift.models import ARCHITECTURES
+    from robustbench_lift.networks import ARCHITECTURES
 
     table = _table("Architectures (spec: ARCH/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
     for name, entry in ARCHITECTURES.items():

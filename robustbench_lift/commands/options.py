@@ -9,7 +9,7 @@ import typer
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
-    from robustbench_lift.requests import Request
+    from robustbench_lift.protocols.request import Request
 
 Models = Annotated[
     list[str] | None,
@@ -67,7 +67,7 @@ def make_request(
     ... ).protocols
     ('clean', 'shift')
     """
-    from robustbench_lift.requests import Request
+    from robustbench_lift.protocols.request import Request
 
     return Request(
         data=data,
@@ -91,7 +91,7 @@ def models_for(request: Request, models: list[str] | None) -> list[str]:
     Raises:
         UsageError: none is named for other data.
     """
-    from robustbench_lift import embedded
+    from robustbench_lift.protocols import embedded
 
     specs = list(models or (embedded.MODELS if request.embedded else ()))
     if not specs:

@@ -14,10 +14,10 @@ from robustbench_lift.commands.console import console, duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from robustbench_lift.models import LoadedModel
-    from robustbench_lift.pipeline import Engine
+    from robustbench_lift.evaluation.engine import Engine
     from robustbench_lift.protocols.base import EvaluationProtocol
     from robustbench_lift.runs import Cell
+    from robustbench_lift.weights import LoadedModel
 
 R = TypeVar("R")
 SAMPLE = 8
@@ -56,9 +56,9 @@ def plan(
     """
     from rich.table import Table
 
-    from robustbench_lift.evaluate import Settings
-    from robustbench_lift.models import load_model
-    from robustbench_lift.pipeline import Engine
+    from robustbench_lift.evaluation.engine import Engine
+    from robustbench_lift.evaluation.evaluate import Settings
+    from robustbench_lift.weights import load_model
 
     request = options.make_request(
         data=data,
@@ -133,7 +133,7 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
 
 def _measure(engine: Engine, protocol: EvaluationProtocol, cell: Cell, models: list[LoadedModel]) -> _Cost:
     """What one image of a condition costs."""
-    from robustbench_lift.reading import Work, read_batches
+    from robustbench_lift.workers import Work, read_batches
 
     images = protocol.images(cell)
     work = Work(protocol=protocol, cell=cell, images=images, rows=list(range(min(SAMPLE, len(images.ids)))))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_lift.models import LoadedModel
     from robustbench_lift.protocols.base import EvaluationProtocol
     from robustbench_lift.runs import Run
+    from robustbench_lift.weights import LoadedModel
 
 
 def model_notes(models: Sequence[LoadedModel], protocols: Sequence[EvaluationProtocol]) -> list[str]:
@@ -42,7 +42,7 @@ def shift_words(run: Run) -> str | None:
     A network that answers one class for everything is perfectly consistent.
     """
     import metrics
-    from robustbench_lift.scores import window_pairs
+    from robustbench_lift.scores.scoring import window_pairs
 
     cell = next((cell for cell in run.expected if cell.protocol == "shift"), None)
     if cell is None:

@@ -70,9 +70,9 @@ def run(
 
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
-    from robustbench_lift.evaluate import Settings, evaluate
-    from robustbench_lift.models import load_model
-    from robustbench_lift.pipeline import pick_device
+    from robustbench_lift.device import pick_device
+    from robustbench_lift.evaluation.evaluate import Settings, evaluate
+    from robustbench_lift.weights import load_model
 
     request = options.make_request(
         data=data,

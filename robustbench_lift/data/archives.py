@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_lift.data.names import printable
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable
 
 CHUNK = 8 * 2**20
 

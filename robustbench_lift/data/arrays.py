@@ -12,11 +12,11 @@ from pathlib import Path
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.mapped import ArrayFile, open_array
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.places import folder_name
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.data.tar_index import open_index
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.text import printable, some
 
 
 @dataclass(kw_only=True)

@@ -15,10 +15,10 @@ from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.check_trees import tree_findings
 from robustbench_lift.data.decode import SUFFIXES
 from robustbench_lift.data.findings import Finding, Progress, Report, decoded
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.opening import DataSpec, open_images, open_tree, parse_specs
 from robustbench_lift.data.stores import open_store
 from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.text import printable, some
 
 __all__ = ["SAMPLES", "Finding", "Progress", "Report", "check_data"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import corruptions
 from robustbench_lift.data.findings import Finding, Progress, decoded
-from robustbench_lift.data.names import some
 from robustbench_lift.data.opening import DataSpec
 from robustbench_lift.data.places import folder_name
 from robustbench_lift.data.trees import Tree
 from robustbench_lift.errors import RobustbenchError
+from robustbench_lift.text import some
 
 CELL_IMAGES = 50_000
 """Images of each cell of ImageNet-C."""

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.decode import Pixels
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.pickles import read_batch
 from robustbench_lift.errors import DataError, UsageError
+from robustbench_lift.text import printable, some
 
 SIDE = 32
 TEST_IMAGES = 10_000

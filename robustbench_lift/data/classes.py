@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib import resources
 
 import corruptions
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.text import printable, some
 
 CLASS_RULES = ("wnid", "partial", "numeric", "sorted")
 """How folder names become class indices; see `imagenet_labels` and `sorted_labels`."""

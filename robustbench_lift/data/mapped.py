@@ -19,8 +19,8 @@ from numpy.lib import format as npy
 from robustbench_lift.data.cifar import SIDE, position_ids
 from robustbench_lift.data.cifar import class_names as known_names
 from robustbench_lift.data.decode import Pixels
-from robustbench_lift.data.names import printable
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable
 
 
 class ArrayFile(NamedTuple):

@@ -19,7 +19,6 @@ from robustbench_lift.data.arrays import ArrayTree
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.cifar import open_cifar
 from robustbench_lift.data.classes import WNID, imagenet_labels, sorted_labels, wnids
-from robustbench_lift.data.names import printable
 from robustbench_lift.data.stored import StoredImages, class_images
 from robustbench_lift.data.stores import open_store
 from robustbench_lift.data.subset import subset
@@ -27,6 +26,7 @@ from robustbench_lift.data.tiny import open_tiny, tiny_labels
 from robustbench_lift.data.transforms import INTERPOLATIONS
 from robustbench_lift.data.trees import FileTree, Tree
 from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.text import printable
 
 _GEOMETRY = ("resize", "crop", "interpolation", "table")
 OPTIONS: dict[str, tuple[str, ...]] = {

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_lift.data.names import printable
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable
 
 SIZE_LIMIT = 400_000_000
 """Largest batch that is read, in bytes; CIFAR-100's train has 155 million."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from corruptions.sequences import NOISE
 from robustbench_lift.data.classes import WNID
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.stores import FolderStore, Store, TarStore, join, open_store
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.text import printable, some
 
 ARCHIVE_OF: dict[str, str] = {
     name: archive

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.decode import SUFFIXES, Pixels, decode_clip, decode_image
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.stores import Blobs, Store, join
 from robustbench_lift.data.transforms import check_side
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable, some
 
 VIDEO_SUFFIXES = frozenset({".mp4"})
 

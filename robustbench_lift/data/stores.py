@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.tar import stamp_of
 from robustbench_lift.data.tar_index import TarIndex, open_index
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable, some
 
 
 class Blobs(Protocol):

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from robustbench_lift.data.names import printable
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable
 
 BLOCK = 512
 """Bytes of a tar record."""

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data import tar
-from robustbench_lift.data.names import printable
 from robustbench_lift.errors import DataError, StorageError
-from robustbench_lift.runs import write_atomic
+from robustbench_lift.files import write_atomic
+from robustbench_lift.text import printable
 
 INDEX_VERSION = 1
 

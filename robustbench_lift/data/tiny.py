@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_lift.data.classes import WNID
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.stored import StoredImages, class_images
 from robustbench_lift.data.stores import Store, TarStore, join, open_store
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.text import printable, some
 
 SIDE = 64
 CLASSES = 200

@@ -23,7 +23,7 @@ from PIL import Image
 from robustbench_lift.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from robustbench_lift.models.preprocessing import Preprocessing
+    from robustbench_lift.weights.preprocessing import Preprocessing
 
 Pixels = npt.NDArray[np.uint8]
 

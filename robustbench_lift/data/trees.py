@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.decode import SUFFIXES
-from robustbench_lift.data.names import printable, some
 from robustbench_lift.data.places import ARCHIVE_OF, Place, check_kind, find_conditions, folder_name, nothing_found
 from robustbench_lift.data.stored import VIDEO_SUFFIXES, StoredImages, class_images
 from robustbench_lift.data.stores import Blobs, FolderBlobs, join
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.text import printable, some
 
 Label = Callable[[Sequence[str], str, int], Mapping[str, int]]
 """(class folders, place, images beside them) -> class index of each folder."""

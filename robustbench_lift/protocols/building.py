@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import corruptions
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.geometry import Geometry
 from robustbench_lift.data.opening import DataSpec, open_images, open_tree, parse_specs
 from robustbench_lift.data.subset import subset
 from robustbench_lift.data.transforms import AsStored, ResizeCrop, ZeroPad
@@ -20,7 +21,6 @@ from robustbench_lift.errors import UsageError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.corruption import Corruption
-from robustbench_lift.protocols.geometry import Geometry
 from robustbench_lift.protocols.official import (
     ALL_CORRUPTIONS,
     ALL_PERTURBATIONS,
@@ -31,7 +31,7 @@ from robustbench_lift.protocols.perturbation import Perturbation, WholeImagePert
 from robustbench_lift.protocols.shift import Shift
 
 if TYPE_CHECKING:
-    from robustbench_lift.requests import Request
+    from robustbench_lift.protocols.request import Request
 
 
 def build(request: Request) -> list[EvaluationProtocol]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.protocols.geometry import Geometry
+from robustbench_lift.data.geometry import Geometry
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import corruptions
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.sequences import SequenceImages
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.corruption import named_set
+from robustbench_lift.protocols.sequences import SequenceImages
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ import numpy as np
 
 import metrics
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.files import write_atomic
 from robustbench_lift.provenance import environment, git_revision
-from robustbench_lift.regression.linear import Vector, contributions
-from robustbench_lift.runs import Cell, Manifest, Predictions, Run, write_atomic
-from robustbench_lift.scores import normaliser
+from robustbench_lift.runs import Cell, Manifest, Predictions, Run
+from robustbench_lift.scores.contributions import Vector, contributions
+from robustbench_lift.scores.scoring import normaliser
 
 SCHEMA = 1
 CHECKED = (

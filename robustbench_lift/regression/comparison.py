@@ -15,11 +15,11 @@ from robustbench_lift.errors import IncomparableError, unknown
 from robustbench_lift.regression.bootstrap import Interval, grouped, percentile_interval, resample
 from robustbench_lift.regression.comparable import comparable
 from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
-from robustbench_lift.regression.linear import Tally, Vector, contributions
 from robustbench_lift.regression.mcnemar import detectable_difference, paired_interval, worse_p
 from robustbench_lift.regression.multiplicity import CORRECTIONS, judged, judged_by_family
 from robustbench_lift.runs import Run
-from robustbench_lift.scores import normaliser
+from robustbench_lift.scores.contributions import Tally, Vector, contributions
+from robustbench_lift.scores.scoring import normaliser
 
 POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 """Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""

@@ -12,11 +12,11 @@ from scipy import stats
 from robustbench_lift.errors import UsageError
 from robustbench_lift.regression.comparable import comparable
 from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
-from robustbench_lift.regression.linear import contributions
 from robustbench_lift.regression.multiplicity import judged_by_family
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.runs import Run
-from robustbench_lift.scores import normaliser
+from robustbench_lift.scores.contributions import contributions
+from robustbench_lift.scores.scoring import normaliser
 
 
 def compare_seeds(

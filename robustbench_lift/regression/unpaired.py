@@ -10,10 +10,10 @@ from robustbench_lift.regression.baseline import Baseline
 from robustbench_lift.regression.comparable import comparable
 from robustbench_lift.regression.comparison import POWER, mean_p, same_weights, sources
 from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
-from robustbench_lift.regression.linear import contributions
 from robustbench_lift.regression.multiplicity import judged_by_family
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.runs import Run
+from robustbench_lift.scores.contributions import contributions
 
 
 def compare_scores(baseline: Baseline, run: Run, policy: Policy, *, allow_protocol_diff: bool = False) -> Comparison:

@@ -27,7 +27,7 @@ from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.seeds import compare_seeds
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.runs import Run
-from robustbench_lift.scores import normaliser
+from robustbench_lift.scores.scoring import normaliser
 
 PASS, REGRESSION, NOT_COMPARABLE, INCONCLUSIVE = 0, 1, 3, 4
 WORDS = {PASS: "pass", REGRESSION: "regression", NOT_COMPARABLE: "incomplete", INCONCLUSIVE: "inconclusive"}

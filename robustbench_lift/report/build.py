@@ -39,7 +39,7 @@ from robustbench_lift.runs import Cell, Run
 
 if TYPE_CHECKING:
     from robustbench_lift.regression import Interval
-    from robustbench_lift.scores import Scores
+    from robustbench_lift.scores.scoring import Scores
 
 BINS = 15
 """Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
@@ -114,7 +114,7 @@ def _class_names(data: str) -> tuple[str, ...]:
 
 
 def _model(source: Source, label: str, group: str, found: Mapping[str, Interval]) -> Model:
-    from robustbench_lift.scores import score
+    from robustbench_lift.scores.scoring import score
 
     run, record = source.run, source.run.manifest.model
     scores = score(run, baseline=source.baseline)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
+from robustbench_lift.files import write_atomic
 from robustbench_lift.report.build import document
 from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
 from robustbench_lift.report.canvas import to_bytes
@@ -16,7 +17,7 @@ from robustbench_lift.report.render import TEXT, to_rich
 from robustbench_lift.report.schema import Document
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.report.trainings import repeated
-from robustbench_lift.runs import Run, write_atomic
+from robustbench_lift.runs import Run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -89,8 +89,8 @@ class PhotoPictures:
 
     def __init__(self, document: Document) -> None:
         """Read what the runs' signature says of seeds, variants and storage."""
+        from robustbench_lift.data.geometry import CenterCrop
         from robustbench_lift.data.photos import SIZE, PhotoTest
-        from robustbench_lift.protocols.geometry import CenterCrop
 
         fields = document.groups[0].fields
         own = document.data == PhotoTest.name
@@ -117,8 +117,8 @@ class PhotoPictures:
         """The sequence, rendered again from the seed in the signature."""
         import torch
 
+        from robustbench_lift.data.geometry import CenterCrop
         from robustbench_lift.data.photos import SIZE, PhotoTest
-        from robustbench_lift.protocols.geometry import CenterCrop
         from robustbench_lift.protocols.perturbation import Perturbation
         from robustbench_lift.runs import Cell
 

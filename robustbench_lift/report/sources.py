@@ -85,7 +85,7 @@ def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
 
 def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
     """The normaliser in a run folder, or why there is none: the report says so and leaves the ratios out."""
-    from robustbench_lift.scores import baseline_of
+    from robustbench_lift.scores.scoring import baseline_of
 
     try:
         return baseline_of(Run.open(folder)), ""

@@ -27,7 +27,7 @@ def replicated(run: Run, baseline: metrics.Baseline | None, *, replicates: int, 
     The draws depend on the seed and the number of images alone, so runs over the same images are resampled together.
     """
     from robustbench_lift.regression.bootstrap import grouped, resample
-    from robustbench_lift.regression.linear import contributions
+    from robustbench_lift.scores.contributions import contributions
 
     if replicates == 0:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from robustbench_lift.models import ARCHITECTURES
+from robustbench_lift.networks import ARCHITECTURES
 from robustbench_lift.training.data import TrainingSource
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe

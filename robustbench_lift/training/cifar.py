@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.cifar import MemoryImages, open_cifar, position_ids
-from robustbench_lift.data.names import printable
 from robustbench_lift.data.pickles import read_batch
 from robustbench_lift.errors import DataError
+from robustbench_lift.text import printable
 from robustbench_lift.training.data import check_arrays
 
 FILES = {10: tuple(f"data_batch_{k}" for k in range(1, 6)), 100: ("train",)}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.errors import RobustbenchError
 
 T = TypeVar("T")
 
@@ -37,31 +37,13 @@ def world() -> tuple[int, int]:
 
 def join(device: torch.device) -> None:
     """Join the group that torchrun announces (nccl on CUDA, gloo otherwise), once for all trainings of the process."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     # left at exit, not after each training: a second group would meet the first one's store under the same address
     atexit.register(distributed.destroy_process_group)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this process; `auto` takes CUDA when there is one, and torchrun's local rank picks which.
-
-    Raises:
-        UsageError: CUDA is asked for and absent.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1.") from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("this machine has no CUDA device that torch can use; use --device cpu.")
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", device.index or 0)))
-        torch.cuda.set_device(device)
-    return device
 
 
 def total(values: Tensor) -> Tensor:

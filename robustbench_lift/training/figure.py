@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustbench_lift.runs import write_atomic
+from robustbench_lift.files import write_atomic
 
 
 def draw_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, dpi: int = 120) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.device import pick_device
 from robustbench_lift.errors import UsageError
 from robustbench_lift.training import distributed, faults, state
 from robustbench_lift.training.data import TrainingSource, check_fit
@@ -65,7 +66,7 @@ def train(
             f"{len(source.class_names)} and {len(images.class_names)}, the first that differ are "
             f"{_first_difference(source.class_names, images.class_names)}."
         )
-    device = distributed.choose_device(settings.device)
+    device = pick_device(settings.device)
     distributed.join(device)
     with isolated(settings, device):
         identity = identity_of(network, recipe, source, images, seed=seed, precision=settings.precision)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.models import build_model
+from robustbench_lift.networks import build_model
 from robustbench_lift.pooling import parse_options
 from robustbench_lift.training import draws
 

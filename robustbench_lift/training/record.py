@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_lift.errors import CheckpointError
-from robustbench_lift.models import save_checkpoint
-from robustbench_lift.runs import write_atomic
+from robustbench_lift.files import write_atomic
 from robustbench_lift.training import distributed, state
 from robustbench_lift.training.steps import Stepper
+from robustbench_lift.weights import save_checkpoint
 
 Card = Callable[[float, int], dict[str, str]]
 """Called as card(clean_error, epoch)."""

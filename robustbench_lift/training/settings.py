@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from robustbench_lift.device import PRECISIONS
 from robustbench_lift.errors import UsageError
-
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +53,6 @@ class Settings:
             raise UsageError(f"workers must be 0 or more, not {self.workers}.")
         if self.stop_after is not None and self.stop_after < 0:
             raise UsageError(f"stop_after must be 0 seconds or more, not {self.stop_after}.")
-
-    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        """The context of a forward pass."""
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from robustbench_lift.errors import CheckpointError, IncomparableError
-from robustbench_lift.runs import differences, write_atomic
+from robustbench_lift.files import write_atomic
+from robustbench_lift.runs import differences
 
 SCHEMA = 1
 STATE, IDENTITY, LOG, CURVES = "state.pt", "recipe.json", "log.jsonl", "curves.png"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from robustbench_lift.device import autocast
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws
 from robustbench_lift.training.average import Average
@@ -102,7 +103,7 @@ class Stepper:
         others, own = labels, 1.0
         if recipe.cutmix:
             inputs, others, own = cutmix(inputs, labels, alpha=recipe.cutmix, parts=(self.seed, *parts, self.rank))
-        with self.settings.autocast(self.device):
+        with autocast(self.device, self.settings.precision):
             logits = self.forward(inputs)
         losses = task_loss(logits, labels, recipe)
         if own < 1:

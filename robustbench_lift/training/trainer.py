@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet
+from robustbench_lift.device import autocast
 from robustbench_lift.errors import UsageError
 from robustbench_lift.training import distributed, faults, state
 from robustbench_lift.training.card import card_of
@@ -209,7 +210,7 @@ class Trainer:
                 self.tests,
                 recipe=self.recipe,
                 device=self.device,
-                autocast=self.settings.autocast(self.device),
+                autocast=autocast(self.device, self.settings.precision),
                 channels_last=self.settings.channels_last,
                 # processes that hold different numbers of batches cannot agree between two of them
                 stop=functools.partial(self._stopping, stop) if self.ranks == 1 else None,

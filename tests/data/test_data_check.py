@@ -16,8 +16,8 @@ from robustbench_lift.commands import check as command
 from robustbench_lift.data import archives
 from robustbench_lift.data.check import Report, check_data
 from robustbench_lift.data.classes import wnids
-from robustbench_lift.data.diagnosis import diagnose_chance
 from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.evaluation.diagnosis import diagnose_chance
 from robustbench_lift.runs import Cell
 
 
@@ -174,7 +174,7 @@ def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNam
 
 
 def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustbench_lift.models import LoadedModel
+    from robustbench_lift.weights import LoadedModel
 
     def fail(model: LoadedModel, images: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x9 and 4x2)\nmore")

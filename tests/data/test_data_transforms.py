@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 
 from robustbench_lift.data.transforms import AsStored, ResizeCrop, ZeroPad
 from robustbench_lift.errors import DataError, UsageError
-from robustbench_lift.models import Preprocessing
+from robustbench_lift.weights import Preprocessing
 
 
 def noise(height: int, width: int) -> np.ndarray:

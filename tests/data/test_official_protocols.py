@@ -18,11 +18,11 @@ from corruptions.tree.source import prepared, sequence
 from robustbench_lift.data.classes import wnids
 from robustbench_lift.data.opening import open_images, open_tree
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
-from robustbench_lift.evaluate import Settings, evaluate
-from robustbench_lift.models import LoadedModel, Preprocessing
+from robustbench_lift.evaluation.evaluate import Settings, evaluate
 from robustbench_lift.protocols.official import OfficialCorruption, OfficialPerturbation
-from robustbench_lift.requests import Request
+from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell
+from robustbench_lift.weights import LoadedModel, Preprocessing
 
 
 class Colours(nn.Module):

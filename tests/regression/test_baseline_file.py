@@ -15,7 +15,7 @@ from robustbench_lift.errors import DataError, IncomparableError, IncompleteErro
 from robustbench_lift.regression import Policy, accept, compare, gate, read_baseline
 from robustbench_lift.regression.baseline import changed_files
 from robustbench_lift.runs import Cell
-from robustbench_lift.scores import score
+from robustbench_lift.scores.scoring import score
 
 QUICK = Policy(replicates=100)
 

@@ -13,7 +13,7 @@ import metrics
 from robustbench_lift.errors import IncomparableError, UsageError
 from robustbench_lift.regression import compare
 from robustbench_lift.runs import Cell, Predictions
-from robustbench_lift.scores import score
+from robustbench_lift.scores.scoring import score
 
 QUICK = {"replicates": 200}
 
@@ -53,7 +53,7 @@ def test_better_and_worse_are_mirror_images(good: Any, bad: Any) -> None:
 
 
 def test_p_values_against_scipy(good: Any, bad: Any) -> None:
-    from robustbench_lift.regression.linear import contributions
+    from robustbench_lift.scores.contributions import contributions
 
     a, b = contributions(good, metrics.ALEXNET)["mce"], contributions(bad, metrics.ALEXNET)["mce"]
     expected = stats.ttest_rel(b, a, alternative="greater").pvalue

@@ -13,9 +13,9 @@ import metrics
 from robustbench_lift.errors import DataError
 from robustbench_lift.regression import intervals
 from robustbench_lift.regression.bootstrap import grouped, percentile_interval, resample
-from robustbench_lift.regression.linear import contributions
 from robustbench_lift.runs import Cell, Predictions
-from robustbench_lift.scores import score
+from robustbench_lift.scores.contributions import contributions
+from robustbench_lift.scores.scoring import score
 
 HEADLINES = (
     "clean_error", "mean_error", "mce", "relative_mce", "mean_flip_probability", "mfr", "consistency",

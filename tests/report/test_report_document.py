@@ -14,7 +14,7 @@ from robustbench_lift.regression import compare, intervals
 from robustbench_lift.report import Document, document, open_runs, read_document
 from robustbench_lift.report.ties import values as ties_values
 from robustbench_lift.runs import Cell, Run
-from robustbench_lift.scores import baseline_of
+from robustbench_lift.scores.scoring import baseline_of
 
 
 def test_document_survives_json(made: Document) -> None:

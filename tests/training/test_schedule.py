@@ -69,7 +69,7 @@ def test_published_steps() -> None:
 
 
 def test_parameters_that_a_pooling_names_are_not_decayed() -> None:
-    from robustbench_lift.models import build_model
+    from robustbench_lift.networks import build_model
     from robustbench_lift.training.objective import parameter_groups
     from robustbench_lift.training.recipes import RECIPES
 

@@ -1,0 +1,1 @@
+"""Models x cells -> predictions: the only part that runs a network."""

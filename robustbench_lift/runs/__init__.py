@@ -1,0 +1,9 @@
+"""The run folder: one model's predictions, a file a cell, and the manifest that says what they are."""
+
+from __future__ import annotations
+
+from .cells import Cell, Predictions
+from .manifest import SCHEMA, Manifest, differences, signature_line
+from .run import Run
+
+__all__ = ["SCHEMA", "Cell", "Manifest", "Predictions", "Run", "differences", "signature_line"]

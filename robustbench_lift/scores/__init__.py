@@ -1,0 +1,1 @@
+"""Predictions -> numbers: pure functions of the cells of a run."""

@@ -1,0 +1,155 @@
+"""A model as one string, and the string as one value.
+
+resnet50/lift@weights.safetensors                       our architectures: ARCH/POOLING?OPTIONS@FILE
+resnet50/blur?placement=zhang&filter=bin-5@file.pt
+resnet8/lift@random                                     untrained weights, when asked for
+@weights.safetensors                                    our own file, whose card says what it is
+torchvision:resnet50@IMAGENET1K_V1                      torchvision: NAME@WEIGHTS or NAME@FILE
+timm:resnetblur50.bt_in1k                               timm: NAME or NAME@FILE
+hf:timm/resnetblur50.bt_in1k                            a repository of the Hugging Face hub
+package.module:factory@file                             a function of yours that returns a module
+photos/resnet-lift                                      weights that ship with the package
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.pooling import parse_options
+
+SOURCES = ("zoo", "shipped", "card", "torchvision", "timm", "hf", "factory")
+NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "off": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""mean and std of pixels in 0..1: torchvision's ImageNet values, timm's Inception values, and models that normalise
+inside (RobustBench's)."""
+RANDOM = "random"
+"""In place of a file: weights as they are initialised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model spec, parsed. `ModelSpec.parse(str(spec)) == spec`.
+
+    >>> spec = ModelSpec.parse("resnet50/blur?placement=zhang&filter=bin-5@file.pt")
+    >>> spec.name, spec.pooling, spec.placement, dict(spec.options), spec.weights
+    ('resnet50', 'blur', 'zhang', {'filter': 'bin-5'}, 'file.pt')
+    >>> str(spec)
+    'resnet50/blur?placement=zhang&filter=bin-5@file.pt'
+    """
+
+    source: str
+    """One of SOURCES."""
+    name: str = ""
+    """Architecture, shipped name, torchvision's or timm's name, repository, or `package.module:factory`."""
+    pooling: str | None = None
+    """Of our architectures; None elsewhere."""
+    placement: str | None = None
+    """None is the architecture's default, or what the file's card says."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Options of the pooling and the network (our architectures), or of the factory or constructor."""
+    weights: str | None = None
+    """A file, the name of published weights, `random`, or None."""
+    num_classes: int | None = None
+    """K, where the weights do not say it."""
+    ema: bool | None = None
+    """Which weights of a file that holds two: the moving average or the plain ones; None takes the average."""
+    normalize: str | None = None
+    """A name of NORMALISATIONS that overrides what comes with the model."""
+    download: bool = False
+    """Whether named weights may be fetched from the network when they are not in the cache."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        if self.source not in SOURCES:
+            raise unknown("source of a model", self.source, SOURCES)
+        if reserved := sorted(set(self.options) & {"placement", "num_classes", "ema", "normalize", "download"}):
+            raise UsageError(f"{', '.join(reserved)}: fields of a spec, not options of its model.")
+        if self.normalize is not None and self.normalize not in NORMALISATIONS:
+            raise unknown("value of normalize", self.normalize, NORMALISATIONS)
+        for name in ("ema", "download"):
+            if getattr(self, name) not in (True, False, None):
+                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+        count = self.num_classes
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise UsageError(f"num_classes must be an integer of at least 1, not {count!r}.")
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """The spec that a string stands for.
+
+        Raises:
+            UsageError: the string has none of the forms above.
+            PoolingError: a query that is not name=value joined by &.
+        """
+        from robustbench_lift.networks.architectures import ARCHITECTURES
+
+        head, at, weights = text.strip().partition("@")
+        head, mark, query = head.partition("?")
+        if (at and not weights) or (mark and not query) or not text.strip():
+            raise UsageError(f"{text!r} is not a model spec. {_FORMS}")
+        options = parse_options(query)
+        ours = {key: options.pop(key, None) for key in ("placement", "num_classes", "ema", "normalize")}
+        download = options.pop("download", False)
+        common = {**ours, "download": download, "options": options, "weights": weights or None}
+        source, colon, name = head.partition(":")
+        if colon and source in ("torchvision", "timm", "hf"):
+            pass
+        elif colon and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", head):
+            source, name = "factory", head
+        elif colon:
+            raise UsageError(f"{text!r} is not a model spec: {source!r} is no source and no module. {_FORMS}")
+        elif not head:
+            source, name = "card", ""
+        elif head.partition("/")[0] in ARCHITECTURES:
+            name, _, pooling = head.partition("/")
+            if "/" in pooling:
+                raise UsageError(f"{text!r}: expected ARCHITECTURE/POOLING, found {head!r}. {_FORMS}")
+            return cls(source="zoo", name=name, pooling=pooling or None, **common)  # type: ignore[arg-type]
+        else:
+            source, name = "shipped", head
+        if source != "card" and not name:
+            raise UsageError(f"{text!r} names no model. {_FORMS}")
+        if ours["placement"] is not None:
+            raise UsageError(f"{text!r}: placement belongs to our architectures ({', '.join(ARCHITECTURES)}).")
+        return cls(source=source, name=name, **common)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        ours: dict[str, object] = {
+            "placement": self.placement,
+            "num_classes": self.num_classes,
+            "ema": self.ema,
+            "normalize": self.normalize,
+            "download": self.download or None,
+        }
+        given = {**{key: value for key, value in ours.items() if value is not None}, **self.options}
+        head = f"{self.source}:{self.name}" if self.source in ("torchvision", "timm", "hf") else self.name
+        if self.pooling:
+            head += f"/{self.pooling}"
+        query = "&".join(f"{key}={_written(value)}" for key, value in given.items())
+        return head + (f"?{query}" if query else "") + (f"@{self.weights}" if self.weights else "")
+
+
+def _written(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "x".join(str(side) for side in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+_FORMS = (
+    "Write ARCH/POOLING@FILE (resnet50/lift@weights.safetensors), @FILE for a file of ours, torchvision:NAME@WEIGHTS, "
+    "timm:NAME, hf:REPOSITORY, package.module:factory@FILE, or a shipped name such as photos/resnet-lift; "
+    "options follow the name as ?name=value&name=value."
+)
