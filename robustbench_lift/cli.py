@@ -7,19 +7,26 @@ carries (2 usage, 3 not comparable or incomplete); anything else is a bug of our
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+import warnings
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from robustbench_lift import __version__
+from robustbench_lift import __version__, names, plugins
 from robustbench_lift.commands import check, compare, convert, corrupt, listing, plan, report, run, train
-from robustbench_lift.commands.console import console, print_error
+from robustbench_lift.commands.console import console, print_error, print_note
 
 INTERNAL = 70
 INTERRUPTED = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM or SIGHUP: it ends as by Ctrl-C, with everything complete stored."""
 
 
 class Guarded(typer.core.TyperGroup):
@@ -71,13 +78,42 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def default(
     context: typer.Context,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A module or .py file of yours that adds poolings, backbones, corruptions, ...; repeatable."),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Run the embedded benchmark when no command is named."""
+    plugins.load_all(tuple(plugin or ()))
     if context.invoked_subcommand is None:
         run.embedded()
 
 
 def main() -> None:
-    """Entry point of `robustbench-lift` and `run_benchmark.py`."""
+    """Entry point of `robustbench-lift`, `python -m robustbench_lift` and `run_benchmark.py`."""
+    names.working_folder_last()
+    warnings.showwarning = _show_warning
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    for name in names.NAMES:
+        other = names.hidden(name)
+        if other is not None:
+            print_note(
+                f"{other} is not what `import {name}` gives here: robustbench_lift has a package of that name. "
+                "Rename yours if your own modules import it."
+            )
     app()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the tidying up
+    raise Terminated
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning of a library as one line, without the source line that raised it."""
+    print_note(f"{category.__name__}: {message}")

@@ -71,9 +71,19 @@ def test_exported_names_are_frozen() -> None:
     import metrics
     import robustbench_lift
 
-    assert sorted(robustbench_lift.__all__) == ["__version__", "compare", "evaluate", "load_model"]
-    for name in robustbench_lift.__all__:
-        assert getattr(robustbench_lift, name) is not None
+    assert sorted(robustbench_lift.__all__) == [
+        "LoadedModel",
+        "Policy",
+        "Request",
+        "Run",
+        "Settings",
+        "__version__",
+        "compare",
+        "evaluate",
+        "gate",
+        "load_model",
+        "replace_pooling",
+    ]
     public = {"corrupt", "perturb", "BENCHMARK", "EXTRA", "PERTURBATIONS", "EXTRA_PERTURBATIONS", "CorruptionError"}
     assert public <= set(corruptions.__all__)
     entry_points = {

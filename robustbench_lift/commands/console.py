@@ -30,6 +30,11 @@ def print_error(message: str) -> None:
     errors.print(message, markup=False, soft_wrap=True)
 
 
+def print_note(message: str) -> None:
+    """One line on standard error beside the results."""
+    errors.print(f"note: {message}", markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
     """Progress with time left: a bar on a terminal, a line now and then otherwise.

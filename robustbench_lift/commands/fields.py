@@ -1,0 +1,177 @@
+"""Options of a command out of the frozen dataclass that they fill: a field is an option, written once.
+
+    @expanded
+    def run(request: Request, settings: Settings, models: ...) -> None: ...
+
+has an option for every field of `Request` and `Settings`. A field's `Doc` is the option's help, its default the
+option's default, a `Literal` its choices; a tuple takes commas or repetition; a class with `parse` reads its own text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+from typing_extensions import Doc
+
+from robustbench_lift.errors import UsageError
+from robustbench_lift.text import printable
+
+SPELLINGS: dict[str, tuple[str, ...]] = {"normaliser": ("--normaliser", "--normalizer")}
+"""Options with a second spelling."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionOf:
+    """One field as an option."""
+
+    field: dataclasses.Field[Any]
+    kind: Any
+    """The field's type without `Annotated` and `None`."""
+    help: str
+    optional: bool
+
+    @property
+    def flag(self) -> str:
+        """`--batch-size`."""
+        return f"--{self.field.name.replace('_', '-')}"
+
+    @property
+    def item(self) -> Any:
+        """The type of an entry of a tuple, None for every other field."""
+        return typing.get_args(self.kind)[0] if typing.get_origin(self.kind) is tuple else None
+
+    @property
+    def parse(self) -> Callable[[str], Any] | None:
+        """How a class of ours reads its own text."""
+        return getattr(self.kind, "parse", None)
+
+    def parameter(self) -> inspect.Parameter:
+        """The parameter that typer turns into the option."""
+        names = SPELLINGS.get(self.field.name, (self.flag,))
+        if self.kind is bool:
+            default = self.field.default
+            names = (f"{self.flag}/--no-{self.flag[2:]}",) if default else names
+        elif self.item is not None:
+            default = None
+            annotation: Any = list[str] | None
+        elif self.parse is not None:
+            default = None
+            annotation = str | None
+        else:
+            default = None if self.field.default is dataclasses.MISSING else self.field.default
+            annotation = self.kind | None if self.optional else self.kind
+        if self.kind is bool:
+            annotation = bool
+        shown = _shown(self.field) if self.item is not None or self.parse is not None else True
+        option = typer.Option(*names, help=self.help, show_default=shown, metavar=_metavar(self))
+        return inspect.Parameter(
+            self.field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
+        )
+
+    def value(self, given: Any) -> Any:
+        """The field's value out of what was typed.
+
+        Raises:
+            UsageError: an empty list, or a number that is none.
+        """
+        if self.item is not None:
+            if given is None:
+                return _default(self.field)
+            parts = [part.strip() for text in given for part in text.split(",") if part.strip()]
+            if not parts:
+                raise UsageError(f"{self.flag} is empty. Name at least one, or leave the option out.")
+            return tuple(_entry(self, part) for part in parts)
+        if self.parse is not None:
+            return _default(self.field) if given is None else self.parse(given)
+        return given
+
+
+def options_of(kind: type) -> tuple[OptionOf, ...]:
+    """The options of a dataclass, in the order of its fields; fields without a `Doc` are no options.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Cut:
+    ...     side: Annotated[int, Doc("Side in pixels.")] = 64
+    >>> [(option.flag, option.help) for option in options_of(Cut)]
+    [('--side', 'Side in pixels.')]
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        docs = [extra.documentation for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Doc)]
+        if not docs:
+            continue
+        bare = typing.get_args(hint)[0]
+        union = typing.get_origin(bare) in (types.UnionType, typing.Union)
+        members = [member for member in typing.get_args(bare) if member is not type(None)] if union else [bare]
+        found.append(OptionOf(field, members[0], docs[0], union and type(None) in typing.get_args(bare)))
+    return tuple(found)
+
+
+def filled(kind: type, given: Mapping[str, Any]) -> Any:
+    """The dataclass out of what was typed for its options.
+
+    Raises:
+        UsageError: a value that means nothing.
+    """
+    return kind(**{option.field.name: option.value(given[option.field.name]) for option in options_of(kind)})
+
+
+def expanded(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are dataclasses are replaced by an option for each of their fields."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    plain = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in groups
+    ]
+    options = [option for kind in groups.values() for option in options_of(kind)]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        values = {name: filled(kind, given) for name, kind in groups.items()}
+        own = {parameter.name: given[parameter.name] for parameter in plain}
+        function(**values, **own)
+
+    parameters = [*plain, *(option.parameter() for option in options)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del command.__wrapped__  # its signature is the old one
+    return command
+
+
+def _entry(option: OptionOf, text: str) -> Any:
+    if option.item is int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise UsageError(f"{option.flag}: {printable(text)!r} is not a whole number.")
+        return int(text)
+    return text
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _shown(field: dataclasses.Field[Any]) -> str | bool:
+    """The default of a list as it is typed."""
+    default = _default(field)
+    if not isinstance(default, tuple):
+        return False
+    return ",".join(map(str, default)) or False
+
+
+def _metavar(option: OptionOf) -> str | None:
+    if option.item is not None:
+        return "LIST"
+    if typing.get_origin(option.kind) is Literal:
+        return None
+    return getattr(option.kind, "METAVAR", None)
