@@ -103,9 +103,8 @@ def check_model(spec: str) -> Report:
     try:
         with torch.inference_mode():
             finite = bool(torch.isfinite(model.logits(image)).all())
-    except RuntimeError as error:
-        text = f"cannot be shown an image of {side}x{side} pixels: {str(error).splitlines()[0][:200]}."
-        return Report(spec, (*findings, Finding("problem", text)))
+    except RobustbenchError as error:
+        return Report(spec, (*findings, Finding("problem", str(error))))
     if finite:
         findings.append(Finding("ok", f"answers an image of {side}x{side} pixels with finite numbers"))
     else:

@@ -33,7 +33,7 @@ def convert(
     Example: `robustbench-lift convert "resnet8/lift?num_classes=12@random" /tmp/untrained.safetensors --overwrite`
     """
     from robustbench_lift.errors import StorageError
-    from robustbench_lift.weights.convert import convert_weights
+    from robustbench_lift.weights import convert_weights
 
     if out.exists() and not overwrite:
         raise StorageError(f"{out} exists. Choose another name, or replace it with --overwrite.")

@@ -5,10 +5,10 @@ from robustbench_lift.weights import load_model
 
 from __future__ import annotations
 
-from .load import load_model
-from .loaded import LoadedModel
+from .card import save_checkpoint
+from .load import convert_weights, load_model
+from .model import LoadedModel
 from .preprocessing import Preprocessing
-from .save import save_checkpoint
 from .spec import ModelSpec
 
-__all__ = ["LoadedModel", "ModelSpec", "Preprocessing", "load_model", "save_checkpoint"]
+__all__ = ["LoadedModel", "ModelSpec", "Preprocessing", "convert_weights", "load_model", "save_checkpoint"]

@@ -1,15 +1,94 @@
-"""Weights into a module: keys are cleaned, everything else is strict."""
+"""Weights into a module: which part of a file is the model, how its keys are cleaned; everything else is strict."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_lift.errors import CheckpointError
 from robustbench_lift.pooling import PoolingLayer
+from robustbench_lift.weights.read import RawWeights
+from robustbench_lift.weights.spec import ModelSpec
+
+PLAIN = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "module")
+"""Where the trained weights lie: pytorch/examples, antialiased-cnns and Lightning (state_dict), timm (state_dict,
+model), VainF (model_state), CIFAR repositories (net), ..."""
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema", "ema")
+"""Where an exponential moving average of them lies."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateDict:
+    """A flat state dict and where in the file it was."""
+
+    tensors: dict[str, Tensor]
+    where: str
+    """Path of keys; empty for a bare state dict."""
+    notes: tuple[str, ...] = ()
+
+
+def find_state_dict(raw: RawWeights, *, ema: bool | None = None) -> StateDict:
+    """The state dict in a file's content.
+
+    Args:
+        raw: the file.
+        ema: True for the moving average, False for the plain weights, None for the average where there are both.
+
+    Raises:
+        CheckpointError: no state dict, or not the one that was asked for.
+    """
+    content = raw.content
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{raw.path} holds a {type(content).__name__}; a state dict was expected.")
+    plain, averaged = _search(content, PLAIN), _search(content, AVERAGED)
+    bare = _flat(content)
+    if bare is not None:
+        plain = StateDict(tensors=bare, where="")
+    if ema and averaged is None:
+        raise CheckpointError(f"{raw.path} holds no moving average (looked for {', '.join(AVERAGED)}); leave ema out.")
+    chosen = plain if (ema is False or averaged is None) else averaged
+    if chosen is None:
+        keys = ", ".join(repr(str(key)) for key in list(content)[:8])
+        other = " It holds a moving average alone; ask for it with ema=true." if averaged and ema is False else ""
+        raise CheckpointError(
+            f"{raw.path} holds no state dict (found {keys or 'nothing'}; looked for tensors and under "
+            f"{', '.join(PLAIN)}).{other}"
+        )
+    notes: tuple[str, ...] = ()
+    if averaged is not None and plain is not None and plain.where != averaged.where:
+        other_one = plain if chosen is averaged else averaged
+        kind = "moving average" if chosen is averaged else "plain weights"
+        choice = f"taken the {kind} ({chosen.where}), not {other_one.where}"
+        flag = str(chosen is not averaged).lower()
+        notes = (f"the file holds two sets of weights: {choice}; ema={flag} takes the other.",)
+    return StateDict(tensors=chosen.tensors, where=chosen.where, notes=notes)
+
+
+def _flat(content: Mapping[Any, Any]) -> dict[str, Tensor] | None:
+    """Tensors by name when this is a state dict, perhaps with a few plain values (a step, a version) among them."""
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    named = any("." in key for key in tensors) or len(tensors) == len(content)
+    return tensors if tensors and named and len(tensors) >= len(content) / 2 else None
+
+
+def _search(content: Mapping[Any, Any], names: tuple[str, ...], where: str = "", depth: int = 3) -> StateDict | None:
+    for name in names:
+        inside = content.get(name)
+        if not isinstance(inside, Mapping):
+            continue
+        path = f"{where}.{name}" if where else name
+        flat = _flat(inside)
+        if flat is not None:
+            return StateDict(tensors=flat, where=path)
+        if depth and (found := _search(inside, (*PLAIN, *AVERAGED), path, depth - 1)):
+            return found
+    return None
+
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
 """Wrappers whose name may stand before every key: DataParallel, torch.compile, Lightning, ..."""
@@ -189,3 +268,13 @@ def shown(names: list[str]) -> str:
     """
     rest = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def weights_into(
+    module: nn.Module, raw: RawWeights, spec: ModelSpec, *, renaming: Renaming | None = None, hint: str = ""
+) -> tuple[str, ...]:
+    """Find the state dict of a file, fit it into the module; the notes."""
+    state = find_state_dict(raw, ema=spec.ema)
+    label = f"{raw.path}" + (f" [{state.where}]" if state.where else "")
+    fitted = fit(module, state.tensors, source=label, renaming=renaming, hint=hint)
+    return (*raw.notes, *state.notes, *fitted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import torch
 
+from robustbench_lift.errors import UsageError
 from robustbench_lift.weights import sources
-from robustbench_lift.weights.found import Found
-from robustbench_lift.weights.loaded import LoadedModel
-from robustbench_lift.weights.save import state_sha256
+from robustbench_lift.weights.card import save_checkpoint, state_sha256
+from robustbench_lift.weights.model import Found, LoadedModel
+from robustbench_lift.weights.ours import from_shipped, from_zoo
+from robustbench_lift.weights.preprocessing import to_card
 from robustbench_lift.weights.spec import NORMALISATIONS, ModelSpec
-from robustbench_lift.weights.zoo import from_shipped, from_zoo
 
 FINDERS: dict[str, Callable[[ModelSpec], Found]] = {
     "zoo": from_zoo,
@@ -57,6 +59,11 @@ def load_model(
     >>> model.logits(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape
     torch.Size([2, 12])
     """
+    if not isinstance(spec, str | ModelSpec):
+        raise UsageError(
+            f"load_model takes a model spec, not a {type(spec).__name__}: for a network in memory write "
+            "LoadedModel.of(network), or give it to evaluate(network, ...) itself."
+        )
     asked = ModelSpec.parse(spec) if isinstance(spec, str) else spec
     overrides = {"num_classes": num_classes, "ema": ema, "download": download}
     given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
@@ -93,3 +100,44 @@ def _short(spec: ModelSpec) -> str:
         return Path(spec.weights or "").stem
     text = str(replace(spec, weights=None, ema=None, num_classes=None, normalize=None, download=False))
     return text.partition(":")[2] if spec.source in ("torchvision", "timm", "hf") else text
+
+
+def convert_weights(
+    spec: str | ModelSpec, out: Path | str, *, num_classes: int | None = None, data: str = "", recipe: str = ""
+) -> tuple[LoadedModel, str]:
+    """Load a model and store its weights with a card; returns the model and the sha256 of the new file.
+
+    Args:
+        spec: any model spec.
+        out: a name that ends in .safetensors; the folder is made when it is missing.
+        num_classes: K, where neither spec nor weights say it.
+        data: what the weights were trained on, for the card; "" keeps what the old card says.
+        recipe: how, likewise.
+
+    Raises:
+        CheckpointError, UsageError, StorageError: as `load_model` and `save_checkpoint`.
+    """
+    asked = ModelSpec.parse(spec) if isinstance(spec, str) else spec
+    model = load_model(asked, num_classes=num_classes)
+    card = {key: value for key, value in model.card.items() if key != "format"}
+    card |= {"num_classes": str(model.num_classes), **to_card(model.preprocessing)}
+    card |= {"converted_from": model.spec, "source_sha256": model.weights_sha256}
+    if model.pooling is not None:
+        options = json.loads(card.get("options") or "{}") | {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asked.options.items()
+        }
+        card |= {
+            "architecture": model.arch,
+            "pooling": model.pooling,
+            "placement": model.placement or "",
+            "options": json.dumps(options),
+        }
+    else:
+        card["network"] = str(ModelSpec(source=asked.source, name=asked.name))
+    if model.class_names is not None:
+        card["class_names"] = json.dumps(list(model.class_names))
+    if data:
+        card["data"] = data
+    if recipe:
+        card["recipe"] = recipe
+    return model, save_checkpoint(out, model.module, card)

@@ -19,12 +19,14 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError
-from robustbench_lift.weights.found import Found, card_of, check_network, class_names_of, weights_into
+from robustbench_lift.weights.card import card_of, check_network, class_names_of
+from robustbench_lift.weights.fit import weights_into
+from robustbench_lift.weights.model import Found
+from robustbench_lift.weights.ours import from_zoo
 from robustbench_lift.weights.preprocessing import Preprocessing, from_card, from_timm, from_torchvision
 from robustbench_lift.weights.published import published_as
 from robustbench_lift.weights.read import RawWeights, read_raw
 from robustbench_lift.weights.spec import RANDOM, ModelSpec
-from robustbench_lift.weights.zoo import from_zoo
 
 AMBIGUOUS: dict[str, str] = {
     "torchvision:resnet18": "timm:resnet18 and timm:resnetblur18",

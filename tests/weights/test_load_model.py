@@ -16,8 +16,7 @@ from torch import nn
 
 from robustbench_lift.errors import CheckpointError, RobustbenchError, UsageError
 from robustbench_lift.networks import build_model
-from robustbench_lift.weights import LoadedModel, Preprocessing, load_model, save_checkpoint, zoo
-from robustbench_lift.weights.convert import convert_weights
+from robustbench_lift.weights import LoadedModel, Preprocessing, convert_weights, load_model, ours, save_checkpoint
 
 
 @pytest.fixture
@@ -80,11 +79,11 @@ def test_logits_are_float32_of_uint8(tmp_path: Path) -> None:
 def test_keys_that_fit_several_networks_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "resnet18.pt"
     torch.save(torchvision.models.resnet18().state_dict(), path)
-    for spec, ours in [("resnet18/skip", "resnet18/skip"), ("torchvision:resnet18", "torchvision:resnet18")]:
+    for spec in ("resnet18/skip", "torchvision:resnet18"):
         notes = " ".join(load_model(f"{spec}@{path}").notes)
         assert "timm:resnetblur18" in notes
         assert "torchvision:resnet18" in notes
-        assert f"loaded as {ours} because the spec says so" in notes
+        assert f"loaded as {spec} because the spec says so" in notes
     notes = " ".join(load_model(f"timm:resnetblur18@{path}").notes)
     assert "torchvision:resnet18" in notes
 
@@ -293,7 +292,7 @@ def test_names_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     sha256 = save_checkpoint(tmp_path / "photos" / "a.safetensors", net, card)
     entry = f'file = "photos/a.safetensors"\nsha256 = "{sha256}"\narchitecture = "resnet8"\npooling = "lift"\n'
     (tmp_path / "index.toml").write_text(f'["photos/resnet-lift"]\n{entry}')
-    monkeypatch.setattr(zoo, "files", lambda package: tmp_path)
+    monkeypatch.setattr(ours, "files", lambda package: tmp_path)
     model = load_model("photos/resnet-lift")
     assert (model.name, model.spec, model.weights_sha256) == ("photos/resnet-lift", "photos/resnet-lift", sha256)
     with pytest.raises(UsageError, match=r"unknown model 'photos/resnet-lfit'\. Did you mean 'photos/resnet-lift'"):

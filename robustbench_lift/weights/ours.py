@@ -15,8 +15,9 @@ from robustbench_lift.errors import CheckpointError, UsageError, unknown
 from robustbench_lift.networks.architectures import ARCHITECTURES, NETWORK_OPTIONS, architecture, build_model
 from robustbench_lift.networks.placement import Pools
 from robustbench_lift.pooling import POOLINGS, PoolingLayer
-from robustbench_lift.weights.containers import find_state_dict
-from robustbench_lift.weights.found import Found, card_of, class_names_of, weights_into
+from robustbench_lift.weights.card import card_of, class_names_of
+from robustbench_lift.weights.fit import find_state_dict, weights_into
+from robustbench_lift.weights.model import Found
 from robustbench_lift.weights.preprocessing import Preprocessing, from_card
 from robustbench_lift.weights.published import published_as
 from robustbench_lift.weights.read import RawWeights, read_raw

@@ -1,4 +1,4 @@
-"""Writing weights: one .safetensors file with a card in its header, whole or not at all."""
+"""Our weight files: .safetensors with a card in the header that says what they are; written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.errors import CheckpointError, StorageError
+from robustbench_lift.weights.read import RawWeights
 
 FORMAT = "robustbench-lift"
 """Value of the card's `format`; a file without it is somebody else's."""
@@ -116,3 +117,39 @@ def save_checkpoint(path: Path | str, module: nn.Module, card: Mapping[str, str]
             f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written and has room."
         ) from None
     return hashlib.sha256(content).hexdigest()
+
+
+def class_names_of(card: Mapping[str, str], classes: int, source: str) -> tuple[str, ...] | None:
+    """Names of the classes that a card lists; None where it lists none.
+
+    Raises:
+        CheckpointError: the list is damaged or of another length.
+    """
+    if not card.get("class_names"):
+        return None
+    try:
+        names = json.loads(card["class_names"])
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"the card of {source} has no list of {classes} class names where one is announced.")
+    return tuple(names)
+
+
+def card_of(raw: RawWeights | None) -> dict[str, str]:
+    """The card of a file of ours; empty for files of others."""
+    return dict(raw.card) if raw is not None and raw.card.get("format") == FORMAT else {}
+
+
+def check_network(card: Mapping[str, str], network: str, source: str) -> None:
+    """Refuse a converted file whose card names another network than the spec.
+
+    Raises:
+        CheckpointError: the card says otherwise.
+    """
+    recorded = card.get("network")
+    if recorded and recorded != network:
+        raise CheckpointError(f"{source} belongs to {recorded} (its card says so), not to {network}.")
+    if card.get("architecture") and not recorded:
+        theirs = f"{card['architecture']}/{card.get('pooling', '')}"
+        raise CheckpointError(f"{source} belongs to {theirs} (its card says so), not to {network}: write @{source}.")
