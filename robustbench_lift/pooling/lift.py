@@ -29,6 +29,10 @@ from .tensors import even, memory_format, pad
 
 BANDS = ("LL", "LH", "HL", "HH")
 PADDINGS = ("zeros", "reflect", "replicate")
+CONSTRAINTS = ("mse", "l2", "relative")
+GRADIENTS = ("features", "filters")
+FLOOR = 1e-6
+"""Energy added to that of x_o in the relative distance, so that a map of zeros has one."""
 
 
 class Bands(NamedTuple):
@@ -40,6 +44,10 @@ class Bands(NamedTuple):
     HH: Tensor
     size: tuple[int, int]
     """(H, W) of the map; an odd side was made even by repeating its last row or column."""
+
+
+Split = tuple[Tensor, Tensor, Tensor]
+"""(s, d, x_o) of lines [B, L, R, C], each [B, L/2, R, C]."""
 
 
 class LiftOperator(nn.Module):
@@ -105,7 +113,7 @@ class Lifting(PoolingLayer):
         self.predict = LiftOperator(channels, kernel_size, padding=padding, init=init)
         self.update = LiftOperator(channels, kernel_size, padding=padding, init=init)
 
-    def split(self, lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, lines: Tensor) -> Split:
         """Lines [B, L, R, C] of even L -> (s, d, x_o), each [B, L/2, R, C]: d = x_o - P(x_e), s = x_e + U(d)."""
         bundles, length, beside, channels = lines.shape
         x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)
@@ -127,8 +135,11 @@ class LiftDownPool(Lifting):
         channels: C; the layer has 2 C (kernel_size + 1) parameters.
         kernel_size: K, odd; 5 in the paper, which finds no gain above.
         bands: "sum", one band, or several joined by "+", such as "LL+HH"; their plain sum is the output.
-        constraint: how c_u and c_p measure distance: "mse" (mean of squares, independent of the size), "l2"
-            (Frobenius norm) or None. Each is summed over the three transforms of a map.
+        constraint: how c_u = |s - x_o| and c_p = |d| measure distance: "mse" (mean of squares, independent of the
+            size), "l2" (Frobenius norm of the whole batch), "relative" (mean of squares over the mean of squares of
+            x_o, independent of the scale of the map too) or None. Each is summed over the three transforms of a map.
+        gradient: what c_u and c_p train: "features", every layer before the pooling as well as P and U, or
+            "filters", P and U alone, to which they give the same gradient; the map gets none of it.
         padding: of the K taps at the border: "zeros", "reflect" or "replicate".
         init: "default", or "zero" gains, with which the layer starts as a 2 x 2 sum.
 
@@ -142,7 +153,8 @@ class LiftDownPool(Lifting):
     options: ClassVar[Mapping[str, str]] = {
         "kernel_size": "taps of P and U, odd",
         "bands": "sum, or LL, LH, HL, HH joined by +",
-        "constraint": "c_u and c_p as mse, l2 or none at all",
+        "constraint": "c_u and c_p as mse, l2, relative or none at all",
+        "gradient": "of c_u and c_p: features (into the network) or filters (P and U alone)",
         "padding": "zeros, reflect or replicate",
         "init": "default or zero (gain)",
     }
@@ -155,12 +167,14 @@ class LiftDownPool(Lifting):
         kernel_size: int = 5,
         bands: str = "sum",
         constraint: str | None = "mse",
+        gradient: str = "features",
         padding: str = "zeros",
         init: str = "default",
     ) -> None:
         super().__init__(channels, kernel_size=kernel_size, padding=padding, init=init)
         self.bands = "+".join(parse_bands(bands)) if bands != "sum" else "sum"
-        self.constraint = None if constraint is None else choose("constraint", constraint, ("mse", "l2"))
+        self.constraint = None if constraint is None else choose("constraint", constraint, CONSTRAINTS)
+        self.gradient = choose("gradient", gradient, GRADIENTS)
 
     def pool(self, x: Tensor) -> Tensor:
         names = BANDS if self.bands == "sum" else self.bands.split("+")
@@ -184,24 +198,33 @@ class LiftDownPool(Lifting):
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
         pixels = to_pixels(even(x))
+        calls = self._three(pixels)
+        self._losses = {}
+        if self.training and self.constraint is not None:
+            # a second graph that ends at the map: its gradient must differ from that of the output, not only vanish
+            alone = self.gradient == "filters" and torch.is_grad_enabled()
+            self._losses = self._constraints(self._three(pixels.detach()) if alone else calls)
+        _, columns_s, columns_d = calls
+        return (*columns_s[:2], *columns_d[:2])
+
+    def _three(self, pixels: Tensor) -> tuple[Split, Split, Split]:
+        """The transforms of pixels [N, H, W, C]: of the rows, then of the columns of s and of d."""
         images, height, width, _ = pixels.shape
         rows = self.split(pixels.flatten(0, 1).unsqueeze(2))
         s, d = (part.view(images, height, width // 2, -1) for part in rows[:2])
-        columns_s, columns_d = self.split(s), self.split(d)
-        self._losses = {}
-        if self.training and self.constraint is not None:
-            calls = (rows, columns_s, columns_d)
-            c_u = [self._distance(smooth, odd) for smooth, _, odd in calls]
-            c_p = [self._distance(detail) for _, detail, _ in calls]
-            self._losses = {"c_u": c_u[0] + c_u[1] + c_u[2], "c_p": c_p[0] + c_p[1] + c_p[2]}
-        return (*columns_s[:2], *columns_d[:2])
+        return rows, self.split(s), self.split(d)
 
-    def _distance(self, part: Tensor, other: Tensor | None = None) -> Tensor:
+    def _constraints(self, calls: tuple[Split, Split, Split]) -> dict[str, Tensor]:
+        c_u = [self._distance(smooth, odd, scale=odd) for smooth, _, odd in calls]
+        c_p = [self._distance(detail, None, scale=odd) for _, detail, odd in calls]
+        return {"c_u": c_u[0] + c_u[1] + c_u[2], "c_p": c_p[0] + c_p[1] + c_p[2]}
+
+    def _distance(self, part: Tensor, other: Tensor | None, *, scale: Tensor) -> Tensor:
         if self.constraint == "l2":
             norm: Tensor = torch.linalg.vector_norm(part if other is None else part - other)
             return norm
         squares: Tensor = part.square().mean() if other is None else F.mse_loss(part, other)
-        return squares
+        return squares / (scale.square().mean() + FLOOR) if self.constraint == "relative" else squares
 
 
 class LiftUpPool(Lifting):

@@ -138,7 +138,7 @@ def make_pooling(name: str, channels: int, **options: Any) -> PoolingLayer:
 
     >>> make_pooling("lift", 8, kernel_size=7)
     LiftDownPool(
-      8, kernel_size=7, bands='sum', constraint='mse', padding='zeros', init='default'
+      8, kernel_size=7, bands='sum', constraint='mse', gradient='features', padding='zeros', init='default'
       (predict): LiftOperator()
       (update): LiftOperator()
     )

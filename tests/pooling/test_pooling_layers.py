@@ -30,6 +30,7 @@ VARIANTS = [
     ("lift", {"padding": "reflect", "kernel_size": 7}),
     ("lift", {"padding": "replicate", "bands": "LL+HH", "kernel_size": 3}),
     ("lift", {"init": "zero", "constraint": "l2"}),
+    ("lift", {"constraint": "relative", "gradient": "filters"}),
     ("lip", {"logits": "bottleneck", "width": 3}),
     ("aps", {"norm": "linf", "filter": "tri-3"}),
     ("lps", {"hidden": 2}),

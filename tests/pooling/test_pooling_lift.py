@@ -217,21 +217,80 @@ def by_hand(x: Tensor, pool: LiftDownPool, measure) -> tuple[Tensor, Tensor]:
         up.merge(a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         for a, b in ((bands.LL, bands.LH), (bands.HL, bands.HH))
     )
-    c_u = measure(s - x[..., 1::2]) + measure(bands.LL - s[..., 1::2, :]) + measure(bands.HL - d[..., 1::2, :])
-    return c_u, measure(d) + measure(bands.LH) + measure(bands.HH)
+    calls = ((s, d, x[..., 1::2]), (bands.LL, bands.LH, s[..., 1::2, :]), (bands.HL, bands.HH, d[..., 1::2, :]))
+    c_u = sum(measure(smooth - odd, odd) for smooth, _, odd in calls)
+    return c_u, sum(measure(detail, odd) for _, detail, odd in calls)
 
 
+@pytest.mark.parametrize("gradient", ["features", "filters"])
 @pytest.mark.parametrize(
-    ("constraint", "measure"), [("mse", lambda v: v.square().mean()), ("l2", lambda v: v.square().sum().sqrt())]
+    ("constraint", "measure"),
+    [
+        ("mse", lambda v, _: v.square().mean()),
+        ("l2", lambda v, _: v.square().sum().sqrt()),
+        ("relative", lambda v, odd: v.square().mean() / (odd.square().mean() + 1e-6)),
+    ],
 )
-def test_constraints_are_summed_over_the_three_transforms(constraint, measure):
-    pool = lift(constraint=constraint)
+def test_constraints_are_summed_over_the_three_transforms(constraint, measure, gradient):
+    pool = lift(constraint=constraint, gradient=gradient)
     x = image(2, 3, 6, 8)
     pool(x)
     c_u, c_p = by_hand(x, pool, measure)
     losses = pool.losses()
     torch.testing.assert_close(losses["c_u"], c_u)
     torch.testing.assert_close(losses["c_p"], c_p)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_relative_constraints_do_not_depend_on_the_scale_of_the_map(scale):
+    """With P = U = 0 each detail is x_o itself, so c_p is 1 a transform."""
+    pool = lift(init="zero", constraint="relative")
+    x = image(2, 3, 6, 8)
+    pool(scale * x)
+    x_e, x_o = x[..., 0::2], x[..., 1::2]
+    pairs = [(x_e, x_o), *((v[..., 0::2, :], v[..., 1::2, :]) for v in (x_e, x_o))]
+    losses = pool.losses()
+    assert losses["c_p"].item() == pytest.approx(3.0, rel=1e-5)
+    expected = sum((even - odd).square().mean() / odd.square().mean() for even, odd in pairs)
+    assert losses["c_u"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_relative_constraints_of_nothing_are_finite():
+    pool = lift(constraint="relative")
+    x = torch.zeros(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    pool(x)
+    losses = pool.losses()
+    assert losses["c_u"] == losses["c_p"] == 0
+    assert torch.autograd.grad(sum(losses.values()), x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("constraint", ["mse", "l2", "relative"])
+def test_constraints_of_the_filters_leave_the_features_alone(constraint):
+    """The map gets exactly the gradient of the output; P and U get what they get with the features."""
+    x = image(2, 3, 7, 6).requires_grad_()
+    of_constraints, of_output = {}, {}
+    for gradient in ("features", "filters"):
+        pool = lift(constraint=constraint, gradient=gradient)
+        y, losses = pool(x).square().mean(), sum(pool.losses().values())
+        wanted = [x, *pool.parameters()]
+        of_output[gradient] = torch.autograd.grad(y, wanted, retain_graph=True)
+        of_constraints[gradient] = torch.autograd.grad(losses, wanted, allow_unused=True, materialize_grads=True)
+    for features, filters in zip(of_output["features"], of_output["filters"], strict=True):
+        assert torch.equal(features, filters)
+    (into_map, *into_filters), (nothing, *same) = of_constraints["features"], of_constraints["filters"]
+    assert into_map.abs().max() > 1e-3
+    assert (nothing == 0).all()
+    for features, filters in zip(into_filters, same, strict=True):
+        assert features.abs().min() > 0
+        torch.testing.assert_close(filters, features)
+
+
+def test_constraints_of_the_filters_do_not_reach_the_layers_before():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), LiftDownPool(4, gradient="filters"))
+    net(image(2, 3, 8, 8, dtype=torch.float32))
+    sum(collect_losses(net).values()).backward()
+    assert [p.grad is None or not p.grad.any() for p in net[0].parameters()] == [True, True]
+    assert all(p.grad.any() for p in net[1].parameters())
 
 
 def test_constraints_of_idle_operators_are_known():

@@ -97,6 +97,7 @@ def test_a_layer_registers_in_one_line(monkeypatch):
         ("lift", {"bands": "LL+LL"}, "names a band twice"),
         ("lift", {"padding": "circular"}, "unknown value of padding 'circular'.*zeros, reflect, replicate"),
         ("lift", {"constraint": "l1"}, "unknown value of constraint 'l1'"),
+        ("lift", {"gradient": "feature"}, "unknown value of gradient 'feature'. Did you mean 'features'"),
         ("blur", {"filter": "bin5"}, "Did you mean 'bin-5'"),
         ("blur", {"stride": 3}, "stride must be 1 or 2, not 3"),
         ("max", {"kernel": 4}, "kernel must be 2 or 3, not 4"),
