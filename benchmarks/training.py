@@ -35,15 +35,15 @@ from robustbench_lift.training import (
     Network,
     PhotoSource,
     Recipe,
-    Settings,
     TrainingProgress,
+    TrainingSettings,
     TrainingSource,
     override,
     recipe_named,
     train,
 )
+from robustbench_lift.training.data import array_images, open_folders
 from robustbench_lift.training.objective import auxiliary_loss, make_optimizer
-from robustbench_lift.training.sets import array_images, open_folders
 
 
 def make_data(
@@ -87,7 +87,7 @@ class Bare:
     """Forward, loss, backward, step on one batch that is already normalised and on the device."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, classes: int, settings: Settings, device: torch.device
+        self, network: Network, recipe: Recipe, classes: int, settings: TrainingSettings, device: torch.device
     ) -> None:
         self.recipe, self.settings, self.device = recipe, settings, device
         memory = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -121,7 +121,7 @@ class Bare:
 
 def compare(network: Network, recipe: Recipe, arguments: argparse.Namespace, device: torch.device) -> None:
     """Train for `rounds` epochs, the bare loop after each, and print both."""
-    settings = Settings(
+    settings = TrainingSettings(
         device=str(device),
         precision=arguments.precision,
         channels_last=not arguments.contiguous,

@@ -24,7 +24,7 @@ from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import make_table
 from robustbench_lift.report.trainings import families, names_of
 from robustbench_lift.runs import Run
-from robustbench_lift.training.figure import draw_curves
+from robustbench_lift.training.state import draw_curves
 
 DOCS = Path(__file__).resolve().parent
 PAGE, FILES = DOCS / "results.md", DOCS / "results"

@@ -18,8 +18,8 @@ from robustbench_lift.commands.console import console, duration, progress
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
-    from robustbench_lift.training import Network, Outcome, Recipe, Settings, TrainingProgress
-    from robustbench_lift.training.sources import TrainingData
+    from robustbench_lift.training import Network, Recipe, TrainingOutcome, TrainingProgress, TrainingSettings
+    from robustbench_lift.training.data import TrainingData
 
 INCOMPLETE = 3
 INTERRUPTED = 130
@@ -107,7 +107,7 @@ def train(
         deterministic=deterministic,
         stop_after=seconds(stop_after),
     )
-    from robustbench_lift.training.sources import open_data
+    from robustbench_lift.training.data import open_data
 
     opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
@@ -141,7 +141,7 @@ def sweep(
     Example: `robustbench-lift sweep photos --models resnet8/max,resnet8/lift --seeds 0,1`
     """
     from robustbench_lift.training import Network
-    from robustbench_lift.training.sources import open_data
+    from robustbench_lift.training.data import open_data
     from robustbench_lift.training.state import RESULT
     from robustbench_lift.training.sweep import Job, jobs_of, table
     from robustbench_lift.training.sweep import sweep as run_all
@@ -165,7 +165,7 @@ def sweep(
     until = _deadline(seconds(stop_after))
     with interruptible() as stop:
 
-        def run(job: Job) -> Outcome:
+        def run(job: Job) -> TrainingOutcome:
             _say(f"{job.network.spec}, seed {job.seed} ({mine.index(job) + 1} of {len(mine)}): {job.folder}")
             done = (job.folder / RESULT).exists()
             outcome = _train(
@@ -237,8 +237,7 @@ def _say(text: str) -> None:
 
 
 def _recipe(name: str, changes: list[str] | None, file: Path | None) -> Recipe:
-    from robustbench_lift.training.overrides import override, parse_changes, read_changes
-    from robustbench_lift.training.recipes import recipe_named
+    from robustbench_lift.training.recipes import override, parse_changes, read_changes, recipe_named
 
     return override(recipe_named(name), {**(read_changes(file) if file else {}), **parse_changes(changes or [])})
 
@@ -252,10 +251,10 @@ def _check(recipe: Recipe, networks: list[Network]) -> None:
     check_use(recipe, networks)
 
 
-def _settings(**values: Any) -> Settings:
-    from robustbench_lift.training import Settings
+def _settings(**values: Any) -> TrainingSettings:
+    from robustbench_lift.training import TrainingSettings
 
-    return Settings(**values)
+    return TrainingSettings(**values)
 
 
 def _train(
@@ -264,9 +263,9 @@ def _train(
     data: TrainingData,
     folder: Path,
     seed: int,
-    settings: Settings,
+    settings: TrainingSettings,
     stop: Callable[[], bool],
-) -> Outcome:
+) -> TrainingOutcome:
     from robustbench_lift.training import DivergedError, Network
     from robustbench_lift.training import train as run
     from robustbench_lift.training.distributed import OtherProcessError
@@ -324,7 +323,7 @@ def _left(now: TrainingProgress) -> str:
     return "time left unknown" if math.isnan(now.seconds_left) else f"{duration(now.seconds_left)} left"
 
 
-def _finish(outcome: Outcome, *, interrupted: bool) -> None:
+def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
     if outcome.finished:
         result = outcome.result or {}
         if result:

@@ -1,202 +1,323 @@
-"""Where training images come from: any source that can give the samples of an epoch by number.
+"""From what a user names (a recipe, a data spec, a file, a folder) to training samples and test images.
 
-A source draws its augmentation from (seed, epoch, sample) alone (`draws`), so a training that is stopped anywhere goes
-on with the images that it would have seen. Small data lives on the device and is augmented there, a batch at a time
-(`ArraySource`, `PhotoSource`); large data is read by worker processes (`ImageSource`).
+Reading is that of the evaluation (`data`): the same decoder, the same messages, folders and tars alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+import dataclasses
+import hashlib
+import itertools
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from robustbench_lift.data.base import fingerprint
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.cifar import MemoryImages, open_cifar, position_ids
+from robustbench_lift.data.classes import sorted_labels
+from robustbench_lift.data.decode import SUFFIXES
+from robustbench_lift.data.opening import KINDS, DataSpec, open_images, parse_spec
+from robustbench_lift.data.pickles import read_batch
+from robustbench_lift.data.stored import StoredImages
+from robustbench_lift.data.stores import Store, join, open_store
+from robustbench_lift.data.subset import Subset
+from robustbench_lift.data.tiny import open_tiny
 from robustbench_lift.errors import DataError, UsageError
-from robustbench_lift.training import draws
+from robustbench_lift.text import printable
 from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource, check_arrays
+
+TEST_FOLDERS = ("val", "test", "validation")
+"""Folders beside `train` that are taken for the test images."""
+
+Opener = Callable[[], ImageSet]
 
 
-class TrainingSource(Protocol):
-    """Labelled training samples, augmented, of one size."""
+class TrainingData(NamedTuple):
+    """What a training needs of its data."""
 
-    name: str
-    """Short name, stored in the card."""
-    class_names: tuple[str, ...]
-    """Names of the classes, in index order."""
-    size: int
-    """Side of the images that `batch` gives, pixels."""
-    fingerprint: str
-    """sha256 that is equal for equal data: a training goes on only with the data it began with."""
-
-    def __len__(self) -> int:
-        """Samples of one epoch."""
-        ...
-
-    def batch(self, indices: Tensor, epoch: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Samples by number (int64 [n]): uint8 [n, 3, size, size] and labels int64 [n], on the device."""
-        ...
+    source: TrainingSource
+    """Training samples."""
+    images: ImageSet
+    """Test images."""
 
 
-@runtime_checkable
-class StreamingSource(Protocol):
-    """A source that reads ahead: it is told all batches of an epoch at once."""
+class Parts(NamedTuple):
+    """What lies at a place, not opened yet."""
 
-    def stream(
-        self, batches: Sequence[Tensor], epoch: int, seed: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches in order, as `TrainingSource.batch` would give them."""
-        ...
+    train: Opener
+    """The training images, or all where there is one part."""
+    test: Opener | None
+    """The test images beside them."""
 
 
-def batches_of(
-    source: TrainingSource, batches: Sequence[Tensor], *, epoch: int, seed: int, device: torch.device
-) -> Generator[tuple[Tensor, Tensor]]:
-    """Batches of sample numbers as images and labels on the device, read ahead where the source can."""
-    if isinstance(source, StreamingSource):
-        yield from source.stream(batches, epoch, seed, device)
-        return
-    if not batches:
-        return
-    # one transfer an epoch: a transfer a step would make the host wait for the device
-    everything = torch.cat(list(batches)).to(device)
-    for indices in torch.split(everything, [len(indices) for indices in batches]):
-        yield source.batch(indices, epoch, seed, device)
+def open_data(
+    recipe: Recipe,
+    *,
+    data: str | Path | None = None,
+    test_data: str | Path | None = None,
+    hold_out: float | None = None,
+    workers: int = 0,
+) -> TrainingData:
+    """Training samples and test images for a recipe.
 
+    Args:
+        recipe: says which kind of data and which size.
+        data: a data spec as `run` takes it (`imagenet:PATH`, `folder:PATH`, `tiny-imagenet:PATH`, `cifar100:PATH`,
+            ...), an .npz with x and y, one folder a class, or a folder with `train` and `val`; None for photos.
+        test_data: the same for the test images.
+        hold_out: instead of `test_data`, the fraction of each class that is set aside by the hash of its ids.
+        workers: processes that read files.
 
-def epoch_batches(samples: int, *, batch_size: int, epoch: int, seed: int, drop_last: bool) -> list[Tensor]:
-    """The batches of an epoch: a permutation drawn from (seed, epoch), cut into consecutive pieces.
+    Raises:
+        UsageError: the recipe and the arguments do not go together.
+        DataError: files or folders that are not what was expected.
 
-    >>> [len(b) for b in epoch_batches(10, batch_size=4, epoch=0, seed=0, drop_last=False)]
-    [4, 4, 2]
+    Example:
+        >>> from robustbench_lift.training.recipes import RECIPES
+        >>> data = open_data(RECIPES["photos"])
+        >>> len(data.source.class_names), len(data.images.ids)
+        (15, 240)
     """
-    order = torch.randperm(samples, generator=draws.generator(seed, epoch, 1))
-    pieces = list(torch.split(order, batch_size))
-    return pieces[:-1] if drop_last and len(pieces[-1]) < batch_size else pieces
+    data, test_data = (None if place == "photos" else place for place in (data, test_data))
+    if recipe.data == "photos":
+        if data is not None or test_data is not None or hold_out is not None:
+            raise UsageError(f"recipe {recipe.name} trains on the embedded photographs and takes no --data.")
+        from robustbench_lift.data.photos import PhotoTest
+
+        return TrainingData(PhotoSource(recipe=recipe), PhotoTest())
+    if data is None:
+        form = "an .npz with x and y, or cifar100:PATH" if recipe.data == "arrays" else "one folder a class"
+        raise UsageError(f"recipe {recipe.name} needs --data: {form}.")
+    if test_data is not None and hold_out is not None:
+        raise UsageError("--test-data and --hold-out say the same thing twice; give one of them.")
+    parts = parts_of(data)
+    test: Opener | None = parts.test
+    if test_data is not None:
+        others = parts_of(test_data)
+        test = others.test or others.train
+    if test is None and hold_out is None:
+        raise UsageError(
+            f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {data} aside."
+        )
+    everything = parts.train()
+    rows = np.arange(len(everything.ids))
+    images: ImageSet
+    if hold_out is not None:
+        aside = held_out(everything.ids, everything.labels, hold_out)
+        images = Subset(everything, np.flatnonzero(aside).tolist(), name=f"{everything.name}-held-out")
+        rows = np.flatnonzero(~aside)
+    else:
+        assert test is not None
+        images = test()
+    return TrainingData(_source(everything, rows.tolist(), recipe, workers), images)
 
 
-def crop_flip(images: Tensor, indices: Tensor, *, padding: int, size: int, flip: bool, epoch: int, seed: int) -> Tensor:
-    """Random crops after zero padding, half of them mirrored: uint8 [n, 3, H, W] to [n, 3, size, size], on the device.
+def _source(images: ImageSet, rows: list[int], recipe: Recipe, workers: int) -> TrainingSource:
+    if isinstance(images, MemoryImages) and recipe.augmentation != "resized-crop-flip":
+        return ArraySource(
+            images.images[rows], images.labels[rows], class_names=images.class_names, recipe=recipe, name=images.name
+        )
+    return ImageSource(Subset(images, rows, name=images.name), recipe=recipe, workers=workers)
 
-    Source: He et al., CVPR 2016, section 4.2 (padding 4, random crop, horizontal flip).
+
+def parts_of(place: str | Path) -> Parts:
+    """Training and test images at a place that a user names.
+
+    Raises:
+        UsageError: a data spec that means nothing for a training.
+
+    >>> parts_of("photos:x")
+    Traceback (most recent call last):
+    robustbench_lift.errors.UsageError: the embedded photographs are for recipe photos, which takes no --data.
     """
-    padded = functional.pad(images, (padding,) * 4) if padding else images
-    rows, columns = padded.shape[2] - size + 1, padded.shape[3] - size + 1
-    if rows > 1 or columns > 1:
-        top = draws.integers(indices, rows, seed=seed, epoch=epoch, stream=0)
-        left = draws.integers(indices, columns, seed=seed, epoch=epoch, stream=1)
-        windows = padded.unfold(2, size, 1).unfold(3, size, 1)
-        padded = windows[torch.arange(len(indices), device=images.device), :, top, left]
-    return mirror(padded, indices, epoch=epoch, seed=seed) if flip else padded
+    kind, colon, _ = str(place).partition(":")
+    if not colon or kind not in KINDS or isinstance(place, Path) or Path(place).exists():
+        return _plain(Path(place).expanduser())
+    spec = parse_spec(place)
+    ignored = sorted({"resize", "crop", "interpolation", "table"} & set(spec.options))
+    if ignored:
+        raise UsageError(f"{place}: ?{ignored[0]}= is for an evaluation; in a training the recipe says it (--set).")
+    if spec.kind == "photos":
+        raise UsageError("the embedded photographs are for recipe photos, which takes no --data.")
+    if spec.kind in ("cifar10", "cifar100") and spec.path.is_dir():
+        classes = int(spec.kind.removeprefix("cifar"))
+        return Parts(lambda: open_cifar_training(spec.path, classes), lambda: open_cifar(spec.path, classes))
+    if spec.kind == "tiny-imagenet" and (spec.path / "train").is_dir():
+        return Parts(lambda: open_tiny(spec.path / "train"), lambda: open_tiny(spec.path))
+    return _two_folders(spec.path, lambda path: open_images(_at(spec, path)))
 
 
-def mirror(images: Tensor, indices: Tensor, *, epoch: int, seed: int) -> Tensor:
-    """Half of the images mirrored left to right."""
-    chosen = draws.uniform(indices, seed=seed, epoch=epoch, stream=2) < 0.5
-    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+def _at(spec: DataSpec, path: Path) -> DataSpec:
+    return dataclasses.replace(spec, path=path)
 
 
-class ArraySource:
-    """Images of one size that fit in memory (CIFAR): they live on the device, and so does their augmentation."""
+def _plain(path: Path) -> Parts:
+    if path.is_file() and path.suffix != ".tar":
+        return Parts(lambda: open_npz(path), None)
+    return _two_folders(path, open_folders)
 
-    def __init__(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.integer],
-        *,
-        class_names: Sequence[str],
-        recipe: Recipe,
-        name: str = "arrays",
-    ) -> None:
-        """Take uint8 [N, H, W, 3] and labels [N].
 
-        Raises:
-            DataError: shapes, types or labels that do not fit.
-        """
-        labels = check_arrays(images, labels, len(class_names), name)
-        if images.shape[1:3] != (recipe.size, recipe.size):
+def _two_folders(path: Path, opened: Callable[[Path], ImageSet]) -> Parts:
+    if not (path / "train").is_dir():
+        return Parts(lambda: opened(path), None)
+    beside = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
+    return Parts(lambda: opened(path / "train"), None if beside is None else lambda: opened(beside))
+
+
+def array_images(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], *, class_names: Sequence[str], name: str
+) -> MemoryImages:
+    """Arrays as an image set; ids are the positions in six digits or more.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        labels: integers [N].
+        class_names: in index order.
+        name: of the set.
+
+    Raises:
+        DataError: shapes, types or labels that do not fit.
+
+    >>> array_images(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), class_names=("a", "b"), name="two").ids
+    ('000000', '000001')
+    """
+    digits = max(6, len(str(len(images))))
+    return MemoryImages(
+        name=name,
+        ids=tuple(f"{i:0{digits}d}" for i in range(len(images))),
+        labels=check_arrays(images, labels, len(class_names), name),
+        class_names=tuple(class_names),
+        images=images,
+    )
+
+
+def open_npz(path: Path) -> MemoryImages:
+    """The arrays of an .npz: `x` uint8 [N, H, W, 3], `y` integers [N], `class_names` by choice.
+
+    Raises:
+        DataError: the file is not an .npz, or lacks x or y.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            missing = [name for name in ("x", "y") if name not in stored.files]
+            if missing:
+                raise DataError(
+                    f"{path} has no array {' and '.join(map(repr, missing))}; it has {', '.join(stored.files)}. "
+                    "Expected x (uint8 [N, H, W, 3]) and y (integers [N])."
+                )
+            images, labels = stored["x"], stored["y"]
+            names = [str(n) for n in stored["class_names"]] if "class_names" in stored.files else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz of plain arrays ({error}).") from None
+    count = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0
+    return array_images(images, labels, class_names=names or [str(k) for k in range(count)], name=path.stem)
+
+
+def open_folders(path: Path) -> StoredImages:
+    """One folder a class, images anywhere below it, in a folder or a tar; ids are `<class>/<path without ending>`.
+
+    `folder:PATH` (`data.opening`) gives the same set where images lie directly in the class folders.
+
+    Raises:
+        DataError: nothing there, no class folders, a class without images, or two files for one id.
+    """
+    store = open_store(path)
+    classes = store.folders("")
+    loose = 0 if classes else sum(Path(file).suffix.lower() in SUFFIXES for file in store.files(""))
+    labels = sorted_labels(classes, where=store.location, loose=loose)
+    entries: list[tuple[str, int, str]] = []
+    for folder in classes:
+        files = [file for file in _below(store, folder) if Path(file).suffix.lower() in SUFFIXES]
+        if not files:
             raise DataError(
-                f"{name} has images of {images.shape[1]}x{images.shape[2]} pixels, recipe {recipe.name} trains at "
-                f"{recipe.size}. Choose another recipe, or --set size={images.shape[1]} if that is meant."
+                f"{store.location}/{folder} holds no images ({', '.join(sorted(SUFFIXES))}). Extract the rest, or "
+                "remove the folder."
             )
-        if recipe.augmentation == "resized-crop-flip":
-            raise UsageError(
-                "resized-crop-flip reads files of any size; for arrays use augmentation=crop-flip or none."
-            )
-        self.name, self.class_names, self.size = name, tuple(class_names), recipe.size
-        self._images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        self._labels = torch.from_numpy(labels)
-        self._recipe = recipe
-        self.fingerprint = fingerprint([str(i) for i in range(len(labels))], labels, images.tobytes())
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._labels)
-
-    def batch(self, indices: Tensor, epoch: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Samples by number; the first call for a device moves all images there."""
-        if self._images.device != device:
-            self._images, self._labels = self._images.to(device), self._labels.to(device)
-        indices = indices.to(device)
-        images, labels = self._images[indices], self._labels[indices]
-        if self._recipe.augmentation == "none":
-            return images, labels
-        images = crop_flip(
-            images,
-            indices,
-            padding=self._recipe.padding,
-            size=self.size,
-            flip=self._recipe.flip,
-            epoch=epoch,
-            seed=seed,
-        )
-        return images, labels
+        entries += [(str(Path(file).with_suffix("")), labels[folder], file) for file in files]
+    entries.sort()
+    for first, second in itertools.pairwise(entries):
+        if first[0] == second[0]:
+            raise DataError(f"{store.location} has two files for one image, {first[2]} and {second[2]}; remove one.")
+    return StoredImages(
+        name=(path.name or path.resolve().name).removesuffix(".tar"),
+        ids=tuple(entry[0] for entry in entries),
+        labels=np.array([entry[1] for entry in entries], dtype=np.int64),
+        class_names=tuple(sorted(classes)),
+        blobs=store.blobs([entry[2] for entry in entries]),
+    )
 
 
-def check_arrays(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], classes: int, name: str
-) -> npt.NDArray[np.int64]:
-    """The labels as int64, once images and labels are known to fit together.
+def _below(store: Store, folder: str) -> Iterator[str]:
+    for name in store.files(folder):
+        yield join(folder, name)
+    for name in store.folders(folder):
+        yield from _below(store, join(folder, name))
+
+
+def held_out(ids: Sequence[str], labels: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.bool_]:
+    """Which images are set aside for testing: of each class the given fraction with the smallest sha256 of their id.
+
+    It depends on nothing but ids and labels, so training and evaluation agree on any machine.
+
+    >>> aside = held_out(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), 0.5)
+    >>> int(aside[:2].sum()), int(aside[2:].sum())
+    (1, 1)
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the held-out fraction must lie between 0 and 1, not {fraction}.")
+    order = np.array([hashlib.sha256(name.encode()).hexdigest() for name in ids])
+    aside = np.zeros(len(ids), dtype=np.bool_)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        ranked = members[np.argsort(order[members])]
+        aside[ranked[: round(fraction * len(members))]] = True
+    return aside
+
+
+FILES = {10: tuple(f"data_batch_{k}" for k in range(1, 6)), 100: ("train",)}
+"""Files of the training images of the python version, in order."""
+FOLDERS = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
+LABELS = {10: "labels", 100: "fine_labels"}
+
+
+def open_cifar_training(path: Path, classes: int) -> MemoryImages:
+    """The 50,000 training images of CIFAR-10 or CIFAR-100.
+
+    Args:
+        path: the folder of the python version, or the folder above it.
+        classes: 10 or 100.
 
     Raises:
-        DataError: what was found and what was expected.
+        DataError: a file is missing, damaged or of the other CIFAR.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise DataError(f"{name}: images must be uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}.")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+    folder = path / FOLDERS[classes] if (path / FOLDERS[classes]).is_dir() else path
+    missing = [name for name in FILES[classes] if not (folder / name).is_file()]
+    if missing:
         raise DataError(
-            f"{name}: labels must be {len(images)} integers, one an image, not {labels.dtype} {list(labels.shape)}."
+            f"{printable(folder)} has no file {', '.join(missing)}. Expected the python version of the data "
+            f"({FOLDERS[classes]}/{FILES[classes][0]})."
         )
-    if len(labels) == 0:
-        raise DataError(f"{name} holds no images.")
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise DataError(
-            f"{name}: labels run from {labels.min()} to {labels.max()}, but there are {classes} class names (0 to "
-            f"{classes - 1})."
-        )
-    return labels.astype(np.int64)
+    names = open_cifar(path, classes).class_names  # the test images too: a training needs both, and one CIFAR
+    parts = [_batch(folder / name, LABELS[classes]) for name in FILES[classes]]
+    images = np.concatenate([images for images, _ in parts])
+    labels = check_arrays(images, np.concatenate([labels for _, labels in parts]), classes, printable(folder))
+    return MemoryImages(
+        name=f"cifar{classes}", ids=position_ids(len(images)), labels=labels, class_names=names, images=images
+    )
 
 
-def check_fit(recipe: Recipe, source: TrainingSource) -> None:
-    """Refuse data that the recipe was not made for.
-
-    Raises:
-        UsageError: another number of classes, another size, or fewer samples than one batch.
-    """
-    if recipe.classes is not None and len(source.class_names) != recipe.classes:
-        raise UsageError(
-            f"recipe {recipe.name} is for {recipe.classes} classes, {source.name} has {len(source.class_names)}. "
-            f"Choose another recipe, or --set classes={len(source.class_names)} if that is meant."
-        )
-    if source.size != recipe.size:
-        raise UsageError(f"recipe {recipe.name} trains at {recipe.size} pixels, {source.name} gives {source.size}.")
-    if recipe.drop_last and len(source) < recipe.batch_size:
-        raise UsageError(
-            f"{source.name} has {len(source)} training images, fewer than one batch of {recipe.batch_size}. "
-            f"Use a smaller one: --set batch_size={len(source)}."
-        )
+def _batch(path: Path, key: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    content = read_batch(path)
+    data, labels = content.get("data"), content.get(key)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        raise DataError(f"{printable(path)} has no pixels: expected data, uint8 [N, 3072].")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise DataError(f"{printable(path)} has no {key!r} for its {len(data):,} images. Is it the other CIFAR?")
+    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
-_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-_SHIFTS = (30, 27, 31)
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+"""Shift and multiplier of each round of the finaliser."""
+_LAST_SHIFT = 31
 
 
 def key(*parts: int) -> int:
@@ -28,9 +29,9 @@ def key(*parts: int) -> int:
 
 
 def _mix(value: int) -> int:
-    for shift, multiplier in zip(_SHIFTS, _MULTIPLIERS, strict=False):
+    for shift, multiplier in _ROUNDS:
         value = ((value ^ (value >> shift)) * multiplier) & _MASK
-    return value ^ (value >> _SHIFTS[2])
+    return value ^ (value >> _LAST_SHIFT)
 
 
 def _signed(value: int) -> int:
@@ -59,9 +60,9 @@ def uniform(indices: Tensor, *, seed: int, epoch: int, stream: int) -> Tensor:
         (True, False)
     """
     values = indices * _signed(_GOLDEN) + _signed(key(seed, epoch, stream))
-    for shift, multiplier in zip(_SHIFTS, _MULTIPLIERS, strict=False):
+    for shift, multiplier in _ROUNDS:
         values = (values ^ _shift_right(values, shift)) * _signed(multiplier)
-    values = values ^ _shift_right(values, _SHIFTS[2])
+    values = values ^ _shift_right(values, _LAST_SHIFT)
     return _shift_right(values, 11).to(torch.float64) * 2.0**-53
 
 

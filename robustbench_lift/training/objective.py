@@ -1,9 +1,12 @@
-"""The loss of one batch: cross-entropy plus the poolings' own losses, with weights from the recipe."""
+"""What a training minimises and how: the loss of a batch, the optimiser, averaged weights, a falling temperature."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -12,9 +15,13 @@ from torch.nn import functional
 
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.pooling import POOLINGS, collect_losses, make_pooling
+from robustbench_lift.text import printable
 from robustbench_lift.training import draws
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
+
+_NOT_THE_USERS = frozenset({"torch", "torchvision", "timm", "robustbench_lift"})
+"""Packages whose layers are not the user's own."""
 
 
 def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | float:
@@ -61,7 +68,7 @@ def known_losses() -> tuple[str, ...]:
 
 
 def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:
-    """Refuse settings of a recipe that none of the networks would heed.
+    """Refuse settings of a recipe that have no effect on any of the networks.
 
     Raises:
         UsageError: a temperature, and no pooling that has one; or a weight of a loss that no pooling has.
@@ -165,3 +172,105 @@ def anneal(module: nn.Module, fraction: float, recipe: Recipe) -> None:
     for layer in module.modules():
         if has_temperature(layer):
             layer.temperature = temperature(recipe, fraction)  # type: ignore[assignment]
+
+
+class Average:
+    """An exponential moving average of a network's weights, or nothing at all when the decay is 0.
+
+    After each step a <- decay * a + (1 - decay) * w for parameters; buffers are copied.
+
+    Args:
+        module: the network that is trained.
+        decay: 0 (no average) to below 1.
+
+    >>> layer = nn.Linear(1, 1, bias=False)
+    >>> _ = layer.weight.data.fill_(1.0)
+    >>> average = Average(layer, 0.75)
+    >>> _ = layer.weight.data.fill_(3.0)
+    >>> average.update()
+    >>> with average.in_place():
+    ...     layer.weight.item()
+    1.5
+    >>> layer.weight.item()
+    3.0
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._module, self._decay = module, decay
+        self._parameters = frozenset(name for name, _ in module.named_parameters())
+        self.tensors: dict[str, Tensor] | None = None
+        if decay:
+            self.tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Count the weights after a step."""
+        if self.tensors is None:
+            return
+        for name, value in self._module.state_dict().items():
+            if name in self._parameters:
+                self.tensors[name].lerp_(value.to(self.tensors[name].dtype), 1 - self._decay)
+            else:
+                self.tensors[name].copy_(value)
+
+    def restore(self, tensors: Mapping[str, Tensor] | None) -> None:
+        """Take over a stored average."""
+        if self.tensors is not None and tensors is not None:
+            for name, value in tensors.items():
+                self.tensors[name].copy_(value)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network holds the weights that are tested and handed over; the trained ones come back afterwards."""
+        if self.tensors is None:
+            yield
+            return
+        trained = {name: value.clone() for name, value in self._module.state_dict().items()}
+        self._module.load_state_dict(self.tensors)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(trained)
+
+
+def check_network(network: Network) -> None:
+    """Make sure that a network can be built, without memory for its weights where its layers allow it.
+
+    Raises:
+        UsageError: an unknown architecture or placement, or code of the user's that fails.
+        PoolingError: an unknown pooling or option.
+
+    >>> check_network(Network("resnet8", "lift", options={"kernel_size": 7}))
+    """
+    try:
+        network.check()
+    except Exception as error:
+        if hasattr(error, "exit_code"):
+            raise
+        try:
+            network.build(10, seed=0)  # a layer that asks for values of its tensors cannot be built without memory
+        except Exception as second:
+            raise users_mistake(second) or second from None
+
+
+def users_mistake(error: Exception) -> UsageError | None:
+    """The error for an exception that came out of a layer of the user's own; None for all others."""
+    if hasattr(error, "exit_code"):
+        return None
+    found: tuple[type, TracebackType] | None = None
+    step = error.__traceback__
+    while step is not None:  # the innermost line of a layer that they wrote
+        layer = step.tb_frame.f_locals.get("self")
+        package = str(step.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if isinstance(layer, nn.Module) and package not in _NOT_THE_USERS:
+            found = type(layer), step
+        step = step.tb_next
+    if found is None:
+        return None
+    kind, step = found
+    name = next(
+        (f"pooling {name!r}" for name, entry in POOLINGS.items() if entry.factory is kind), f"layer {kind.__name__}"
+    )
+    reason = printable(str(error).splitlines()[0] if str(error) else "")
+    where = f"{Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno}"
+    return UsageError(f"your {name} raised {type(error).__name__}: {reason} ({where}). --traceback shows all of it.")

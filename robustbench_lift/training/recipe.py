@@ -1,23 +1,38 @@
-"""A recipe: how a network is trained, as plain frozen values that refuse what cannot be."""
+"""A recipe: how a network is trained, as plain frozen values that refuse what cannot be, and its learning rate.
+
+The learning rate is a function of the step: nothing to store, nothing that can drift after a resume.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from typing_extensions import Doc
+
+from robustbench_lift.data.transforms import MAX_SIDE
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training.schedule import SCHEDULES
+from robustbench_lift.text import printable
+
+Schedule = Literal["step", "cosine", "one-cycle", "constant"]
+Augmentation = Literal["none", "crop-flip", "resized-crop-flip"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet's training images, the values of torchvision's models."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Channel deviations that go with them."""
-
-AUGMENTATIONS = ("none", "crop-flip", "resized-crop-flip")
-OPTIMIZERS = ("sgd", "adamw")
+ONE_CYCLE_START = 1 / 25
+"""Initial over largest learning rate (Smith and Topin, arXiv 1708.07120; the default of torch's OneCycleLR)."""
+ONE_CYCLE_END = 1e-4 / 25
+"""Final over largest learning rate (the same default)."""
+MOST_EPOCHS = 1_000_000
+"""Most epochs that a recipe may have."""
+MOST_IMAGES = 1_000_000
+"""Most images of one optimiser step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,85 +44,93 @@ class Recipe:
     (160, (80, 120))
     """
 
-    name: str
-    """Short name; stored in the card of the weights."""
-    source: str
-    """Where the values come from."""
-    data: str
-    """Kind of training data that fits: `photos`, `arrays` (CIFAR-sized .npz) or `folders` (one folder a class)."""
-    size: int
-    """Side of the training and test images, pixels."""
-    epochs: int
-    """Passes over the training images."""
-    batch_size: int
-    """Images of one optimiser step, over all processes and accumulated parts together."""
-    learning_rate: float
-    """Largest learning rate, for `batch_size`."""
-    weight_decay: float
-    """L2 coefficient (SGD) or decoupled decay (AdamW)."""
-    schedule: str
-    """step, cosine, one-cycle or constant."""
-    augmentation: str
-    """none, crop-flip (reflect nothing, pad with zeros, crop, flip) or resized-crop-flip (RandomResizedCrop, flip)."""
-    classes: int | None = None
-    """Number of classes that the data must have; None takes any."""
-    optimizer: str = "sgd"
-    """sgd (with momentum) or adamw (betas 0.9, 0.999)."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    nesterov: bool = False
-    """Nesterov's momentum."""
-    decay_all: bool = True
-    """Decay every parameter, as the reference recipes do; False spares vectors (biases, BatchNorm)."""
-    milestones: tuple[int, ...] = ()
-    """Epochs at which the step schedule multiplies the learning rate by `gamma`."""
-    gamma: float = 0.1
-    """Factor at each milestone."""
-    warmup_epochs: float = 0.0
-    """Epochs of linear warm-up (step, cosine, constant)."""
-    one_cycle_rise: float = 0.3
-    """Fraction of the steps in which the one-cycle schedule rises."""
-    padding: int = 4
-    """Zeros around an image before the random crop of crop-flip, pixels; ignored by `photos`."""
-    crop_area: tuple[float, ...] = (0.08, 1.0)
-    """Smallest and largest area of resized-crop-flip, fraction of the image (torchvision's default)."""
-    crop_ratio: tuple[float, ...] = (0.75, 4 / 3)
-    """Smallest and largest width over height of resized-crop-flip (torchvision's default)."""
-    flip: bool = True
-    """Mirror half of the images."""
-    resize: int | None = None
-    """Short side to which test images are resized before the central crop; None crops only."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    """Channel means subtracted, images in 0..1."""
-    std: tuple[float, ...] = IMAGENET_STD
-    """Channel deviations divided by."""
-    label_smoothing: float = 0.0
-    """Probability mass spread over all classes; 0 is off."""
-    cutmix: float = 0.0
-    """Parameter of CutMix's beta distribution (Yun et al., ICCV 2019); 0 is off."""
-    clip_norm: float = 0.0
-    """Largest gradient norm; 0 does not clip."""
-    ema_decay: float = 0.0
-    """Decay a step of the averaged weights that are tested and stored; 0 is off."""
-    auxiliary: Mapping[str, float] = field(default_factory=lambda: {"c_u": 0.01, "c_p": 0.1})
-    """Weights of the poolings' own losses by name (LiftPool, section 3: lambda_u 0.01, lambda_p 0.1)."""
-    auxiliary_start: float = 0.0
-    """Fraction of the training before the poolings' own losses count (TIPS: 100 of 480 epochs)."""
-    task_weight: float = 1.0
-    """Weight of the classification loss while the poolings' own losses count (TIPS: 0.65)."""
-    temperature: tuple[float, ...] = ()
-    """Temperatures of poolings that have one (LPS: 1, 0.5, 0.05, 0.01), linear between; empty leaves their own."""
-    temperature_at: tuple[float, ...] = ()
-    """Fractions of the training at which these hold (LPS on ImageNet: 0, 62/90, 82/90, 1)."""
-    drop_last: bool = True
-    """Leave out the last batch of an epoch when it is smaller than the others; which images differs each epoch."""
-    keep: str = "last"
-    """Which weights the training hands over: `last`, or `best` on the test images (a choice made on test data)."""
+    name: Annotated[str, Doc("Short name; stored in the card of the weights.")]
+    source: Annotated[str, Doc("Where the values come from.")]
+    data: Annotated[
+        Literal["photos", "arrays", "folders"],
+        Doc(
+            "Kind of training data that fits: `photos`, `arrays` (CIFAR-sized .npz) or `folders` (one folder a class)."
+        ),
+    ]
+    size: Annotated[int, Doc("Side of the training and test images, pixels.")]
+    epochs: Annotated[int, Doc("Passes over the training images.")]
+    batch_size: Annotated[int, Doc("Images of one optimiser step, over all processes and accumulated parts together.")]
+    learning_rate: Annotated[float, Doc("Largest learning rate, for `batch_size`.")]
+    weight_decay: Annotated[float, Doc("L2 coefficient (SGD) or decoupled decay (AdamW).")]
+    schedule: Annotated[Schedule, Doc("How the learning rate goes on (`learning_rate` has the formulas).")]
+    augmentation: Annotated[
+        Augmentation,
+        Doc("crop-flip pads with zeros, crops and mirrors; resized-crop-flip is RandomResizedCrop and mirrors."),
+    ]
+    classes: Annotated[int | None, Doc("Number of classes that the data must have; None takes any.")] = None
+    optimizer: Annotated[Literal["sgd", "adamw"], Doc("sgd (with momentum) or adamw (betas 0.9, 0.999).")] = "sgd"
+    momentum: Annotated[float, Doc("Momentum of SGD.")] = 0.9
+    nesterov: Annotated[bool, Doc("Nesterov's momentum.")] = False
+    decay_all: Annotated[
+        bool, Doc("Decay every parameter, as the reference recipes do; False spares vectors (biases, BatchNorm).")
+    ] = True
+    milestones: Annotated[
+        tuple[int, ...], Doc("Epochs at which the step schedule multiplies the learning rate by `gamma`.")
+    ] = ()
+    gamma: Annotated[float, Doc("Factor at each milestone.")] = 0.1
+    warmup_epochs: Annotated[float, Doc("Epochs of linear warm-up (step, cosine, constant).")] = 0.0
+    one_cycle_rise: Annotated[float, Doc("Fraction of the steps in which the one-cycle schedule rises.")] = 0.3
+    padding: Annotated[
+        int, Doc("Zeros around an image before the random crop of crop-flip, pixels; ignored by `photos`.")
+    ] = 4
+    crop_area: Annotated[
+        tuple[float, ...],
+        Doc("Smallest and largest area of resized-crop-flip, fraction of the image (torchvision's default)."),
+    ] = (0.08, 1.0)
+    crop_ratio: Annotated[
+        tuple[float, ...], Doc("Smallest and largest width over height of resized-crop-flip (torchvision's default).")
+    ] = (0.75, 4 / 3)
+    flip: Annotated[bool, Doc("Mirror half of the images.")] = True
+    resize: Annotated[
+        int | None, Doc("Short side to which test images are resized before the central crop; None crops only.")
+    ] = None
+    mean: Annotated[tuple[float, ...], Doc("Channel means subtracted, images in 0..1.")] = IMAGENET_MEAN
+    std: Annotated[tuple[float, ...], Doc("Channel deviations divided by.")] = IMAGENET_STD
+    label_smoothing: Annotated[float, Doc("Probability mass spread over all classes; 0 is off.")] = 0.0
+    cutmix: Annotated[float, Doc("Parameter of CutMix's beta distribution (Yun et al., ICCV 2019); 0 is off.")] = 0.0
+    clip_norm: Annotated[float, Doc("Largest gradient norm; 0 does not clip.")] = 0.0
+    ema_decay: Annotated[float, Doc("Decay a step of the averaged weights that are tested and stored; 0 is off.")] = 0.0
+    auxiliary: Annotated[
+        Mapping[str, float],
+        Doc("Weights of the poolings' own losses by name (LiftPool, section 3: lambda_u 0.01, lambda_p 0.1)."),
+    ] = field(default_factory=lambda: {"c_u": 0.01, "c_p": 0.1})
+    auxiliary_start: Annotated[
+        float, Doc("Fraction of the training before the poolings' own losses count (TIPS: 100 of 480 epochs).")
+    ] = 0.0
+    task_weight: Annotated[
+        float, Doc("Weight of the classification loss while the poolings' own losses count (TIPS: 0.65).")
+    ] = 1.0
+    temperature: Annotated[
+        tuple[float, ...],
+        Doc(
+            "Temperatures of poolings that have one (LPS: 1, 0.5, 0.05, 0.01), linear between; empty leaves their own."
+        ),
+    ] = ()
+    temperature_at: Annotated[
+        tuple[float, ...], Doc("Fractions of the training at which these hold (LPS on ImageNet: 0, 62/90, 82/90, 1).")
+    ] = ()
+    drop_last: Annotated[
+        bool,
+        Doc(
+            "Leave out the last batch of an epoch when it is smaller than the others; which images differs each epoch."
+        ),
+    ] = True
+    keep: Annotated[
+        Literal["last", "best"],
+        Doc(
+            "Which weights the training hands over: `last`, or `best` on the test images (a choice made on test data)."
+        ),
+    ] = "last"
 
     def __post_init__(self) -> None:
-        wrong = [*_wrong_numbers(self), *_wrong_words(self), *_wrong_lists(self)]
+        wrong = [*_wrong_words(self), *_wrong_numbers(self), *_wrong_lists(self)]
         if wrong:
-            raise UsageError(f"recipe {self.name}: " + "; ".join(wrong) + ".")
+            raise UsageError(f"recipe {printable(self.name)}: " + "; ".join(wrong) + ".")
 
     def settings(self) -> dict[str, Any]:
         """All values as plain types, ready for JSON."""
@@ -117,10 +140,55 @@ class Recipe:
         }
 
 
+def learning_rate(recipe: Recipe, *, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of one optimiser step.
+
+    With t the step, n the steps of the training, E the steps of an epoch, r the recipe's learning rate:
+
+        step       r * gamma ** (number of milestones m with m * E <= t)
+        cosine     r / 2 * (1 + cos(pi * t / n))
+        one-cycle  cosine from r / 25 up to r during the first `one_cycle_rise` of the steps, cosine down to r / 250000
+        constant   r
+
+    For step and cosine a warm-up of w epochs multiplies by (t + 1) / (w * E) while t < w * E; cosine then runs over
+    the remaining steps.
+
+    Args:
+        recipe: epochs, schedule and its settings.
+        step: 0-based step of the whole training.
+        steps_per_epoch: optimiser steps of an epoch.
+
+    Example:
+        >>> from robustbench_lift.training.recipes import RECIPES
+        >>> [round(learning_rate(RECIPES["imagenet"], step=e * 5, steps_per_epoch=5), 6) for e in (0, 29, 30, 90)]
+        [0.1, 0.1, 0.01, 0.0001]
+    """
+    peak, total = recipe.learning_rate, recipe.epochs * steps_per_epoch
+    if recipe.schedule == "one-cycle":
+        rise = max(1, round(recipe.one_cycle_rise * total)) - 1
+        if step <= rise:
+            return _cosine(peak * ONE_CYCLE_START, peak, step / max(rise, 1))
+        return _cosine(peak, peak * ONE_CYCLE_END, (step - rise) / max(total - 1 - rise, 1))
+    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if recipe.schedule == "cosine":
+        return _cosine(peak, 0.0, (step - warmup) / max(total - warmup, 1))
+    if recipe.schedule == "step":
+        return float(peak * recipe.gamma ** sum(m * steps_per_epoch <= step for m in recipe.milestones))
+    return peak
+
+
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
 def _wrong_numbers(recipe: Recipe) -> Iterator[str]:
-    for name in ("size", "epochs", "batch_size"):
+    for name, most in (("size", MAX_SIDE), ("epochs", MOST_EPOCHS), ("batch_size", MOST_IMAGES)):
         if getattr(recipe, name) < 1:
             yield f"{name} must be at least 1, not {getattr(recipe, name)}"
+        elif getattr(recipe, name) > most:
+            yield f"{name} must be at most {most}, not {getattr(recipe, name)}"
     for name in ("learning_rate", "gamma"):
         if not 0 < getattr(recipe, name) < math.inf:
             yield f"{name} must be above 0, not {getattr(recipe, name)}"
@@ -142,16 +210,11 @@ def _wrong_numbers(recipe: Recipe) -> Iterator[str]:
 
 
 def _wrong_words(recipe: Recipe) -> Iterator[str]:
-    choices = {
-        "schedule": SCHEDULES,
-        "augmentation": AUGMENTATIONS,
-        "optimizer": OPTIMIZERS,
-        "keep": ("last", "best"),
-        "data": ("photos", "arrays", "folders"),
-    }
-    for name, known in choices.items():
-        if getattr(recipe, name) not in known:
-            yield f"{name} must be one of {', '.join(known)}, not {getattr(recipe, name)!r}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", recipe.name):  # it names folders
+        yield "name must be letters, digits, `-`, `_` and `.`, 64 at most, and begin with a letter or a digit"
+    for name, hint in get_type_hints(Recipe).items():
+        if get_origin(hint) is Literal and getattr(recipe, name) not in get_args(hint):
+            yield f"{name} must be one of {', '.join(get_args(hint))}, not {getattr(recipe, name)!r}"
 
 
 def _wrong_lists(recipe: Recipe) -> Iterator[str]:

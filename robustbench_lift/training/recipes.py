@@ -8,12 +8,21 @@
     imagenette-128, -64     the same at 128 and 64 pixels; ours
     photos                  the embedded photographs at 64 pixels; ours
 
-Anything can be changed (`overrides`); what was used is stored with the weights.
+Anything can be changed (`override`): from code, from `name=value` texts, from a TOML file; what was used is stored with
+the weights.
 """
 
 from __future__ import annotations
 
-from robustbench_lift.errors import unknown
+import dataclasses
+import reprlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.text import printable
 from robustbench_lift.training.recipe import Recipe
 
 CIFAR100_MEAN = (0.507, 0.487, 0.441)
@@ -160,3 +169,109 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some values changed; `auxiliary.<name>`, or a table `auxiliary`, changes the weights it names.
+
+    A new `epochs` alone stretches milestones and warm-up, so that the schedule keeps its shape.
+
+    Raises:
+        UsageError: an unknown setting, or a value of the wrong type.
+
+    Example:
+        >>> short = override(RECIPES["cifar100-vgg13"], {"epochs": 16, "auxiliary.c_u": 0.0})
+        >>> short.milestones, short.auxiliary
+        ((8, 12), {'c_u': 0.0, 'c_p': 0.1})
+    """
+    hints = get_type_hints(Recipe)
+    values: dict[str, Any] = {}
+    auxiliary = dict(recipe.auxiliary)
+    for name, value in changes.items():
+        if name.startswith("auxiliary."):
+            auxiliary[name.removeprefix("auxiliary.")] = _typed(name, float, value)
+        elif name not in hints:
+            raise unknown("recipe setting", printable(name), hints)
+        elif name == "auxiliary":
+            if not isinstance(value, Mapping):
+                raise UsageError(f"auxiliary must be a table of weights such as {{c_u = 0.01}}, not {value!r}.")
+            # as dotted names do: `auxiliary.c_u = 0` means the same in a file and on the command line
+            auxiliary |= {str(k): _typed(f"auxiliary.{k}", float, v) for k, v in value.items()}
+        else:
+            values[name] = _typed(name, hints[name], value)
+    values["auxiliary"] = auxiliary
+    if "epochs" in values and values["epochs"] >= 1:
+        stretch = values["epochs"] / recipe.epochs
+        stretched = sorted({round(m * stretch) for m in recipe.milestones})
+        values.setdefault("milestones", tuple(m for m in stretched if 0 < m < values["epochs"]))
+        values.setdefault("warmup_epochs", recipe.warmup_epochs * stretch)
+    return dataclasses.replace(recipe, **values)
+
+
+def parse_changes(texts: Iterable[str]) -> dict[str, Any]:
+    """`name=value` texts as values, written as in TOML; a word that is no TOML value is a string.
+
+    Raises:
+        UsageError: not name=value, or more than one value.
+
+    >>> parse_changes(["epochs=5", "milestones=[2, 4]", "schedule=cosine", "auxiliary.c_p=0"])
+    {'epochs': 5, 'milestones': [2, 4], 'schedule': 'cosine', 'auxiliary.c_p': 0}
+    """
+    changes: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not name:
+            raise UsageError(f"{printable(text)!r} is not name=value; write for example --set epochs=5.")
+        try:
+            found = tomllib.loads(f"value = {value}")
+        except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, thousands of brackets
+            found = {"value": value}
+        if set(found) != {"value"} or (isinstance(found["value"], str) and not found["value"].isprintable()):
+            raise UsageError(f"--set {printable(text)!r} holds more than one value; give each a --set of its own.")
+        changes[name] = found["value"]
+    return changes
+
+
+def read_changes(path: Path) -> dict[str, Any]:
+    """Overrides from a TOML file: recipe settings at the top level, `[auxiliary]` a table.
+
+    Raises:
+        UsageError: the file is not there or is not TOML.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UsageError(f"recipe file {path} cannot be read: it is no file.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"recipe file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe file {path} is not TOML: {error}. Write lines such as `epochs = 5`.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"recipe file {path} cannot be read: {error}.") from None
+
+
+def _typed(name: str, hint: Any, value: Any) -> Any:
+    """The value as the type of a setting, or an error that says what to write."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not -(2**63) <= value < 2**63 and not isinstance(value, float):
+        raise UsageError(f"{printable(name)} is a number beyond 64 bits.")
+    if get_origin(hint) is Literal:
+        hint = str
+    if hint in (int, int | None) and isinstance(value, int) and number:
+        return value
+    if hint == int | None and value in (None, "none"):
+        return None
+    if hint is float and number:
+        return float(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(name, get_args(hint)[0], item) for item in value)
+    kind = hint.__name__ if isinstance(hint, type) else str(hint)
+    example = {"int": "5", "int | None": "256 (or none)", "float": "0.1", "bool": "true", "str": "cosine"}.get(
+        kind, "[0.1, 0.2]"
+    )
+    raise UsageError(
+        f"{printable(name)} must be of type {kind}, not {printable(reprlib.repr(value))}; write for example "
+        f"{printable(name)}={example}."
+    )

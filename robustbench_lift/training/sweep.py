@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.training import state
+from robustbench_lift.training.loop import TrainingOutcome
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
-from robustbench_lift.training.reports import Outcome
 
 
 class Job(NamedTuple):
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SweepRow:
     """One network of the table at the end."""
 
     network: str
@@ -74,7 +74,7 @@ def jobs_of(
     return jobs[index::count]
 
 
-def sweep(jobs: Sequence[Job], run: Callable[[Job], Outcome]) -> list[tuple[Job, Outcome]]:
+def sweep(jobs: Sequence[Job], run: Callable[[Job], TrainingOutcome]) -> list[tuple[Job, TrainingOutcome]]:
     """Run the jobs in order until one stops before its end; `run` skips what is complete by itself."""
     outcomes = []
     for job in jobs:
@@ -85,7 +85,7 @@ def sweep(jobs: Sequence[Job], run: Callable[[Job], Outcome]) -> list[tuple[Job,
     return outcomes
 
 
-def table(jobs: Sequence[Job], recipe: Recipe) -> list[Row]:
+def table(jobs: Sequence[Job], recipe: Recipe) -> list[SweepRow]:
     """One row a network from what lies on disk, in the order of the jobs.
 
     A result by another recipe, such as an earlier sweep with fewer epochs left in the folder of another shard, is no
@@ -98,7 +98,7 @@ def table(jobs: Sequence[Job], recipe: Recipe) -> list[Row]:
     for name, results in found.items():
         done = [r for r in results if r is not None]
         parameters = int(done[0]["parameters"]) if done else 0
-        rows.append(Row(name, parameters, tuple(float(r["clean_error"]) for r in done), len(results) - len(done)))
+        rows.append(SweepRow(name, parameters, tuple(float(r["clean_error"]) for r in done), len(results) - len(done)))
     return rows
 
 

@@ -12,8 +12,8 @@ import torch
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import fingerprint
 from robustbench_lift.errors import DataError
-from robustbench_lift.training.photographs import PhotoSource
 from robustbench_lift.training.recipes import RECIPES
+from robustbench_lift.training.samples import PhotoSource
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from robustbench_lift.data.cifar import MemoryImages
 from robustbench_lift.pooling import LiftDownPool
-from robustbench_lift.training import ArraySource, Network, Recipe, Settings
-from robustbench_lift.training.sets import array_images
+from robustbench_lift.training import ArraySource, Network, Recipe, TrainingSettings
+from robustbench_lift.training.data import array_images
 
 CLASSES = ("red", "green", "blue")
 
@@ -71,8 +71,8 @@ def network() -> Network:
 
 
 @pytest.fixture
-def cpu() -> Settings:
-    return Settings(device="cpu")
+def cpu() -> TrainingSettings:
+    return TrainingSettings(device="cpu")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from robustbench_lift.training import Recipe, distributed, state
-from robustbench_lift.training.evaluation import normalise
+from robustbench_lift.training.samples import normalise
 
 PROGRAM = """
 import importlib.util, sys
@@ -22,14 +22,14 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("tiny", sys.argv[2])
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
-from robustbench_lift.training import ArraySource, Network, Recipe, Settings, train
-from robustbench_lift.training.sets import array_images
+from robustbench_lift.training import ArraySource, Network, Recipe, TrainingSettings, train
+from robustbench_lift.training.data import array_images
 
 recipe = Recipe(name="tiny", source="a test", data="arrays", size=8, epochs=3, batch_size=9, learning_rate=0.05,
                 weight_decay=1e-3, schedule="cosine", augmentation="crop-flip", padding=1, drop_last=False)
 source = ArraySource(*tiny.make_arrays(50, 1), class_names=tiny.CLASSES, recipe=recipe, name="tiny")
 images = array_images(*tiny.make_arrays(23, 2), class_names=tiny.CLASSES, name="tiny-test")
-settings = Settings(device="cpu", micro_batch=3)
+settings = TrainingSettings(device="cpu", micro_batch=3)
 count = 0
 def stop():
     global count
@@ -125,7 +125,7 @@ class Broken:
         return source.batch(indices, *rest)
 try:
     train(Network("norm", "lift"), recipe, Broken() if "broken" in words else source, images, out=Path(sys.argv[1]),
-          settings=Settings(device="cpu"), builder=tiny.tiny_builder)
+          settings=TrainingSettings(device="cpu"), builder=tiny.tiny_builder)
 except RobustbenchError as error:
     print(type(error).__name__, error, file=sys.stderr)
     sys.exit(error.exit_code)

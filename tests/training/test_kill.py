@@ -21,15 +21,15 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("tiny", sys.argv[2])
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
-from robustbench_lift.training import ArraySource, Network, Recipe, Settings, train
-from robustbench_lift.training.sets import array_images
+from robustbench_lift.training import ArraySource, Network, Recipe, TrainingSettings, train
+from robustbench_lift.training.data import array_images
 
 recipe = Recipe(name="tiny", source="a test", data="arrays", size=8, epochs=30, batch_size=10, learning_rate=0.05,
                 weight_decay=1e-3, schedule="cosine", augmentation="crop-flip", padding=1)
 source = ArraySource(*tiny.make_arrays(50, 1), class_names=tiny.CLASSES, recipe=recipe, name="tiny")
 images = array_images(*tiny.make_arrays(23, 2), class_names=tiny.CLASSES, name="tiny-test")
 print("ready", flush=True)
-train(Network("norm", "lift"), recipe, source, images, out=Path(sys.argv[1]), settings=Settings(device="cpu"),
+train(Network("norm", "lift"), recipe, source, images, out=Path(sys.argv[1]), settings=TrainingSettings(device="cpu"),
       builder=tiny.tiny_builder)
 """
 

@@ -23,17 +23,18 @@ from robustbench_lift.training import (
     ArraySource,
     DivergedError,
     Network,
-    Outcome,
     Recipe,
-    Settings,
+    TrainingOutcome,
     TrainingProgress,
+    TrainingSettings,
     state,
     train,
 )
-from robustbench_lift.training.evaluation import TestImages, measure, normalise
+from robustbench_lift.training.loop import measure
 from robustbench_lift.training.objective import cutmix, parameter_groups
+from robustbench_lift.training.samples import TestImages, normalise
 
-Train = Callable[..., Outcome]
+Train = Callable[..., TrainingOutcome]
 Arrays = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -44,12 +45,12 @@ def run(
     source: ArraySource,
     images: MemoryImages,
     network: Network,
-    cpu: Settings,
+    cpu: TrainingSettings,
     tiny_build,
 ) -> Train:
     """`train` on the tiny task; keywords replace any argument."""
 
-    def call(out: str = "out", **changes: Any) -> Outcome:
+    def call(out: str = "out", **changes: Any) -> TrainingOutcome:
         arguments = {"network": network, "recipe": recipe, "source": source, "images": images, **changes}
         first = [arguments.pop(name) for name in ("network", "recipe", "source", "images")]
         return train(*first, out=tmp_path / out, **{"settings": cpu, "builder": tiny_build, **arguments})
@@ -108,7 +109,7 @@ def test_killed_training_goes_on_from_the_last_state(run: Train, weights_of, mom
             raise Killed
 
     with monkeypatch.context() as patch:
-        from robustbench_lift.training import record
+        from robustbench_lift.training import state as record
 
         where = {"weights": (record, "save_checkpoint"), "state": (state, "write_state"), "log": (state, "write_log")}
         progress = None
@@ -182,7 +183,7 @@ def test_leftovers_of_a_killed_write_are_removed(run: Train, tmp_path: Path) -> 
 # --- gradients
 
 
-def test_accumulated_pieces_equal_the_whole_batch(run: Train, cpu: Settings, weights_of) -> None:
+def test_accumulated_pieces_equal_the_whole_batch(run: Train, cpu: TrainingSettings, weights_of) -> None:
     """Without BatchNorm a batch of 10 and pieces of 4, 3 and 3 give one gradient, c_u and c_p included."""
     plain = Network("plain", "lift")
     whole = run("whole", network=plain)
@@ -517,7 +518,7 @@ def test_too_little_memory_says_what_to_do(run: Train, tiny_build) -> None:
         run(builder=builder)
 
 
-def test_time_limit_stops_with_a_state(run: Train, cpu: Settings) -> None:
+def test_time_limit_stops_with_a_state(run: Train, cpu: TrainingSettings) -> None:
     outcome = run(settings=dataclasses.replace(cpu, stop_after=0.0))
     assert (outcome.finished, outcome.epochs) == (False, 0)
     assert (outcome.folder / state.STATE).exists()
@@ -534,7 +535,7 @@ def test_best_weights_can_be_asked_for(run: Train, recipe: Recipe, weights_of) -
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_autocast_learns_too(run: Train, cpu: Settings, precision: str) -> None:
+def test_autocast_learns_too(run: Train, cpu: TrainingSettings, precision: str) -> None:
     outcome = run(settings=dataclasses.replace(cpu, precision=precision))
     assert outcome.history[-1]["test_error"] < 0.5
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from robustbench_lift.errors import DataError
 from robustbench_lift.training import ImageSource, Recipe
-from robustbench_lift.training.evaluation import TestImages
-from robustbench_lift.training.sources import open_folders
+from robustbench_lift.training.data import open_folders
+from robustbench_lift.training.samples import TestImages
 
 CPU = torch.device("cpu")
 
@@ -84,7 +84,7 @@ def test_readers_end_when_the_training_is_killed_while_they_start(tree: Path, tm
         "import dataclasses, sys, torch\n"
         "from pathlib import Path\n"
         "from robustbench_lift.training import RECIPES, ImageSource\n"
-        "from robustbench_lift.training.sets import open_folders\n"
+        "from robustbench_lift.training.data import open_folders\n"
         "source = ImageSource(open_folders(Path(sys.argv[1])), recipe=RECIPES['imagenette-64'], workers=2)\n"
         "if __name__ == '__main__':\n"
         "    stream = source.stream([torch.arange(4)] * 9, 0, 0, torch.device('cpu'))\n"

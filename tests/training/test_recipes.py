@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training import Network
-from robustbench_lift.training.objective import check_use
-from robustbench_lift.training.overrides import override, parse_changes, read_changes
-from robustbench_lift.training.recipes import RECIPES, recipe_named
+from robustbench_lift.training import Network, Recipe
+from robustbench_lift.training.objective import check_use, users_mistake
+from robustbench_lift.training.recipes import RECIPES, override, parse_changes, read_changes, recipe_named
 
 
 def test_values_of_the_papers() -> None:
@@ -110,3 +111,63 @@ def test_settings_that_no_network_heeds_are_refused() -> None:
     check_use(override(photos, {"auxiliary.undo_shift": 0.35}), [Network("resnet8", "tips")])
     with pytest.raises(UsageError, match=r"unknown auxiliary loss 'cu'\. Did you mean 'c_u'"):
         check_use(override(photos, {"auxiliary.cu": 0}), [Network("resnet8", "lift")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs=1\nseed=2", "more than one value"),
+        (f"epochs={10**22}", "beyond 64 bits"),
+        ("epochs=10000000", "epochs must be at most 1000000"),
+        ("size=1000000", "size must be at most"),
+        ("name=../../evil", "name must be letters, digits"),
+        ("name=..", "name must be letters, digits"),
+        (f"epochs={'9' * 5000}", "epochs must be of type int"),
+        (f"epochs=0x{'f' * 5000}", "beyond 64 bits"),
+        (f"milestones={'[' * 5000}", "milestones must be of type tuple"),
+        ("source=a\x1b[31m", "more than one value"),
+    ],
+)
+def test_values_that_no_training_can_have_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        override(RECIPES["photos"], parse_changes([text]))
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+def test_a_recipe_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    import os
+
+    deep = tmp_path / "deep.toml"
+    deep.write_text("epochs = " + "[" * 5000)
+    digits = tmp_path / "digits.toml"
+    digits.write_text("epochs = " + "9" * 5000)
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name in ("deep.toml", "digits.toml", "pipe.toml", "."):
+        with pytest.raises(UsageError, match=f"recipe file .*{name}"):
+            read_changes(tmp_path / name)
+
+
+def test_every_setting_of_a_recipe_is_described() -> None:
+    from typing import Annotated, get_args, get_origin, get_type_hints
+
+    from typing_extensions import Doc
+
+    for hint in get_type_hints(Recipe, include_extras=True).values():
+        assert get_origin(hint) is Annotated
+        assert any(isinstance(part, Doc) and part.documentation for part in get_args(hint))
+
+
+def test_a_layer_of_the_users_that_fails_is_named() -> None:
+    class Mine(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.missing
+
+    with pytest.raises(AttributeError) as caught:
+        nn.Sequential(nn.Identity(), Mine())(torch.zeros(1))
+    told = users_mistake(caught.value)
+    assert isinstance(told, UsageError)
+    assert "your layer Mine raised AttributeError" in str(told)
+    assert "test_recipes.py, line" in str(told)
+    assert users_mistake(ValueError("ours")) is None

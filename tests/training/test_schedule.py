@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustbench_lift.training import RECIPES, Recipe
-from robustbench_lift.training.schedule import learning_rate
+from robustbench_lift.training.recipe import learning_rate
 
 STEPS = 7
 

@@ -14,8 +14,7 @@ from PIL import Image
 from robustbench_lift.data.base import fingerprint
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.training import ArraySource, ImageSource, Recipe
-from robustbench_lift.training.sets import open_folders
-from robustbench_lift.training.sources import open_data, parts_of
+from robustbench_lift.training.data import open_data, open_folders, parts_of
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.training import Network, Recipe, Settings, train
-from robustbench_lift.training.sweep import Job, Row, jobs_of, sweep, table
+from robustbench_lift.training import Network, Recipe, TrainingSettings, train
+from robustbench_lift.training.sweep import Job, SweepRow, jobs_of, sweep, table
 
 
 def test_shards_cover_all_jobs_once(recipe: Recipe) -> None:
@@ -31,7 +31,7 @@ def test_shards_cover_all_jobs_once(recipe: Recipe) -> None:
 
 
 def test_a_sweep_goes_on_and_its_table_names_what_is_missing(
-    tmp_path: Path, recipe: Recipe, source, images, cpu: Settings, tiny_build
+    tmp_path: Path, recipe: Recipe, source, images, cpu: TrainingSettings, tiny_build
 ) -> None:
     jobs = jobs_of(recipe, [Network("plain", "max"), Network("plain", "lift")], [0, 1], out=tmp_path)
     steps = 0
@@ -75,7 +75,7 @@ def test_a_sweep_goes_on_and_its_table_names_what_is_missing(
 
 
 def test_spread_over_seeds() -> None:
-    row = Row("a/b", 1, (0.1, 0.2, 0.4), 0)
+    row = SweepRow("a/b", 1, (0.1, 0.2, 0.4), 0)
     assert row.mean == pytest.approx(0.7 / 3)
     assert row.deviation == pytest.approx(0.1527525)
-    assert math.isnan(Row("a/b", 1, (0.1,), 0).deviation)
+    assert math.isnan(SweepRow("a/b", 1, (0.1,), 0).deviation)

@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 
 from robustbench_lift.data import photos
+from robustbench_lift.data.transforms import ResizeCrop
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import RECIPES, ArraySource, ImageSource, PhotoSource, Recipe, draws
-from robustbench_lift.training.data import check_fit, epoch_batches
-from robustbench_lift.training.images import fit, resized_crop_box
-from robustbench_lift.training.sets import held_out, open_folders, open_npz
-from robustbench_lift.training.sources import open_data
+from robustbench_lift.training.data import held_out, open_data, open_folders, open_npz
+from robustbench_lift.training.samples import check_fit, epoch_batches, fit, resized_crop_box
 
 CPU = torch.device("cpu")
 
@@ -146,14 +145,18 @@ def test_a_strip_falls_back_to_its_centre() -> None:
     assert box == (193, 0, 206, 10)
 
 
-def test_test_images_are_resized_and_cropped_as_torchvision_does() -> None:
+def test_test_images_are_resized_and_cropped_as_evaluation_and_torchvision_do(recipe: Recipe) -> None:
     from torchvision.transforms import v2
 
     image = np.random.default_rng(0).integers(0, 256, (50, 83, 3), dtype=np.uint8)
     theirs = v2.Compose([v2.Resize(37), v2.CenterCrop(32)])(Image.fromarray(image))
-    assert np.array_equal(fit(image, size=32, resize=37), np.asarray(theirs))
+    assert np.array_equal(fit(image, dataclasses.replace(recipe, size=32, resize=37)), np.asarray(theirs))
     with pytest.raises(DataError, match="50x83 pixels is smaller than 64x64"):
-        fit(image, size=64, resize=None)
+        fit(image, dataclasses.replace(recipe, size=64))
+    # one pixel more or less where the proportion is computed in another order
+    image = np.random.default_rng(1).integers(0, 256, (686, 98, 3), dtype=np.uint8)
+    evaluated = ResizeCrop(resize=256, crop=224)(image)
+    assert np.array_equal(fit(image, dataclasses.replace(recipe, size=224, resize=256)), evaluated)
 
 
 def test_held_out_parts_are_balanced_and_do_not_move() -> None:
