@@ -67,9 +67,9 @@ def _poolings(backbone: str) -> Table:
             if "unknown architecture" in str(error):
                 raise
             parameters = "not in a backbone"
-        table.add_row(name, parameters, entry.idea, str(entry.source))
+        table.add_row(name, parameters, entry.idea, str(entry.source or ""))
     for name, entry in UP_POOLINGS.items():
-        table.add_row(name, "up", entry.idea, str(entry.source))
+        table.add_row(name, "up", entry.idea, str(entry.source or ""))
     return table
 
 

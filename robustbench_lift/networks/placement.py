@@ -147,6 +147,8 @@ class DenseMaxThen(nn.Module):
 class Twice(PoolingLayer):
     """One pooling applied two times with the same parameters; auxiliary losses of both times count."""
 
+    built_in = True
+
     def __init__(self, layer: PoolingLayer) -> None:
         super().__init__(layer.channels)
         self.layer = layer

@@ -1,4 +1,4 @@
-"""Down- and up-pooling for PyTorch: one interface, one file a family, one line to register.
+"""Down- and up-pooling for PyTorch: one interface, one file a family; a class registers itself with `@pooling(NAME)`.
 
     from robustbench_lift.pooling import LiftDownPool, make_pooling
 
@@ -7,22 +7,32 @@ Every down-pooling maps [N, C, H, W] to [N, C, ceil(H/2), ceil(W/2)]. The packag
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from .base import PoolingLayer, Source, collect_losses
-from .blur import BlurPool
-from .classic import AveragePool, MaxMemory, MaxPool, Skip
-from .dpp import DetailPreservingPool
 from .errors import PoolingError
+from .registry import POOLINGS, UP_POOLINGS, Option, Pooling, make_pooling, parse_options, pooling, up_pooling
+
+# In this order poolings are listed.
+# isort: off
+from .classic import AveragePool, MaxMemory, MaxPool, Skip
+from .mixed import GatedPool, MixedPool
+from .s3 import S3Pool
+from .dpp import DetailPreservingPool
+from .wavelet import WaveletPool
+from .blur import BlurPool
 from .gauss import GaussPool
 from .lift import Bands, LiftDownPool, LiftUpPool
-from .mixed import GatedPool, MixedPool
-from .polyphase import APSPool, LPSPool, PolyphasePooling
-from .registry import POOLINGS, UP_POOLINGS, Option, Pooling, make_pooling, parse_options
-from .s3 import S3Pool
 from .softmax import GFGP, LIP, AdaPool, SoftPool
-from .spectral import ASAPool, FLCPool, SpectralPool
+from .polyphase import APSPool, LPSPool, PolyphasePooling
 from .tips import TIPSPool
+from .spectral import ASAPool, FLCPool, SpectralPool
 from .unpool import MaxUpPool, MaxUpPoolBlur
-from .wavelet import WaveletPool
+# isort: on
+
+for _file in pkgutil.iter_modules(__path__):  # a file beside these registers what it holds by being there
+    importlib.import_module(f"{__name__}.{_file.name}")
 
 __all__ = [
     "GFGP",
@@ -62,4 +72,6 @@ __all__ = [
     "collect_losses",
     "make_pooling",
     "parse_options",
+    "pooling",
+    "up_pooling",
 ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .errors import PoolingError
+from .errors import PoolingError, blamed
 
 
 class Source(NamedTuple):
@@ -38,7 +38,8 @@ class PoolingLayer(nn.Module):
 
     idea: ClassVar[str] = ""
     """One line that says what the method does."""
-    source: ClassVar[Source]
+    source: ClassVar[Source | None] = None
+    """Where it was published."""
     options: ClassVar[Mapping[str, str]] = {}
     """One line for each keyword of the constructor."""
     needs_size: ClassVar[bool] = False
@@ -52,6 +53,14 @@ class PoolingLayer(nn.Module):
     has_losses: ClassVar[bool] = False
     """`losses()` holds auxiliary losses after a forward in training mode."""
 
+    built_in: ClassVar[bool] = True
+    """Whether the class belongs to this package; others are checked, and their exceptions carry their name."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "built_in" not in cls.__dict__:
+            cls.built_in = cls.__module__.startswith(f"{__package__}.")
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
@@ -63,7 +72,27 @@ class PoolingLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> [N, C, ceil(H/2), ceil(W/2)]; or PoolingError (see `check`)."""
         self.check(x)
-        return self.pool(x)
+        return self.pool(x) if self.built_in else self._checked(x)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """`pool` of a class that is not of this package."""
+        name, shape = type(self).__name__, tuple(x.shape)
+        try:
+            y = self.pool(x)
+        except (PoolingError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if "DefaultCPUAllocator" in str(error):  # no memory, which is nobody's mistake
+                raise
+            raise blamed(name, error, f"on a map of shape {shape}") from error
+        expected = (*shape[:2], (shape[2] + 1) // 2, (shape[3] + 1) // 2)
+        if not isinstance(y, Tensor) or y.shape != expected:
+            found = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise PoolingError(
+                f"your pooling {name} made {found} of a map of shape {shape}; a pooling makes {expected}, also of odd "
+                "sides ([N, C, ceil(H/2), ceil(W/2)])."
+            )
+        return y
 
     def pool(self, x: Tensor) -> Tensor:
         """The method itself, on an input that was checked."""

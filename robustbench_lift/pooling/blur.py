@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
+from .registry import pooling
 from .tensors import PADDINGS, pad
 
 FILTERS: dict[str, tuple[int, ...]] = {
@@ -24,6 +25,7 @@ FILTERS: dict[str, tuple[int, ...]] = {
 """Rows of Pascal's triangle under the names of Zhang (2019), section 4; divided by their sum before use."""
 
 
+@pooling("blur")
 class BlurPool(PoolingLayer):
     """Convolve every channel with a fixed separable filter of sum 1, keep every second sample.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError
+from .registry import pooling
 from .tensors import mean, memory_format
 
 
@@ -22,6 +23,7 @@ class MaxMemory(NamedTuple):
     """(H, W) of the map that was pooled."""
 
 
+@pooling("max")
 class MaxPool(PoolingLayer):
     """The largest value of every window, stride 2.
 
@@ -61,6 +63,7 @@ class MaxPool(PoolingLayer):
         return y, MaxMemory(indices, (x.shape[2], x.shape[3]))
 
 
+@pooling("average")
 class AveragePool(PoolingLayer):
     """The mean of every 2 x 2 window; at an odd border the mean of the samples that are there.
 
@@ -76,6 +79,7 @@ class AveragePool(PoolingLayer):
         return mean(x)
 
 
+@pooling("skip")
 class Skip(PoolingLayer):
     """Every second sample of every second row: what a convolution of stride 2 does to one of stride 1.
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import choose
+from .registry import pooling
 from .tensors import even, total, windows
 
 EPSILON = 1e-3  # of the published Torch code; keeps the distance to the guide positive
 ALPHA_CAP = 10.0  # exp(alpha) above e^10 is the mean to float32 anyway; the published code caps it there
 
 
+@pooling("dpp")
 class DetailPreservingPool(PoolingLayer):
     """A weighted mean of every 2 x 2 window that favours what differs from the window's guide.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PoolingError(ValueError):
@@ -30,3 +32,16 @@ def choose(option: str, value: object, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in names:
         return value
     raise unknown(f"value of {option}", value, names)
+
+
+def blamed(name: str, error: Exception, when: str) -> PoolingError:
+    """The error for a pooling of a user's that raised one: whose, what, where, and in which situation.
+
+    >>> str(blamed("mine", KeyError("gain"), "on a map of shape (1, 3, 8, 8)"))
+    "your pooling mine raised KeyError: 'gain' on a map of shape (1, 3, 8, 8)."
+    """
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    own = [f for f in frames if Path(f.filename).parent != Path(__file__).parent]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    text = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
+    return PoolingError(f"your pooling {name} raised {type(error).__name__}: {text} {when}{where}.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
+from .registry import pooling
 from .tensors import total, windows
 
 VARIANCE_FLOOR = 1e-6  # of the published code: a constant window has the deviation 0.001
@@ -49,6 +50,7 @@ class Head(nn.Module):
         return y
 
 
+@pooling("gauss")
 class GaussPool(PoolingLayer):
     """The mean of a window plus a positive, in training random, multiple of its standard deviation.
 

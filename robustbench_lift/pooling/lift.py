@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose, unknown
 from .kernels import tanh, to_map, to_pixels
+from .registry import pooling, up_pooling
 from .tensors import even, memory_format, pad
 
 BANDS = ("LL", "LH", "HL", "HH")
@@ -33,6 +34,8 @@ CONSTRAINTS = ("mse", "l2", "relative")
 GRADIENTS = ("features", "filters")
 FLOOR = 1e-6
 """Energy added to that of x_o in the relative distance, so that a map of zeros has one."""
+LONGEST = 255
+"""Taps of P and U that a spec may ask for: more than any map of a network is wide."""
 
 
 class Bands(NamedTuple):
@@ -105,8 +108,10 @@ class Lifting(PoolingLayer):
 
     def __init__(self, channels: int, *, kernel_size: int = 5, padding: str = "zeros", init: str = "default") -> None:
         super().__init__(channels)
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise PoolingError(f"{type(self).__name__}: kernel_size must be odd and positive, not {kernel_size!r}.")
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0 or kernel_size > LONGEST:
+            raise PoolingError(
+                f"{type(self).__name__}: kernel_size must be odd and positive, not {kernel_size!r}; at most {LONGEST}."
+            )
         self.kernel_size = kernel_size
         self.padding = choose("padding", padding, PADDINGS)
         self.init = choose("init", init, ("default", "zero"))
@@ -128,6 +133,7 @@ class Lifting(PoolingLayer):
         return torch.stack([x_e, x_o], dim=2).flatten(1, 2)
 
 
+@pooling("lift")
 class LiftDownPool(Lifting):
     """Down-pool by lifting; the sum of the four bands, or of some of them.
 
@@ -227,6 +233,7 @@ class LiftDownPool(Lifting):
         return squares / (scale.square().mean() + FLOOR) if self.constraint == "relative" else squares
 
 
+@up_pooling("lift-up")
 class LiftUpPool(Lifting):
     """The inverse of LiftDownPool: the map back from its four bands.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import choose
+from .registry import pooling
 from .tensors import even, mean, phases
 
 SOURCE = Source(
@@ -22,6 +23,7 @@ SOURCE = Source(
 GRANULARITIES = ("layer", "channel")
 
 
+@pooling("mixed")
 class MixedPool(PoolingLayer):
     """A learned share of the maximum, the rest of the mean of every 2 x 2 window.
 
@@ -49,6 +51,7 @@ class MixedPool(PoolingLayer):
         return average + self.share.sigmoid().view(-1, 1, 1).to(x.dtype) * (largest - average)
 
 
+@pooling("gated")
 class GatedPool(PoolingLayer):
     """As much of the maximum as a learned 2 x 2 mask, laid over the window, asks for.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .base import PoolingLayer, Source
 from .blur import FILTERS
 from .errors import PoolingError, choose
+from .registry import pooling
 from .tensors import pad, windows
 
 
@@ -50,6 +51,7 @@ class PolyphasePooling(PoolingLayer):
         return grid.reshape(images, channels, 2 * height, 2 * width)[..., : size[0], : size[1]]
 
 
+@pooling("aps")
 class APSPool(PolyphasePooling):
     """Adaptive polyphase sampling: of the four phases of an image keep the one of largest norm.
 
@@ -59,8 +61,9 @@ class APSPool(PolyphasePooling):
     Args:
         channels: C.
         norm: "l2" (as published), "l1" or "linf", over all channels and positions.
-        filter: None, or a filter of BlurPool that blurs (circularly) before subsampling; the phase is chosen on the
-            map before the blur.
+        filter: None, or a filter of BlurPool that blurs (circularly) before subsampling. The phase is chosen on the
+            map before the blur; the authors' public code chooses on the blurred map, which keeps another phase of about
+            half of all random maps, so weights of theirs with a filter do not give their numbers here.
 
     >>> x = torch.rand(2, 3, 4, 4)
     >>> a, b = APSPool(3)(x), APSPool(3)(x.roll((1, 2), (2, 3)))
@@ -95,6 +98,7 @@ class APSPool(PolyphasePooling):
         return super().take(x, phase)
 
 
+@pooling("lps")
 class LPSPool(PolyphasePooling):
     """Learnable polyphase sampling: a small network scores the four phases, the best is kept.
 

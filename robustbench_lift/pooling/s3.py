@@ -11,9 +11,11 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError
+from .registry import pooling
 from .tensors import mean
 
 
+@pooling("s3")
 class S3Pool(PoolingLayer):
     """Stochastic spatial sampling of the dense 2 x 2 maximum.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
 from .gauss import ChannelContext, Head
+from .registry import pooling
 from .tensors import total, windows
 
 
@@ -23,6 +24,7 @@ def weigh(window: Tensor, logits: Tensor) -> Tensor:
     return total(weights * window) / total(weights)
 
 
+@pooling("soft")
 class SoftPool(PoolingLayer):
     """The softmax-weighted mean of every 2 x 2 window: y = sum(x exp(x)) / sum(exp(x)), per channel.
 
@@ -41,6 +43,7 @@ class SoftPool(PoolingLayer):
         return weigh(window, window)
 
 
+@pooling("ada")
 class AdaPool(PoolingLayer):
     """A learned mixture, at every output position, of SoftPool and of a mean weighted by likeness to the window's mean.
 
@@ -82,6 +85,7 @@ class AdaPool(PoolingLayer):
         return soft + self.mixture.to(x.dtype).clamp(0, 1) * (weigh(window, likeness) - soft)
 
 
+@pooling("gfgp")
 class GFGP(PoolingLayer):
     """Global feature guided pooling: a softmax-weighted mean whose sharpness the whole map sets for each channel.
 
@@ -118,6 +122,7 @@ class InstanceNorm(nn.Module):
         return torch.group_norm(x, len(self.weight), self.weight, self.bias)
 
 
+@pooling("lip")
 class LIP(PoolingLayer):
     """Local importance-based pooling: a small network says how much each position counts.
 

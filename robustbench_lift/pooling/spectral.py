@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose
+from .registry import pooling
 from .tensors import memory_format
 
 
@@ -71,6 +72,7 @@ class SpectralLayer(PoolingLayer):
         return y - sandwich(rows_imaginary, x, columns_imaginary) if self.keep_nyquist else y
 
 
+@pooling("spectral")
 class SpectralPool(SpectralLayer):
     """Crop the spectrum of a map to its lower half.
 
@@ -111,6 +113,7 @@ class SpectralPool(SpectralLayer):
         return self.crop(x, highest=(height, width))
 
 
+@pooling("flc")
 class FLCPool(SpectralLayer):
     """FrequencyLowCut pooling: the lower half of the spectrum with the Nyquist bin kept, real part.
 
@@ -127,6 +130,7 @@ class FLCPool(SpectralLayer):
     )
 
 
+@pooling("asap")
 class ASAPool(SpectralLayer):
     """FLC pooling with a Hamming window over the spectrum against ringing.
 

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from .base import PoolingLayer, Source
 from .errors import choose
+from .registry import pooling
 from .tensors import pad, phases
 
 MAX_SHIFT = 2  # pixels; of the published code
 
 
+@pooling("tips")
 class TIPSPool(PoolingLayer):
     """Translation invariant polyphase sampling: mix the four phases of a channel by weights that its map asks for.
 
-    weights [N, C, 4] = softmax over the phases of gain * mean of ReLU(filter * x) over each quadrant of the map; an odd
-    side is reflected at the top or left. Equal weights are average pooling. Not exactly shift-equivariant.
+    weights [N, C, 4] = softmax over the phases of gain * mean of ReLU(filter * x) over each quadrant of the map; the
+    quadrant of row i and column j decides on the phase of row j and column i, as in the authors' code. An odd side is
+    reflected at the top or left. Equal weights are average pooling. Not exactly shift-equivariant.
 
     While training, losses()["undo_shift"] is the mean squared difference between the features ReLU(filter * x) and the
     input moved by up to two pixels (zeros come in); the paper adds it late in training with weight 0.35, and 0.65 on
@@ -52,8 +55,9 @@ class TIPSPool(PoolingLayer):
         self.gain = nn.Parameter(torch.empty(channels).uniform_(-1, 1))
 
     def weights(self, features: Tensor) -> Tensor:
-        """Features [N, C, H, W] -> share of each phase [N, C, 4]."""
-        quadrants = F.adaptive_avg_pool2d(features, 2).flatten(2)
+        """Features [N, C, H, W] -> share of each phase [N, C, 4], in the order of `phases`."""
+        # As in the authors' code: the quadrant of row i and column j decides on the phase of row j and column i.
+        quadrants = F.adaptive_avg_pool2d(features, 2).transpose(2, 3).flatten(2)
         return torch.softmax(self.gain.to(features.dtype)[:, None] * quadrants, dim=2)
 
     def pool(self, x: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from .base import PoolingLayer, Source
 from .blur import BlurPool
 from .classic import MaxMemory
 from .errors import PoolingError
+from .registry import up_pooling
 
 
+@up_pooling("max-up")
 class MaxUpPool(PoolingLayer):
     """Put every value where its maximum was, zeros elsewhere: the decoder of SegNet.
 
@@ -42,6 +44,7 @@ class MaxUpPool(PoolingLayer):
         return flat.view(images, channels, height, width)
 
 
+@up_pooling("max-up-blur")
 class MaxUpPoolBlur(MaxUpPool):
     """MaxUpPool followed by a BlurPool of stride 1, which fills the zeros from their neighbours.
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from .base import PoolingLayer, Source
 from .errors import PoolingError, unknown
+from .registry import pooling
 from .tensors import even, mean, pad
 
 
+@pooling("wavelet")
 class WaveletPool(PoolingLayer):
     """The LL band of one level of a two-dimensional wavelet transform with periodic borders.
 

@@ -181,7 +181,7 @@ def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypat
 
     monkeypatch.setattr(LoadedModel, "logits", fail)
     shown = CliRunner().invoke(app(), ["check", "photos/resnet-lift", "photos"])
-    assert "cannot be shown an image of 64x64 pixels: mat1 and mat2 shapes" in shown.output
+    assert "failed on images of 64 x 64 pixels: RuntimeError: mat1 and mat2 shapes" in shown.output
     assert "240 images in 15 classes" in shown.output
     assert "1 problem" in str(shown.exception)
 

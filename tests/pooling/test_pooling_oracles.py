@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from robustbench_lift.pooling import ASAPool, AveragePool, BlurPool, FLCPool, SpectralPool, WaveletPool
+from robustbench_lift.pooling import ASAPool, AveragePool, BlurPool, FLCPool, SpectralPool, TIPSPool, WaveletPool
 from robustbench_lift.pooling.tensors import pad
 
 SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 28, 56]
@@ -144,3 +145,15 @@ def test_spectral_dropout_only_removes_high_frequencies_and_only_in_training():
         close(found[kept], whole[kept], 1e-9)
         spectra.append(int(kept.sum()))
     assert len(set(spectra)) > 2
+
+
+def test_tips_pairs_quadrants_with_phases_as_the_authors_do():
+    torch.manual_seed(0)
+    layer = TIPSPool(3).eval()
+    x = torch.randn(2, 3, 8, 12)
+    # the authors' order of components: columns first
+    components = torch.stack([x[:, :, i::2, j::2] for j in (0, 1) for i in (0, 1)], dim=2)
+    features = F.relu(F.conv2d(x, layer.filter.weight, padding=1, groups=3))
+    scores = F.conv2d(F.adaptive_avg_pool2d(features, 2), layer.gain.view(3, 1, 1, 1), groups=3)
+    shares = torch.softmax(scores.flatten(2), dim=2)
+    torch.testing.assert_close(layer(x), (shares[..., None, None] * components).sum(2))
