@@ -9,6 +9,7 @@ python benchmarks/models.py --speed --arch resnet8      images a second on this 
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import time
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from statistics import median
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from robustbench_lift.networks import ARCHITECTURES, build_model
-from robustbench_lift.networks.cost import macs, parameters
+from robustbench_lift.networks import BACKBONES, build_model
 from robustbench_lift.networks.folding import fold_batch_norms
 
 HEAD = (
@@ -29,7 +30,7 @@ HEAD = (
 
 def rows(arch: str) -> Iterator[str]:
     """The table's rows of one architecture; nothing is computed, the networks are on the meta device."""
-    entry = ARCHITECTURES[arch]
+    entry = BACKBONES[arch]
     published = on_meta(arch, entry.published_pooling, entry.placements[0])
     for placement in entry.placements:
         lift, blur, gauss = (on_meta(arch, pooling, placement) for pooling in ("lift", "blur", "gauss"))
@@ -53,6 +54,30 @@ def on_meta(arch: str, pooling: str, placement: str) -> nn.Module:
         return build_model(arch, pooling, placement=placement)
 
 
+def parameters(model: nn.Module) -> int:
+    """How many learned values a network has.
+
+    >>> parameters(nn.Linear(3, 4))
+    16
+    """
+    return sum(p.numel() for p in model.parameters())
+
+
+def macs(model: nn.Module, input_size: int) -> int:
+    """Multiply-accumulate operations of convolutions and matrix products for one image [1, 3, input_size, input_size].
+
+    Sums, maxima, normalisation and activations are not counted, as is usual. Nothing is computed: the network is
+    copied to the meta device.
+
+    >>> macs(nn.Conv2d(3, 8, 3, padding=1), 32)
+    221184
+    """
+    shadow = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty(1, 3, input_size, input_size, device="meta"))
+    return int(counter.get_total_flops()) // 2
+
+
 def giga(model: nn.Module, size: int) -> str:
     """Multiply-accumulate operations of one image in 10^9, three significant digits."""
     return f"{macs(model, size) / 1e9:#.3g}"
@@ -60,7 +85,7 @@ def giga(model: nn.Module, size: int) -> str:
 
 def speed(arch: str, poolings: list[str], *, batch: int, repeats: int) -> None:
     """Forward passes of a batch, the poolings taking turns, against the published network."""
-    entry = ARCHITECTURES[arch]
+    entry = BACKBONES[arch]
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     models: dict[str, nn.Module] = {}
     for name in dict.fromkeys([entry.published_pooling, *poolings]):
@@ -86,13 +111,13 @@ def speed(arch: str, poolings: list[str], *, batch: int, repeats: int) -> None:
 def main() -> None:
     """Print the table, or speeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=list(ARCHITECTURES), help="one architecture instead of all")
+    parser.add_argument("--arch", choices=list(BACKBONES), help="one architecture instead of all")
     parser.add_argument("--speed", action="store_true", help="measure forward passes on the CPU")
     parser.add_argument("--poolings", default="skip,max,average,blur,lift")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    chosen = [options.arch] if options.arch else list(ARCHITECTURES)
+    chosen = [options.arch] if options.arch else list(BACKBONES)
     if options.speed:
         for arch in chosen:
             speed(arch, options.poolings.split(","), batch=options.batch, repeats=options.repeats)

@@ -25,7 +25,7 @@ VARIABLE = "ROBUSTBENCH_LIFT_PLUGINS"
 REGISTRIES = {
     "pooling": ("robustbench_lift.pooling", "POOLINGS"),
     "up-pooling": ("robustbench_lift.pooling", "UP_POOLINGS"),
-    "backbone": ("robustbench_lift.networks", "ARCHITECTURES"),
+    "backbone": ("robustbench_lift.networks", "BACKBONES"),
 }
 """What can be added: the module and the dictionary that holds each."""
 

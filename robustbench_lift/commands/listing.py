@@ -74,10 +74,10 @@ def _poolings(backbone: str) -> Table:
 
 
 def _models() -> Table:
-    from robustbench_lift.networks import ARCHITECTURES
+    from robustbench_lift.networks import BACKBONES
 
     table = _table("Architectures (spec: ARCH/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
-    for name, entry in ARCHITECTURES.items():
+    for name, entry in BACKBONES.items():
         table.add_row(name, str(entry.input_size), ", ".join(entry.placements), entry.idea)
     return table
 

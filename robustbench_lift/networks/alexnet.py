@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.networks.placement import Pools, halved, initialise
+from robustbench_lift.networks.registry import backbone
 
 
 class AlexNet(nn.Module):
@@ -114,3 +115,25 @@ class SmallAlexNet(nn.Module):
         """Normalised images [N, 3, H, W] -> logits [N, K]."""
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
         return logits
+
+
+@backbone(
+    "alexnet",
+    idea="AlexNet for ImageNet; with max it is torchvision's",
+    input_size=224,
+    published_pooling="max",
+)
+def alexnet(pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    """AlexNet for ImageNet."""
+    return AlexNet(pools, num_classes=num_classes, input_size=input_size)
+
+
+@backbone(
+    "alexnet-small",
+    idea="AlexNet of 0.26 million parameters for 32 to 64 pixels",
+    input_size=64,
+    published_pooling="max",
+)
+def alexnet_small(pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    """A small AlexNet."""
+    return SmallAlexNet(pools, num_classes=num_classes, input_size=input_size)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.networks.placement import Pools, halved, initialise
+from robustbench_lift.networks.registry import backbone
 
 PLACEMENTS = ("stage", "stage-dense", "zhang", "zhang-dense")
 SETTINGS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -136,3 +137,15 @@ def from_antialiased(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             key = key.replace("classifier.0.", "classifier.1.")
         renamed[key] = value
     return renamed
+
+
+@backbone(
+    "mobilenetv2",
+    idea="MobileNetV2 for ImageNet; with skip it is torchvision's",
+    input_size=224,
+    placements=PLACEMENTS,
+    antialiased=from_antialiased,
+)
+def mobilenetv2(pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    """MobileNetV2 of width 1."""
+    return MobileNetV2(pools, placement, num_classes=num_classes, input_size=input_size)

@@ -21,12 +21,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_lift.networks.placement import Branches, Pools, halved, initialise
+from robustbench_lift.networks.registry import backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,3 +274,34 @@ def from_antialiased(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             new = f"{match[1]}.{int(match[2]) - 1}.{match[3]}"
         renamed[new] = value
     return renamed
+
+
+def build(pools: Pools, *, placement: str, num_classes: int, input_size: int, **layout: Any) -> nn.Module:
+    """A residual network of some layout: block, depths, widths, stem."""
+    return ResNet(pools, PLACEMENTS[placement], num_classes=num_classes, input_size=input_size, **layout)
+
+
+def _register_imagenet(depth: int, block: type[Block], depths: tuple[int, ...], *others: str) -> None:
+    backbone(
+        f"resnet{depth}",
+        idea=f"ResNet-{depth} for ImageNet; with skip it is torchvision's",
+        input_size=224,
+        placements=tuple(PLACEMENTS),
+        antialiased=from_antialiased,
+        same_keys=(f"torchvision:resnet{depth}", *(f"timm:{other}" for other in others)),
+    )(partial(build, block=block, depths=depths, widths=(64, 128, 256, 512), stem=IMAGENET_STEM))
+
+
+def _register_small(name: str, idea: str, input_size: int, depth: int, stem: Stem) -> None:
+    backbone(name, idea=idea, input_size=input_size, placements=STEMLESS_PLACEMENTS)(
+        partial(build, block=BasicBlock, depths=(depth,) * 3, widths=(16, 32, 64), stem=stem)
+    )
+
+
+_register_imagenet(18, BasicBlock, (2, 2, 2, 2), "resnet18", "resnetblur18")
+_register_imagenet(34, BasicBlock, (3, 4, 6, 3), "resnet34")
+_register_imagenet(50, Bottleneck, (3, 4, 6, 3), "resnet50", "resnetblur50", "resnetaa50")
+_register_imagenet(101, Bottleneck, (3, 4, 23, 3), "resnet101")
+_register_small("resnet20", "ResNet-20 for CIFAR, projection shortcuts", 32, 3, CIFAR_STEM)
+_register_small("resnet56", "ResNet-56 for CIFAR, projection shortcuts", 32, 9, CIFAR_STEM)
+_register_small("resnet8", "ResNet of three blocks for 32 to 64 pixels", 64, 1, SMALL_STEM)

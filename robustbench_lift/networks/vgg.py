@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.networks.placement import Pools, halved, initialise
+from robustbench_lift.networks.registry import backbone
 
 VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
 """Channels of the convolutions before each pooling."""
@@ -93,3 +94,26 @@ def from_antialiased(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 key = f"features.{index - before - 1}.pool.filt"
         renamed[key] = value
     return renamed
+
+
+@backbone(
+    "vgg13",
+    idea="VGG-13 with batch norm for ImageNet; with max it is torchvision's vgg13_bn",
+    input_size=224,
+    published_pooling="max",
+    antialiased=from_antialiased,
+)
+def vgg13(pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    """VGG-13 for ImageNet."""
+    return VGG(pools, num_classes=num_classes, input_size=input_size)
+
+
+@backbone(
+    "vgg13-cifar",
+    idea="VGG-13 with batch norm and one linear layer for CIFAR",
+    input_size=32,
+    published_pooling="max",
+)
+def vgg13_cifar(pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+    """VGG-13 for CIFAR."""
+    return VGG(pools, num_classes=num_classes, input_size=input_size, hidden=0)

@@ -28,7 +28,7 @@ class Network:
     """
 
     arch: str
-    """Name in `models.ARCHITECTURES`."""
+    """Name in `models.BACKBONES`."""
     pooling: str = "skip"
     """Name in `pooling.POOLINGS`."""
     placement: str | None = None

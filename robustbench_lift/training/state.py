@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from robustbench_lift.errors import CheckpointError, IncomparableError
 from robustbench_lift.files import write_atomic
-from robustbench_lift.networks import ARCHITECTURES
+from robustbench_lift.networks import BACKBONES
 from robustbench_lift.runs import differences
 from robustbench_lift.training import distributed
 from robustbench_lift.training.network import Network
@@ -365,7 +365,7 @@ def card_of(
     """
     from robustbench_lift import __version__
 
-    known = ARCHITECTURES.get(network.arch)
+    known = BACKBONES.get(network.arch)
     placement = network.placement or (known.placements[0] if known else "")
     return {
         "architecture": network.arch,

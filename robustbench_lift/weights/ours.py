@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError, unknown
-from robustbench_lift.networks.architectures import ARCHITECTURES, NETWORK_OPTIONS, architecture, build_model
 from robustbench_lift.networks.placement import Pools
+from robustbench_lift.networks.registry import BACKBONES, NETWORK_OPTIONS, build_model, find_backbone
 from robustbench_lift.pooling import POOLINGS, PoolingLayer
 from robustbench_lift.weights.card import card_of, class_names_of
 from robustbench_lift.weights.fit import find_state_dict, weights_into
@@ -44,7 +44,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
             f"{spec.weights} has no card of ours that says what network it is: write ARCH/POOLING@{spec.weights}."
         )
     arch, pooling, placement, options = _agreed(spec, card)
-    entry = architecture(arch)
+    entry = find_backbone(arch)
     classes = spec.num_classes or (int(card["num_classes"]) if card.get("num_classes", "").isdigit() else 1000)
     module = build_model(arch, pooling, num_classes=classes, placement=placement, options=options)
     placed = None if pooling == "skip" else placement or entry.placements[0]
@@ -77,7 +77,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
 def check_names(spec: ModelSpec) -> None:
     """Refuse unknown names and options before a file is read."""
     if spec.source == "zoo":
-        entry = architecture(spec.name)
+        entry = find_backbone(spec.name)
         options = {key: value for key, value in spec.options.items() if key not in NETWORK_OPTIONS}
         Pools(name=spec.pooling or entry.published_pooling, options=options).check()
         if spec.placement and spec.placement not in entry.placements:
@@ -101,8 +101,8 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> tuple[str, str, str | N
                 f"not with {what} {value!r}. A network whose pooling is exchanged after training is not a fair model; "
                 f"write {recorded['architecture']}/{recorded['pooling']}@{spec.weights}."
             )
-    pooling = spec.pooling or card.get("pooling") or architecture(arch).published_pooling
-    default = architecture(arch).placements[0]
+    pooling = spec.pooling or card.get("pooling") or find_backbone(arch).published_pooling
+    default = find_backbone(arch).placements[0]
     if "placement" in card:
         placed = card["placement"] or default
         if spec.placement and spec.placement != placed and pooling != "skip":
@@ -140,7 +140,7 @@ def _options(card: Mapping[str, str], source: str) -> dict[str, object]:
 
 def ambiguous(module: nn.Module, arch: str, pooling: str, raw: RawWeights) -> tuple[str, ...]:
     """A note when the keys alone cannot tell which network the weights belong to."""
-    entry = ARCHITECTURES[arch]
+    entry = BACKBONES[arch]
     learned = any(True for m in module.modules() if isinstance(m, PoolingLayer) for _ in m.parameters())
     state = find_state_dict(raw).tensors if isinstance(raw.content, Mapping) else {}
     if learned or not entry.same_keys or any(key.endswith(".filt") for key in state):
@@ -168,7 +168,7 @@ def from_shipped(spec: ModelSpec) -> Found:
                 f"example resnet50/lift@{spec.name}), torchvision:NAME@{spec.name}, timm:NAME@{spec.name}, or "
                 f"@{spec.name} for a file of ours, whose card says it."
             )
-        raise unknown("model", spec.name, [*entries, *(f"{arch}/POOLING@FILE" for arch in ARCHITECTURES)])
+        raise unknown("model", spec.name, [*entries, *(f"{arch}/POOLING@FILE" for arch in BACKBONES)])
     entry = entries[spec.name]
     if spec.weights is not None:
         raise UsageError(f"{spec}: the weights of {spec.name} ship with it; leave out @{spec.weights}.")

@@ -92,7 +92,7 @@ class ModelSpec:
             UsageError: the string has none of the forms above.
             PoolingError: a query that is not name=value joined by &.
         """
-        from robustbench_lift.networks.architectures import ARCHITECTURES
+        from robustbench_lift.networks.registry import BACKBONES
 
         head, at, weights = text.strip().partition("@")
         head, mark, query = head.partition("?")
@@ -111,7 +111,7 @@ class ModelSpec:
             raise UsageError(f"{text!r} is not a model spec: {source!r} is no source and no module. {_FORMS}")
         elif not head:
             source, name = "card", ""
-        elif head.partition("/")[0] in ARCHITECTURES:
+        elif head.partition("/")[0] in BACKBONES:
             name, _, pooling = head.partition("/")
             if "/" in pooling:
                 raise UsageError(f"{text!r}: expected ARCHITECTURE/POOLING, found {head!r}. {_FORMS}")
@@ -121,7 +121,7 @@ class ModelSpec:
         if source != "card" and not name:
             raise UsageError(f"{text!r} names no model. {_FORMS}")
         if ours["placement"] is not None:
-            raise UsageError(f"{text!r}: placement belongs to our architectures ({', '.join(ARCHITECTURES)}).")
+            raise UsageError(f"{text!r}: placement belongs to our architectures ({', '.join(BACKBONES)}).")
         return cls(source=source, name=name, **common)  # type: ignore[arg-type]
 
     def __str__(self) -> str:

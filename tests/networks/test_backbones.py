@@ -10,16 +10,28 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.networks import ARCHITECTURES, build_model
-from robustbench_lift.networks.cost import macs, parameters
+from robustbench_lift.networks import BACKBONES, build_model
 from robustbench_lift.networks.folding import fold_batch_norms
 from robustbench_lift.networks.placement import outside_pooling
 from robustbench_lift.pooling import POOLINGS, MaxPool, PoolingError, collect_losses
 from robustbench_lift.weights.fit import fit
 
 SMALL = ("resnet8", "resnet20", "vgg13-cifar", "alexnet-small")
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def macs(model: nn.Module, size: int) -> int:
+    """Multiply-accumulate operations of one image, as torch counts them."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty(1, 3, size, size, device="meta"))
+    return int(counter.get_total_flops()) // 2
 
 
 def meta(arch: str, pooling: str, placement: str | None = None) -> nn.Module:
@@ -268,7 +280,7 @@ def check_dialect(ours: nn.Module, theirs: nn.Module, arch: str, *, count: int) 
     state = randomise(theirs).state_dict()
     assert sum(key.endswith(".filt") for key in state) == count
     notes = fit(
-        ours, {f"module.{k}": v for k, v in state.items()}, source="zhang", renaming=ARCHITECTURES[arch].antialiased
+        ours, {f"module.{k}": v for k, v in state.items()}, source="zhang", renaming=BACKBONES[arch].antialiased
     )
     assert "antialiased-cnns names translated" in notes[0]
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
@@ -280,7 +292,7 @@ def check_dialect(ours: nn.Module, theirs: nn.Module, arch: str, *, count: int) 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("arch", SMALL)
 def test_every_pooling_trains_at_every_placement(arch: str, pooling: str) -> None:
-    entry = ARCHITECTURES[arch]
+    entry = BACKBONES[arch]
     for placement in entry.placements:
         if placement == "timm" and POOLINGS[pooling].polyphase:
             with pytest.raises(UsageError, match="would not follow"):
@@ -305,7 +317,7 @@ def fits(arch: str, pooling: str, placement: str) -> None:
 @pytest.mark.parametrize("pooling", ["lift", "aps", "ada", "gauss", "blur"])
 @pytest.mark.parametrize("arch", LARGE)
 def test_poolings_fit_the_large_networks(arch: str, pooling: str) -> None:
-    fits(arch, pooling, ARCHITECTURES[arch].placements[0])
+    fits(arch, pooling, BACKBONES[arch].placements[0])
 
 
 @pytest.mark.slow
@@ -313,7 +325,7 @@ def test_poolings_fit_the_large_networks(arch: str, pooling: str) -> None:
 @pytest.mark.parametrize("arch", [*LARGE, "resnet50"])
 def test_every_pooling_fits_at_every_placement(arch: str, pooling: str) -> None:
     entry = POOLINGS[pooling]
-    for placement in ARCHITECTURES[arch].placements:
+    for placement in BACKBONES[arch].placements:
         if not (entry.polyphase and placement == "timm") and not (entry.needs_size and placement == "kobayashi"):
             fits(arch, pooling, placement)
 
@@ -327,7 +339,7 @@ def test_skip_is_the_published_network_at_every_placement() -> None:
     state = build_model("resnet20", "skip").state_dict()
     x = torch.randn(1, 3, 32, 32)
     answers = []
-    for placement in ARCHITECTURES["resnet20"].placements:
+    for placement in BACKBONES["resnet20"].placements:
         model = build_model("resnet20", "skip", placement=placement).eval()
         model.load_state_dict(state)
         answers.append(model(x))
@@ -425,7 +437,7 @@ def test_networks_can_be_copied_and_pickled_mid_training() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(UsageError, match=r"unknown architecture 'resnet5'.*resnet50"):
+    with pytest.raises(UsageError, match=r"unknown backbone 'resnet5'.*resnet50"):
         build_model("resnet5")
     with pytest.raises(UsageError, match=r"unknown placement of resnet50 'zang'.*'zhang'"):
         build_model("resnet50", "lift", placement="zang")

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.networks import replace_pooling
-from robustbench_lift.networks.cost import parameters
 from robustbench_lift.pooling import PoolingError, PoolingLayer
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def names(model: nn.Module, report: object) -> set[str]:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from robustbench_lift.networks import ARCHITECTURES
+from robustbench_lift.networks import BACKBONES
 from robustbench_lift.weights import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def command() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "arch", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
+    "arch", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 )
 def test_the_table_is_what_the_command_prints(arch: str) -> None:
     found = [line for line in PAGE.splitlines() if line.startswith(f"| {arch} |")]
@@ -43,5 +43,5 @@ def test_the_specs_of_the_page_are_specs() -> None:
 
 
 def test_every_placement_is_on_the_page() -> None:
-    for entry in ARCHITECTURES.values():
+    for entry in BACKBONES.values():
         assert all(f"| `{placement}`" in PAGE for placement in entry.placements)

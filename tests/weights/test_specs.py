@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.networks import ARCHITECTURES
+from robustbench_lift.networks import BACKBONES
 from robustbench_lift.pooling import POOLINGS, PoolingError
 from robustbench_lift.weights import ModelSpec
 from robustbench_lift.weights.spec import NORMALISATIONS
@@ -57,7 +57,7 @@ VALUES = st.one_of(
 
 
 @given(
-    arch=st.sampled_from(sorted(ARCHITECTURES)),
+    arch=st.sampled_from(sorted(BACKBONES)),
     pooling=st.none() | st.sampled_from(sorted(POOLINGS)),
     placement=st.none() | WORDS,
     options=st.dictionaries(WORDS, VALUES, max_size=3),

@@ -680,7 +680,7 @@ def test_the_card_is_checked_against_the_spec(spec: str, words: str, net: nn.Mod
         ("options", "[", "options that cannot be read"),
         ("options", "[1]", "options that are no table"),
         ("class_names", '["a"]', "no list of 5 class names"),
-        ("architecture", "resnet9000", "unknown architecture 'resnet9000'"),
+        ("architecture", "resnet9000", "unknown backbone 'resnet9000'"),
         ("pooling", "liftt", "unknown pooling 'liftt'"),
     ],
 )

@@ -1,0 +1,187 @@
+"""The backbones by name, the decorator that adds one, and the one function that builds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from robustbench_lift.device import out_of_memory
+from robustbench_lift.errors import RobustbenchError, UsageError, unknown
+from robustbench_lift.networks.placement import CONV_PADDINGS, Pools, pad_convolutions
+from robustbench_lift.pooling import PoolingError
+
+Renaming = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+NETWORK_OPTIONS = ("input_size", "conv_padding")
+"""Options that speak of the network and not of its pooling."""
+LARGEST = 100_000
+"""Side of images, in pixels, that an option may ask for."""
+
+
+class Builder(Protocol):
+    """Makes an untrained network."""
+
+    def __call__(self, pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
+        """The network, from normalised images [N, 3, H, W] to logits [N, num_classes]."""
+        ...
+
+
+B = TypeVar("B", bound=Builder)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backbone:
+    """An entry of the registry."""
+
+    build: Builder
+    idea: str
+    """One line."""
+    input_size: int
+    """Side of the images that it is made for, in pixels."""
+    placements: tuple[str, ...] = ("stage",)
+    """Names of the placements, the default first."""
+    published_pooling: str = "skip"
+    """The pooling with which it is the published network."""
+    antialiased: Renaming | None = None
+    """How antialiased-cnns' keys become ours."""
+    same_keys: tuple[str, ...] = ()
+    """Networks of other sources whose keys and shapes are the same; such weights cannot tell which they are."""
+
+
+BACKBONES: dict[str, Backbone] = {}
+"""All backbones; `@backbone` adds one."""
+
+
+def backbone(
+    name: str,
+    *,
+    idea: str,
+    input_size: int,
+    placements: tuple[str, ...] = ("stage",),
+    published_pooling: str = "skip",
+    antialiased: Renaming | None = None,
+    same_keys: tuple[str, ...] = (),
+) -> Callable[[B], B]:
+    """Register a function that builds a backbone: `NAME/lift`, `train` and `list models` then know it.
+
+    Args:
+        name: letters, digits, dots and dashes; a taken name is an error.
+        idea: one line for listings.
+        input_size: side of the images that it is made for, in pixels.
+        placements: where pooling can sit, the default first.
+        published_pooling: the pooling with which it is the published network.
+        antialiased: how antialiased-cnns' keys become its keys.
+        same_keys: specs of networks whose keys and shapes are the same.
+
+    Raises:
+        UsageError: a taken or unreadable name.
+
+    >>> @backbone("doc-net", idea="One convolution and a pooling.", input_size=32)
+    ... def net(pools, *, placement, num_classes, input_size):
+    ...     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
+    ...     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), pools.instead_of_max(8, input_size), *head)
+    >>> type(build_model("doc-net", "lift", num_classes=4)[1]).__name__
+    'LiftDownPool'
+    >>> del BACKBONES["doc-net"]
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        raise UsageError(f"the name of a backbone is made of letters, digits, dots and dashes, not {name!r}.")
+
+    def register(build: B) -> B:
+        if name in BACKBONES and _origin(BACKBONES[name].build) != _origin(build):
+            raise UsageError(
+                f"the name {name!r} of backbone {_origin(build)} is taken by {_origin(BACKBONES[name].build)}; "
+                "choose another."
+            )
+        BACKBONES[name] = Backbone(
+            build=build,
+            idea=idea,
+            input_size=input_size,
+            placements=placements,
+            published_pooling=published_pooling,
+            antialiased=antialiased,
+            same_keys=same_keys,
+        )
+        return build
+
+    return register
+
+
+def _origin(build: object) -> str:
+    made = getattr(build, "func", build)
+    return f"{getattr(made, '__module__', '?')}.{getattr(made, '__qualname__', type(made).__qualname__)}"
+
+
+def find_backbone(name: str) -> Backbone:
+    """The entry of a name, or UsageError with the near ones."""
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    return BACKBONES[name]
+
+
+def build_model(
+    arch: str,
+    pooling: str = "skip",
+    *,
+    num_classes: int = 1000,
+    placement: str | None = None,
+    options: Mapping[str, object] | None = None,
+) -> nn.Module:
+    """An untrained network with a pooling; weights are drawn from torch's ambient generator.
+
+    Args:
+        arch: a name of BACKBONES.
+        pooling: a name of `robustbench_lift.pooling.POOLINGS`; "skip" keeps strided convolutions, and the network is
+            then the same at every placement.
+        num_classes: K, at least 1.
+        placement: where the pooling sits; None is the backbone's default, its first.
+        options: options of the pooling, and two of the network: `input_size` (side of the images, for poolings tied
+            to a map size) and `conv_padding` ("zeros", "reflect", "replicate", "circular"; circular where the pooling
+            promises invariance under circular shifts, else zeros).
+
+    Raises:
+        UsageError: an unknown backbone, pooling or placement, a pooling that cannot sit there, or a network that does
+            not fit into memory.
+        PoolingError: an unknown option of the pooling, or a value that it cannot have.
+
+    >>> model = build_model("resnet50", "lift")
+    >>> sum(p.numel() for p in model.parameters())
+    25579304
+    """
+    entry = find_backbone(arch)
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise UsageError(f"num_classes must be an integer of at least 1, not {num_classes!r}.")
+    placement = placement or entry.placements[0]
+    if placement not in entry.placements:
+        raise unknown(f"placement of {arch}", placement, entry.placements)
+    rest = dict(options or {})
+    input_size = rest.pop("input_size", entry.input_size)
+    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 1 <= input_size <= LARGEST:
+        raise UsageError(
+            f"input_size must be the side of the images in pixels, for example 224, not {input_size!r}; "
+            f"at most {LARGEST:,}."
+        )
+    pools = Pools(name=pooling, options=rest)
+    asked = rest.pop("conv_padding", "circular" if pools.entry.circular else "zeros")
+    padding = next((mode for mode in CONV_PADDINGS if mode == asked), None)
+    if padding is None:
+        raise unknown("conv_padding", asked, CONV_PADDINGS)
+    pools = Pools(name=pooling, options=rest, circular=padding == "circular")
+    try:
+        pools.check()
+        model = entry.build(pools, placement=placement, num_classes=num_classes, input_size=input_size)
+    except (RobustbenchError, PoolingError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise UsageError(f"{arch}/{pooling} with {num_classes:,} classes does not fit into memory.") from None
+        if _origin(entry.build).startswith(f"{__package__}."):
+            raise
+        raise UsageError(f"your backbone {arch} raised {type(error).__name__}: {error}.") from error
+    if padding != "zeros":
+        pad_convolutions(model, padding)
+    return model
