@@ -12,6 +12,7 @@ from robustbench_lift.commands.console import console, follow, progress
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import model_notes, shift_words
 from robustbench_lift.errors import UsageError
+from robustbench_lift.shares import Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,14 +210,5 @@ def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
 
 def _shard(text: str) -> tuple[int, int]:
     """`i/n` from 1 to n as (i - 1, n); torchrun's rank when nothing is given."""
-    import os
-
-    if not text:
-        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    index, slash, count = text.partition("/")
-    if not slash:
-        raise UsageError(f"--shard {text!r}: expected i/n, for example 1/4.")
-    first, jobs = options.integer(index, "shard"), options.integer(count, "number of shards")
-    if not 1 <= first <= jobs:
-        raise UsageError(f"--shard {text}: i goes from 1 to n.")
-    return first - 1, jobs
+    share = Share.parse(text) if text else Share.of_process()
+    return share.index, share.count

@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_lift.commands.console import console, duration, progress
+from robustbench_lift.commands.fields import expanded
 from robustbench_lift.errors import UsageError
+from robustbench_lift.shares import Share
+from robustbench_lift.text import printable
+from robustbench_lift.training.settings import TrainingImages, TrainingSettings
 
 if TYPE_CHECKING:
-    from robustbench_lift.training import Network, Recipe, TrainingOutcome, TrainingProgress, TrainingSettings
+    from robustbench_lift.training import Network, Recipe, TrainingOutcome, TrainingProgress
     from robustbench_lift.training.data import TrainingData
+    from robustbench_lift.training.sweep import SweepRow
 
 INCOMPLETE = 3
 INTERRUPTED = 130
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift list recipes` shows them.")]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help="As `run` takes it (imagenet:PATH, folder:PATH, tiny-imagenet:PATH, cifar100:PATH), or an .npz with x "
-        "and y, one folder a class, a folder with train and val."
-    ),
-]
-TestData = Annotated[str | None, typer.Option(help="Test images, unless they lie beside the training images.")]
-HoldOut = Annotated[
-    float | None, typer.Option(help="Fraction of each class set aside for testing, when there is no --test-data.")
-]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe: `--set epochs=5 --set auxiliary.c_u=0`.")
 ]
 RecipeFile = Annotated[Path | None, typer.Option(help="Changes from a TOML file; --set goes over them.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Precision = Annotated[str, typer.Option(help="fp32 (without TF32), tf32, bf16 or fp16.")]
-MicroBatch = Annotated[
-    int | None, typer.Option(help="Images in one forward pass; the recipe's batch is accumulated from them.")
-]
-Workers = Annotated[int, typer.Option(help="Processes that read image files.")]
-Compile = Annotated[bool, typer.Option("--compile", help="torch.compile the network.")]
-ChannelsLast = Annotated[bool, typer.Option(help="Activations in NHWC memory.")]
-SyncBatchNorm = Annotated[bool, typer.Option("--sync-batchnorm", help="One BatchNorm over all CUDA processes.")]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="Refuse CUDA kernels that are not repeatable.")]
-StopAfter = Annotated[
-    str | None, typer.Option(help="Stop after 25m, 90s or 1h30m with a state that the same command goes on from.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,25 +43,16 @@ def register(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
 
 
+@expanded
 def train(
     recipe: RecipeName,
     model: Annotated[str, typer.Option(help="ARCH/POOLING, for example resnet8/lift?kernel_size=7.")],
-    data: Data = None,
-    test_data: TestData = None,
-    hold_out: HoldOut = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of this training; training-runs/... unless told.")] = None,
+    images: TrainingImages,
+    settings: TrainingSettings,
+    out: Annotated[Path | None, typer.Option(help="Folder of this training; training-runs/... by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and dropout.")] = 0,
     changes: Changes = None,
     recipe_file: RecipeFile = None,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-    micro_batch: MicroBatch = None,
-    workers: Workers = 0,
-    compile_: Compile = False,
-    channels_last: ChannelsLast = True,
-    sync_batchnorm: SyncBatchNorm = False,
-    deterministic: Deterministic = False,
-    stop_after: StopAfter = None,
 ) -> None:
     """Train one network by a recipe; the same command goes on where it stopped.
 
@@ -96,52 +69,32 @@ def train(
         )
     network = Network.parse(model)
     _check(chosen, [network])
-    settings = _settings(
-        device=device,
-        precision=precision,
-        micro_batch=micro_batch,
-        workers=workers,
-        compile=compile_,
-        channels_last=channels_last,
-        sync_batchnorm=sync_batchnorm,
-        deterministic=deterministic,
-        stop_after=seconds(stop_after),
-    )
-    from robustbench_lift.training.data import open_data
-
-    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
+    data = _open(chosen, images, settings)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
     with interruptible() as stop:
-        outcome = _train(network.spec, chosen, opened, folder, seed, settings, stop)
+        outcome = _train(network, chosen, data, folder, seed, settings, stop)
         _finish(outcome, interrupted=stop())
 
 
+@expanded
 def sweep(
     recipe: RecipeName,
     models: Annotated[str, typer.Option(help="Networks, comma-separated: resnet8/max,resnet8/lift?kernel_size=7.")],
+    images: TrainingImages,
+    settings: TrainingSettings,
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
-    data: Data = None,
-    test_data: TestData = None,
-    hold_out: HoldOut = None,
     out: Annotated[Path, typer.Option(help="Folder of all trainings.")] = Path("training-runs"),
-    shard: Annotated[str, typer.Option(help="i/n: this job's share of the trainings.")] = "0/1",
+    shard: Annotated[
+        str, typer.Option(help="i/n, i from 1 to n: this job's share of the trainings; `slurm`: this array task's.")
+    ] = "1/1",
     changes: Changes = None,
     recipe_file: RecipeFile = None,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-    micro_batch: MicroBatch = None,
-    workers: Workers = 0,
-    compile_: Compile = False,
-    channels_last: ChannelsLast = True,
-    deterministic: Deterministic = False,
-    stop_after: StopAfter = None,
 ) -> None:
     """Train networks x seeds by one recipe; what is complete is skipped; ends with the table.
 
     Example: `robustbench-lift sweep photos --models resnet8/max,resnet8/lift --seeds 0,1`
     """
     from robustbench_lift.training import Network
-    from robustbench_lift.training.data import open_data
     from robustbench_lift.training.state import RESULT
     from robustbench_lift.training.sweep import Job, jobs_of, table
     from robustbench_lift.training.sweep import sweep as run_all
@@ -149,27 +102,25 @@ def sweep(
     chosen = _recipe(recipe, changes, recipe_file)
     networks = [Network.parse(text.strip()) for text in models.split(",") if text.strip()]
     _check(chosen, networks)
-    numbers = [_integer(text, "seed") for text in seeds.split(",")]
-    mine = jobs_of(chosen, networks, numbers, out=out, shard=_shard(shard))
+    numbers = [_seed(text) for text in seeds.split(",")]
+    mine = jobs_of(chosen, networks, numbers, out=out, shard=Share.parse(shard))
     everything = jobs_of(chosen, networks, numbers, out=out)
-    settings = _settings(
-        device=device,
-        precision=precision,
-        micro_batch=micro_batch,
-        workers=workers,
-        compile=compile_,
-        channels_last=channels_last,
-        deterministic=deterministic,
-    )
-    opened = open_data(chosen, data=data, test_data=test_data, hold_out=hold_out, workers=workers)
-    until = _deadline(seconds(stop_after))
+    data = _open(chosen, images, settings)
+    end = math.inf if settings.stop_after is None else time.monotonic() + settings.stop_after
+    settings = dataclasses.replace(settings, stop_after=None)  # the limit is that of the whole sweep
     with interruptible() as stop:
 
         def run(job: Job) -> TrainingOutcome:
             _say(f"{job.network.spec}, seed {job.seed} ({mine.index(job) + 1} of {len(mine)}): {job.folder}")
             done = (job.folder / RESULT).exists()
             outcome = _train(
-                job.network.spec, chosen, opened, job.folder, job.seed, settings, lambda: stop() or until()
+                job.network,
+                chosen,
+                data,
+                job.folder,
+                job.seed,
+                settings,
+                lambda: stop() or time.monotonic() >= end,
             )
             if done and outcome.result:
                 _say(f"complete already, clean error {outcome.result['clean_error']:.2%}")
@@ -180,21 +131,6 @@ def sweep(
         if len(outcomes) < len(mine) or not all(outcome.finished for _, outcome in outcomes):
             _say("stopped before the end; the same command goes on from there.")
             sys.exit(INTERRUPTED if stop() else INCOMPLETE)
-
-
-def seconds(text: str | None) -> float | None:
-    """A span of time in seconds.
-
-    >>> seconds("25m"), seconds("1h30m"), seconds("90"), seconds(None)
-    (1500.0, 5400.0, 90.0, None)
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    if found is None or not text.strip():
-        raise UsageError(f"{text!r} is no span of time; write 25m, 90s or 1h30m.")
-    hours, minutes, rest = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + rest
 
 
 @contextmanager
@@ -220,15 +156,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _deadline(span: float | None) -> Callable[[], bool]:
-    import time
-
-    end = None if span is None else time.monotonic() + span
-    return lambda: end is not None and time.monotonic() >= end
-
-
 def _first_rank() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    return Share.of_process().index == 0
 
 
 def _say(text: str) -> None:
@@ -244,21 +173,23 @@ def _recipe(name: str, changes: list[str] | None, file: Path | None) -> Recipe:
 
 def _check(recipe: Recipe, networks: list[Network]) -> None:
     """A mistake in the last name of a sweep is told before the first training, not after it."""
-    from robustbench_lift.training.objective import check_use
+    from robustbench_lift.training.objective import check_network, check_use
 
     for network in networks:
-        network.check()
+        check_network(network)
     check_use(recipe, networks)
 
 
-def _settings(**values: Any) -> TrainingSettings:
-    from robustbench_lift.training import TrainingSettings
+def _open(recipe: Recipe, images: TrainingImages, settings: TrainingSettings) -> TrainingData:
+    from robustbench_lift.device import pick_device
+    from robustbench_lift.training.data import open_data
 
-    return TrainingSettings(**values)
+    pick_device(settings.device)  # a device that is not there is told before the data are read
+    return open_data(recipe, **dataclasses.asdict(images), workers=settings.workers)
 
 
 def _train(
-    spec: str,
+    network: Network,
     recipe: Recipe,
     data: TrainingData,
     folder: Path,
@@ -266,28 +197,32 @@ def _train(
     settings: TrainingSettings,
     stop: Callable[[], bool],
 ) -> TrainingOutcome:
-    from robustbench_lift.training import DivergedError, Network
+    from robustbench_lift.training import DivergedError
     from robustbench_lift.training import train as run
     from robustbench_lift.training.distributed import OtherProcessError
 
+    def go(follow: Callable[[TrainingProgress], None] | None = None) -> TrainingOutcome:
+        return run(
+            network,
+            recipe,
+            data.source,
+            data.images,
+            out=folder,
+            seed=seed,
+            settings=settings,
+            stop=stop,
+            progress=follow,
+        )
+
     if not _first_rank():
         try:
-            return run(
-                Network.parse(spec),
-                recipe,
-                data.source,
-                data.images,
-                out=folder,
-                seed=seed,
-                settings=settings,
-                stop=stop,
-            )
+            return go()
         except (OtherProcessError, DivergedError) as error:
-            sys.exit(error.exit_code)  # the first process tells
+            sys.exit(error.exit_code)  # the first process says what happened
     start: float | None = None
-    with progress(f"{spec} by {recipe.name}") as advance:
+    with progress(f"{network.spec} by {recipe.name}") as advance:
 
-        def tell(now: TrainingProgress) -> None:
+        def follow(now: TrainingProgress) -> None:
             nonlocal start
             if start is None:  # a training that goes on: the time left follows from this session alone
                 start = now.share
@@ -305,17 +240,7 @@ def _train(
                 where = f"epoch {now.epoch + 1} of {now.epochs}"
                 advance(share, f"{where}, loss {now.loss:.3f}, {now.images_per_second:.0f} images/s")
 
-        return run(
-            Network.parse(spec),
-            recipe,
-            data.source,
-            data.images,
-            out=folder,
-            seed=seed,
-            settings=settings,
-            stop=stop,
-            progress=tell,
-        )
+        return go(follow)
 
 
 def _left(now: TrainingProgress) -> str:
@@ -336,7 +261,7 @@ def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
     sys.exit(INTERRUPTED if interrupted else INCOMPLETE)
 
 
-def _print_table(rows: list[Any], recipe: Recipe) -> None:
+def _print_table(rows: list[SweepRow], recipe: Recipe) -> None:
     from rich.table import Table
 
     if not _first_rank():
@@ -353,15 +278,7 @@ def _print_table(rows: list[Any], recipe: Recipe) -> None:
     console.print(sheet)
 
 
-def _integer(text: str, what: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no {what}; write whole numbers separated by commas.") from None
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, slash, count = text.partition("/")
-    if not slash or not index.isdigit() or not count.isdigit():
-        raise UsageError(f"{text!r} is no shard; write i/n, for example 0/4.")
-    return int(index), int(count)
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text):
+        raise UsageError(f"{printable(text)!r} is no seed; write whole numbers separated by commas.")
+    return int(text)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from robustbench_lift.errors import RobustbenchError
+from robustbench_lift.shares import Share
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def join(device: torch.device) -> None:
     """Join the group that torchrun announces (nccl on CUDA, gloo otherwise), once for all trainings of the process."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+    if Share.of_process().count == 1 or distributed.is_initialized():
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     # left at exit, not after each training: a second group would meet the first one's store under the same address

@@ -1,4 +1,4 @@
-"""How a training runs on this machine, apart from what is trained: device, precision, memory, time.
+"""How a training runs on this machine, and which images it sees, apart from what is trained.
 
 Importing this module does not import torch: the command line makes its options from it.
 """
@@ -6,6 +6,7 @@ Importing this module does not import torch: the command line makes its options 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +14,48 @@ from typing_extensions import Doc
 
 from robustbench_lift.device import PRECISIONS, Precision
 from robustbench_lift.errors import UsageError
+from robustbench_lift.text import printable
+
+
+class Seconds(float):
+    """A span of time; as text 25m, 90s or 1h30m.
+
+    >>> Seconds.parse("25m"), Seconds.parse("1h30m"), Seconds.parse("90")
+    (1500.0, 5400.0, 90.0)
+    """
+
+    METAVAR = "SPAN"
+
+    @classmethod
+    def parse(cls, text: str) -> Seconds:
+        """The span that a text names.
+
+        Raises:
+            UsageError: another form.
+        """
+        part = r"(\d{1,9}(?:\.\d{1,9})?)"
+        found = re.fullmatch(rf"(?:{part}h)?(?:{part}m)?(?:{part}s?)?", text.strip(), re.ASCII)
+        if found is None or not text.strip():
+            raise UsageError(f"{printable(text, limit=40)!r} is no span of time; write 25m, 90s or 1h30m.")
+        hours, minutes, rest = (float(part or 0) for part in found.groups())
+        return cls(hours * 3600 + minutes * 60 + rest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingImages:
+    """Which images a training sees, and on which it is tested."""
+
+    data: Annotated[
+        str | None,
+        Doc(
+            "As `run` takes it (imagenet:PATH, folder:PATH, tiny-imagenet:PATH, cifar100:PATH), or an .npz with x and "
+            "y, one folder a class, a folder with train and val."
+        ),
+    ] = None
+    test_data: Annotated[str | None, Doc("Test images, unless they lie beside the training images.")] = None
+    hold_out: Annotated[
+        float | None, Doc("Fraction of each class set aside for testing, when there is no --test-data.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +85,10 @@ class TrainingSettings:
         bool, Doc("Refuse CUDA kernels that are not repeatable; slower. The CPU is repeatable anyway.")
     ] = False
     stop_after: Annotated[
-        float | None, Doc("Stop after 25m, 90s or 1h30m with a state that the same command goes on from.")
+        Seconds | float | None, Doc("Stop after 25m, 90s or 1h30m with a state that the same command goes on from.")
     ] = None
-    """Seconds."""
-    check_every: Annotated[
-        int | None, Doc("Steps between looks at the loss, the clock and the stop signal; 1 on a CPU, 20 on CUDA.")
-    ] = None
+    check_every: int | None = None
+    """Steps between looks at the loss, the clock and the stop signal; None: 1 on a CPU, 20 on CUDA."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_lift.errors import UsageError
+from robustbench_lift.shares import Share
 from robustbench_lift.training import state
 from robustbench_lift.training.loop import TrainingOutcome
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
+
+EVERYTHING = Share()
 
 
 class Job(NamedTuple):
@@ -53,25 +56,22 @@ class SweepRow:
 
 
 def jobs_of(
-    recipe: Recipe, networks: Sequence[Network], seeds: Sequence[int], *, out: Path, shard: tuple[int, int] = (0, 1)
+    recipe: Recipe, networks: Sequence[Network], seeds: Sequence[int], *, out: Path, shard: Share = EVERYTHING
 ) -> list[Job]:
     """The trainings of a sweep, or this job's share of them.
 
     >>> from robustbench_lift.training.recipes import RECIPES
     >>> nets = [Network("resnet8", "max"), Network("resnet8", "lift")]
-    >>> [str(j.folder) for j in jobs_of(RECIPES["photos"], nets, [0, 1], out=Path("t"), shard=(1, 2))]
+    >>> [str(j.folder) for j in jobs_of(RECIPES["photos"], nets, [0, 1], out=Path("t"), shard=Share.parse("2/2"))]
     ['t/photos/resnet8-lift/seed0', 't/photos/resnet8-lift/seed1']
     """
-    index, count = shard
-    if count < 1 or not 0 <= index < count:
-        raise UsageError(f"shard {index}/{count} does not exist: i/n needs 0 <= i < n.")
     if not networks or not seeds:
         raise UsageError("a sweep needs at least one network and one seed.")
     if len({n.slug for n in networks}) < len(networks) or len(set(seeds)) < len(seeds):
         raise UsageError("a sweep names each network and each seed once.")
     # seeds outermost: after a stop all networks have the same seeds
     jobs = [Job(n, s, out / recipe.name / n.slug / f"seed{s}") for s in seeds for n in networks]
-    return jobs[index::count]
+    return shard.of(jobs)
 
 
 def sweep(jobs: Sequence[Job], run: Callable[[Job], TrainingOutcome]) -> list[tuple[Job, TrainingOutcome]]:

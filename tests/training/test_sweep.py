@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_lift.errors import UsageError
+from robustbench_lift.shares import Share
 from robustbench_lift.training import Network, Recipe, TrainingSettings, train
 from robustbench_lift.training.sweep import Job, SweepRow, jobs_of, sweep, table
 
@@ -17,17 +18,16 @@ def test_shards_cover_all_jobs_once(recipe: Recipe) -> None:
     networks = [Network("norm", p) for p in ("max", "lift")] + [Network("norm", "lift", options={"kernel_size": 7})]
     everything = jobs_of(recipe, networks, [0, 1], out=Path("t"))
     assert len({job.folder for job in everything}) == 6
-    parts = [jobs_of(recipe, networks, [0, 1], out=Path("t"), shard=(k, 4)) for k in range(4)]
+    parts = [jobs_of(recipe, networks, [0, 1], out=Path("t"), shard=Share(k, 4)) for k in range(4)]
     assert sorted(str(j.folder) for part in parts for j in part) == sorted(str(j.folder) for j in everything)
     for wrong, message in (
-        ({"shard": (4, 4)}, "shard 4/4 does not exist"),
         ({"networks": []}, "at least one network"),
         ({"seeds": [0, 0]}, "each seed once"),
         ({"networks": networks[:1] * 2}, "each network"),
     ):
-        arguments = {"networks": networks, "seeds": [0], "shard": (0, 1), **wrong}
+        arguments = {"networks": networks, "seeds": [0], **wrong}
         with pytest.raises(UsageError, match=message):
-            jobs_of(recipe, arguments["networks"], arguments["seeds"], out=Path("t"), shard=arguments["shard"])
+            jobs_of(recipe, arguments["networks"], arguments["seeds"], out=Path("t"))
 
 
 def test_a_sweep_goes_on_and_its_table_names_what_is_missing(

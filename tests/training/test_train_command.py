@@ -67,7 +67,7 @@ def test_time_limit_ends_with_three_and_goes_on(app: typer.Typer, archive: Path,
 def test_sweep_ends_with_the_table(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
     common = ["--data", str(archive), "--hold-out", "0.2", "--device", "cpu", "--out", str(tmp_path), *SMALL]
     call = ["sweep", "cifar-resnet", "--models", "resnet8/max,resnet8/skip", "--seeds", "0,1", *common]
-    half = runner.invoke(app, [*call, "--shard", "0/2"], catch_exceptions=False)
+    half = runner.invoke(app, [*call, "--shard", "1/2"], catch_exceptions=False)
     assert half.exit_code == 0
     assert "resnet8/skip" in half.stdout
     assert "incomplete" in half.stdout
@@ -82,7 +82,11 @@ def test_sweep_ends_with_the_table(app: typer.Typer, archive: Path, tmp_path: Pa
     [
         (["--set", "epochz=3"], "unknown recipe setting 'epochz'"),
         (["--stop-after", "soon"], "'soon' is no span of time; write 25m, 90s or 1h30m."),
-        (["--precision", "fp8"], "unknown precision 'fp8'"),
+        (["--stop-after", "9" * 5000], "is no span of time"),
+        (["--set", "name=../../evil"], "name must be letters, digits"),
+        (["--set", "epochs=1\nseed=2"], "holds more than one value"),
+        (["--device", "meta"], "only cpu and cuda"),
+        (["--device", "mps"], "only cpu and cuda"),
         (["--set", "classes=100"], "is for 100 classes, small has 3"),
         (["--model", "resnet8"], None),
         (["--model", "resnet8/lift@weights.pt"], "is not a network to train"),
@@ -122,3 +126,39 @@ def test_a_sweep_tells_a_mistake_before_the_first_training(app: typer.Typer, arc
 def test_a_negative_number_of_workers_is_refused(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers must be 0 or more"):
         runner.invoke(app, [*arguments(archive, tmp_path / "out"), "--workers", "-1"], catch_exceptions=False)
+
+
+def test_shares_of_a_sweep_count_from_one(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    common = ["--data", str(archive), "--hold-out", "0.2", "--device", "cpu", "--out", str(tmp_path), *SMALL]
+    call = ["sweep", "cifar-resnet", "--models", "resnet8/max,resnet8/skip", *common]
+    with pytest.raises(UsageError, match="the first share is 1/2"):
+        runner.invoke(app, [*call, "--shard", "0/2"], catch_exceptions=False)
+    last = runner.invoke(app, [*call, "--shard", "2/2"], catch_exceptions=False)
+    assert last.exit_code == 0
+    assert (tmp_path / "cifar-resnet" / "resnet8-skip" / "seed0" / state.RESULT).exists()
+
+
+def test_a_precision_that_there_is_not_is_refused(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    answer = runner.invoke(app, [*arguments(archive, tmp_path / "out"), "--precision", "fp8"])
+    assert answer.exit_code == 2
+    assert "fp8" in answer.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_is_an_option_of_both_commands(app: typer.Typer) -> None:
+    from robustbench_lift.commands.fields import options_of
+    from robustbench_lift.training.settings import TrainingImages, TrainingSettings
+
+    for name in ("train", "sweep"):
+        command = typer.main.get_command(app).commands[name]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        assert {option.flag for kind in (TrainingImages, TrainingSettings) for option in options_of(kind)} <= flags
+        assert {"--set", "--recipe-file", "--out"} <= flags
+
+
+def test_the_options_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    program = "import robustbench_lift.commands.train, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
