@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,9 +49,8 @@ def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | flo
     return sum((recipe.auxiliary[name] * loss for name, loss in losses.items() if recipe.auxiliary[name]), start=0.0)
 
 
-@functools.cache
 def known_losses() -> tuple[str, ...]:
-    """Names of all auxiliary losses that poolings of this package have.
+    """Names of all auxiliary losses that the registered poolings have.
 
     >>> known_losses()
     ('c_p', 'c_u', 'undo_shift')
@@ -78,9 +76,10 @@ def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:
     Traceback (most recent call last):
     robustbench_lift.errors.UsageError: unknown auxiliary loss 'cu'. Did you mean 'c_u'? Known: c_p, c_u, undo_shift.
     """
+    losses = known_losses()
     for name in recipe.auxiliary:
-        if name not in known_losses():
-            raise unknown("auxiliary loss", name, known_losses())
+        if name not in losses:
+            raise unknown("auxiliary loss", name, losses)
     if recipe.temperature:
         with torch.device("meta"):
             layers = [layer for network in networks for layer in network.build(10, seed=0).modules()]
@@ -233,26 +232,6 @@ class Average:
             self._module.load_state_dict(trained)
 
 
-def check_network(network: Network) -> None:
-    """Make sure that a network can be built, without memory for its weights where its layers allow it.
-
-    Raises:
-        UsageError: an unknown architecture or placement, or code of the user's that fails.
-        PoolingError: an unknown pooling or option.
-
-    >>> check_network(Network("resnet8", "lift", options={"kernel_size": 7}))
-    """
-    try:
-        network.check()
-    except Exception as error:
-        if hasattr(error, "exit_code"):
-            raise
-        try:
-            network.build(10, seed=0)  # a layer that asks for values of its tensors cannot be built without memory
-        except Exception as second:
-            raise users_mistake(second) or second from None
-
-
 def users_mistake(error: Exception) -> UsageError | None:
     """The error for an exception that came out of a layer of the user's own; None for all others."""
     if hasattr(error, "exit_code"):
@@ -268,9 +247,8 @@ def users_mistake(error: Exception) -> UsageError | None:
     if found is None:
         return None
     kind, step = found
-    name = next(
-        (f"pooling {name!r}" for name, entry in POOLINGS.items() if entry.factory is kind), f"layer {kind.__name__}"
-    )
     reason = printable(str(error).splitlines()[0] if str(error) else "")
     where = f"{Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno}"
-    return UsageError(f"your {name} raised {type(error).__name__}: {reason} ({where}). --traceback shows all of it.")
+    return UsageError(
+        f"your layer {kind.__name__} raised {type(error).__name__}: {reason} ({where}). --traceback shows all of it."
+    )
