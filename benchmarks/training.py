@@ -25,7 +25,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from robustbench_lift.data.cifar import MemoryImages
+from robustbench_lift.data.folders import open_folder
+from robustbench_lift.data.memory import MemoryImages, array_images
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.device import autocast
 from robustbench_lift.pooling import collect_losses
@@ -42,7 +43,6 @@ from robustbench_lift.training import (
     recipe_named,
     train,
 )
-from robustbench_lift.training.data import array_images, open_folders
 from robustbench_lift.training.objective import auxiliary_loss, make_optimizer
 
 
@@ -69,7 +69,7 @@ def make_data(
         path.parent.mkdir(exist_ok=True)
         coarse = Image.fromarray(generator.integers(0, 256, (28, 28, 3), np.uint8))
         coarse.resize((500, 375) if recipe.size >= 224 else (224, 224), Image.Resampling.BICUBIC).save(path, quality=90)
-    return ImageSource(open_folders(folder), recipe=recipe, workers=workers), tests
+    return ImageSource(open_folder(folder), recipe=recipe, workers=workers), tests
 
 
 def reading_speed(source: ImageSource, batch_size: int) -> float:

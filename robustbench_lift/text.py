@@ -1,17 +1,27 @@
-"""Names that come from data, made safe to show."""
+"""Names and messages made safe to show: on a terminal, in Markdown, in XML, and as names of files.
+
+Whatever comes from data, archives, checkpoints or other people's run folders passes through here before it is shown.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 
 SHOWN = 200
 """Characters of a name that are shown."""
+_XML_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def printable(name: str | bytes | os.PathLike[str], *, limit: int = SHOWN) -> str:
-    r"""A name from a file system, an archive or a pickle as one short line without control characters.
+def printable(name: str | bytes | os.PathLike[str], *, limit: int | None = SHOWN) -> str:
+    r"""A name from a file system, an archive or a pickle as one line without control characters.
 
     Terminal escapes, line breaks, marks that turn the direction of text and undecodable bytes are shown as escapes.
+
+    Args:
+        name: text, bytes or a path.
+        limit: most characters of the result; None for all.
 
     >>> printable("fog/\x1b[31m1\n")
     'fog/\\x1b[31m1\\n'
@@ -19,15 +29,54 @@ def printable(name: str | bytes | os.PathLike[str], *, limit: int = SHOWN) -> st
     'xxxxxxx...'
     """
     text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else os.fspath(name)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return text if limit is None or len(text) <= limit else text[: limit - 3] + "..."
 
 
-def some(names: list[str] | tuple[str, ...], *, most: int = 5) -> str:
+def listed(names: Sequence[str], *, most: int = 5) -> str:
     """The first names of a list, printable, and how many more there are.
 
-    >>> some(["a", "b", "c"], most=2)
+    >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
     shown = ", ".join(printable(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def file_name(text: str, *, limit: int | None = None) -> str:
+    """Text as a name for a file, a folder or a signature: ASCII letters, digits, `-`, `_`, `.`; `-` for the rest.
+
+    >>> file_name("resnet50/lift @best"), file_name("x" * 90, limit=4)
+    ('resnet50-lift--best', 'xxxx')
+    """
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in text)[:limit]
+
+
+def markdown(text: str) -> str:
+    r"""Text that Markdown shows literally, in one line, whatever a name holds.
+
+    >>> markdown("a|b <c>")
+    'a\\|b &lt;c&gt;'
+    """
+    for mark in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):
+        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
+    return " ".join(text.split())
+
+
+def code_span(text: str) -> str:
+    """Text as a code span of Markdown, which a backtick in it would end.
+
+    >>> code_span("a`b")
+    "`a'b`"
+    """
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+
+def xml_text(text: str) -> str:
+    r"""Text without the characters that XML 1.0 forbids.
+
+    >>> xml_text("a\x1b[31m")
+    'a?[31m'
+    """
+    return _XML_ILLEGAL.sub("?", text)

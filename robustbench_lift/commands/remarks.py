@@ -17,7 +17,7 @@ def model_notes(models: Sequence[LoadedModel], protocols: Sequence[EvaluationPro
     What their weights leave open, and where clean images are resized otherwise than a model was published with: the
     protocol is the same for all models, so that they compare, and says nothing of what each could reach.
     """
-    from robustbench_lift.data.transforms import ResizeCrop
+    from robustbench_lift.data.geometry import ResizeCrop
 
     geometries = {getattr(protocol, "geometry", None) for protocol in protocols if protocol.name == "clean"}
     shown = [geometry for geometry in geometries if isinstance(geometry, ResizeCrop)]

@@ -1,22 +1,143 @@
-"""CIFAR-10/100-C and -P: one array a condition, mapped into memory.
+"""CIFAR-10/100-C and -P: one array a condition, mapped into memory where it lies, as a file or inside an archive.
 
-<root>/<condition>.npy and labels.npy
+CIFAR-10-C/<corruption>.npy            uint8 [50000, 32, 32, 3], severity after severity, and labels.npy
+CIFAR-10-P/<perturbation>.npy          uint8 [10000, T, 32, 32, 3], and labels.npy
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from corruptions.sequences import TABLES
-from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.mapped import ArrayFile, open_array
-from robustbench_lift.data.places import folder_name
+from robustbench_lift.data.base import ImageSet, Pixels
+from robustbench_lift.data.cifar import SIDE
+from robustbench_lift.data.cifar import class_names as known_names
+from robustbench_lift.data.memory import ARRAY_ERRORS, check_labels, npy_header, position_ids
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
-from robustbench_lift.data.tar_index import open_index
+from robustbench_lift.data.tar import open_index
+from robustbench_lift.data.tree import folder_name
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
+
+
+class ArrayFile(NamedTuple):
+    """An .npy file, or one in an archive."""
+
+    path: Path
+    """The file or the archive."""
+    member: str = ""
+    """Name in the archive; empty for a file."""
+    offset: int = 0
+    """Where it begins in the archive, in bytes."""
+    size: int | None = None
+    """Its length in bytes; None: to the end."""
+
+    @property
+    def shown(self) -> str:
+        """The place, printable."""
+        return f"{printable(self.path)}:{printable(self.member)}" if self.member else printable(self.path)
+
+
+@dataclass(kw_only=True, eq=False)
+class MappedImages:
+    """Images or clips in an .npy file that is mapped into memory, in each process when it reads its first one."""
+
+    name: str
+    ids: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    file: ArrayFile
+    """uint8 [N, (T,) 32, 32, 3]."""
+    first: int = 0
+    """Row of the first image: severity s begins at (s - 1) * 10,000."""
+    _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def read(self, index: int) -> Pixels:
+        """RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
+        if "array" not in self._open:
+            self._open["array"] = map_array(self.file)
+        image: Pixels = np.array(self._open["array"][self.first + index])
+        return image
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+
+def map_array(file: ArrayFile) -> npt.NDArray[Any]:
+    """An .npy file mapped into memory, never unpickled.
+
+    Raises:
+        DataError: not an .npy file of plain numbers, or shorter than it says.
+    """
+    try:
+        with file.path.open("rb") as stream:
+            end = stream.seek(0, 2) if file.size is None else file.offset + file.size
+            stream.seek(file.offset)
+            shape, fortran, dtype = npy_header(stream)
+            start = stream.tell()
+        if math.prod(shape) * dtype.itemsize > end - start:
+            raise ValueError(f"{shape} of {dtype} need more bytes than the {end - start:,} that there are")
+        return np.memmap(file.path, dtype, "r", start, shape, "F" if fortran else "C")
+    except OSError as error:
+        raise DataError(f"{file.shown} cannot be read: {error.strerror or error}.") from None
+    except ARRAY_ERRORS as error:
+        raise DataError(
+            f"{file.shown} is not an .npy file of plain numbers, or cut short ({printable(str(error))}). Get it again."
+        ) from None
+
+
+def open_array(
+    file: ArrayFile,
+    labels_file: ArrayFile,
+    *,
+    name: str,
+    classes: int,
+    severity: int | None,
+    frames: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> MappedImages:
+    """One cell of CIFAR-C (`severity` 1..5) or CIFAR-P (`frames`).
+
+    Raises:
+        DataError: another shape, or labels that do not fit; the message says which file.
+    """
+    array, labels = map_array(file), map_array(labels_file)
+    tail = [SIDE, SIDE, 3] if frames is None else [frames, SIDE, SIDE, 3]
+    if array.dtype != np.uint8 or list(array.shape[1:]) != tail or not len(array):
+        hint = ""
+        if array.ndim == 5 and frames is None:
+            hint = f" These are sequences: say {name}-p: instead of {name}-c:."
+        elif array.ndim == 4 and frames is not None:
+            hint = f" These are single images: say {name}-c: instead of {name}-p:."
+        raise DataError(
+            f"{file.shown}: expected uint8 [N, {', '.join(map(str, tail))}], found {array.dtype} "
+            f"{list(array.shape)}.{hint}"
+        )
+    count, first = len(array), 0
+    if severity is not None:
+        if count % 5:
+            raise DataError(f"{file.shown} has {count:,} rows, which are no five severities of equal length.")
+        count //= 5
+        first = (severity - 1) * count
+        if labels.ndim and len(labels) == 5 * count:
+            if not (labels.reshape(5, count, -1) == labels[:count].reshape(1, count, -1)).all():
+                raise DataError(f"{labels_file.shown} does not repeat the same labels for the five severities.")
+            labels = labels[:count]
+    return MappedImages(
+        name=name,
+        ids=position_ids(count),
+        labels=check_labels(labels, count, classes, labels_file.shown),
+        class_names=tuple(class_names or known_names(None, classes)),
+        file=file,
+        first=first,
+    )
 
 
 @dataclass(kw_only=True)
@@ -65,7 +186,7 @@ class ArrayTree:
         missing = [f"{name}.npy" for name in dict.fromkeys(lacking)]
         if missing:
             raise IncompleteError(
-                f"{printable(self.root)} lacks {some(missing, most=20)}. Extract the rest, or ask for what is there."
+                f"{printable(self.root)} lacks {listed(missing, most=20)}. Extract the rest, or ask for what is there."
             )
 
     def _name(self, condition: str, level: int) -> str:

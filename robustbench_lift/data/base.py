@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+Pixels = npt.NDArray[np.uint8]
+"""An image as RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
+
 
 class ImageSet(Protocol):
-    """Images with stable ids; reading one needs no other, so any worker can read any part in any order."""
+    """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
+
+    A set may have more: `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`), and
+    `notes`, sentences about it that a user should read once.
+    """
 
     name: str
     """Short name, printed in the signature: `photos`, `imagenet-val`, `cifar10-c`."""
@@ -22,9 +29,21 @@ class ImageSet(Protocol):
     class_names: tuple[str, ...]
     """Names of the classes (WNIDs for ImageNet), in index order."""
 
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
+    def read(self, index: int) -> Pixels:
         """One image as RGB uint8 [H, W, 3]; one clip as [T, H, W, 3]."""
         ...
+
+
+def left_out_of(images: ImageSet) -> Mapping[str, int]:
+    """What lies with the images and is not among them: reason -> number of files; empty where nothing is left out."""
+    found: Mapping[str, int] = getattr(images, "left_out", {})
+    return found
+
+
+def notes_of(images: ImageSet) -> tuple[str, ...]:
+    """Sentences about a set that a user should read once, for example on the order of its classes."""
+    found: tuple[str, ...] = getattr(images, "notes", ())
+    return found
 
 
 def fingerprint(ids: Sequence[str], labels: npt.NDArray[np.int64], content: bytes = b"") -> str:

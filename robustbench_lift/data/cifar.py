@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: ids are positions in the order of the test set, in five digits.
+"""CIFAR-10 and CIFAR-100: ids are positions in the order of the published files, in five digits.
 
 cifar-10-batches-py/test_batch         the published pickles, read without executing them
 cifar-100-python/test
@@ -8,113 +8,88 @@ anything.npz                           x_test and y_test, or x and y (uint8 [N, 
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.decode import Pixels
+from robustbench_lift.data.base import Pixels
+from robustbench_lift.data.memory import MemoryImages, check_arrays, position_ids, read_npz
 from robustbench_lift.data.pickles import read_batch
 from robustbench_lift.errors import DataError, UsageError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import printable
 
 SIDE = 32
+"""Of every image, in pixels."""
 TEST_IMAGES = 10_000
+"""Of both test sets."""
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """In index order. Source: Krizhevsky, 2009, and batches.meta."""
+FOLDERS = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
+"""Classes -> folder of the published python version."""
+FILES = {
+    (10, "test"): ("test_batch",),
+    (10, "train"): tuple(f"data_batch_{k}" for k in range(1, 6)),
+    (100, "test"): ("test",),
+    (100, "train"): ("train",),
+}
+"""(classes, part) -> its files, in order."""
+LABELS = {10: "labels", 100: "fine_labels"}
+"""Classes -> key of the labels."""
 
 
-def position_ids(count: int) -> tuple[str, ...]:
-    """Ids of images that have no names.
-
-    >>> position_ids(2)
-    ('00000', '00001')
-    """
-    width = max(5, len(str(count - 1)))
-    return tuple(f"{k:0{width}d}" for k in range(count))
-
-
-@dataclass(kw_only=True, eq=False)
-class MemoryImages:
-    """Images in memory."""
-
-    name: str
-    ids: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    images: Pixels
-    """uint8 [N, H, W, 3]."""
-
-    def read(self, index: int) -> Pixels:
-        """RGB uint8 [H, W, 3]."""
-        image: Pixels = self.images[index]
-        return image
-
-    def content(self) -> bytes:
-        """All pixels, for the fingerprint."""
-        return self.images.tobytes()
-
-
-def open_cifar(path: Path, classes: int, *, rows: str | None = None) -> MemoryImages:
-    """The test images of CIFAR-10 (`classes=10`) or CIFAR-100 (100), from the published pickles or an .npz.
+def open_cifar(path: Path, classes: int, *, part: str = "test", rows: str | None = None) -> MemoryImages:
+    """The test or training images of CIFAR-10 (`classes=10`) or CIFAR-100 (100), from the pickles or an .npz.
 
     Args:
-        path: the folder of the pickles, the folder above it, or an .npz.
+        path: the folder of the pickles, the folder above it, or an .npz of test images.
         classes: 10 or 100.
+        part: `test` (10,000 images) or `train` (50,000, from the pickles).
         rows: `a-b` takes rows a to b-1 of an .npz that holds more than the test images.
 
     Raises:
         DataError: neither is there, or it is damaged or of another data set.
     """
-    name = f"cifar{classes}"
     if path.is_file() and path.suffix == ".npz":
         images, labels = _from_npz(path, rows)
         names = class_names(None, classes)
     elif path.is_dir():
-        inner = "cifar-10-batches-py" if classes == 10 else "cifar-100-python"
-        folder = path / inner if (path / inner).is_dir() else path
-        batch = folder / ("test_batch" if classes == 10 else "test")
-        if not batch.is_file():
+        folder = path / FOLDERS[classes] if (path / FOLDERS[classes]).is_dir() else path
+        files = FILES[classes, part]
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
             raise DataError(
-                f"{printable(folder)} has no file {batch.name!r}. Expected the python version of the data "
-                f"({inner}/{batch.name}), or an .npz with x_test and y_test."
+                f"{printable(folder)} has no file {', '.join(map(repr, missing))}. Expected the python version of the "
+                f"data ({FOLDERS[classes]}/{files[0]}), or an .npz with x_test and y_test."
             )
-        content = read_batch(batch)
-        images, labels = _from_batch(content, batch, "labels" if classes == 10 else "fine_labels")
-        names = class_names(folder / ("batches.meta" if classes == 10 else "meta"), classes)
+        parts = [_from_batch(folder / name, LABELS[classes]) for name in files]
+        images = np.ascontiguousarray(np.concatenate([images for images, _ in parts]))
+        labels = np.concatenate([labels for _, labels in parts])
+        names = class_names(folder / "meta", classes)
     else:
         raise DataError(f"{printable(path)} is neither the folder of CIFAR's python version nor an .npz file.")
-    _check(images, labels, classes, printable(path))
+    labels = check_arrays(images, labels, classes, printable(path), side=SIDE)
     return MemoryImages(
-        name=name, ids=position_ids(len(images)), labels=labels.astype(np.int64), class_names=names, images=images
+        name=f"cifar{classes}", ids=position_ids(len(images)), labels=labels, class_names=names, images=images
     )
 
 
-def _from_batch(content: dict[str, Any], path: Path, key: str) -> tuple[Pixels, npt.NDArray[Any]]:
+def _from_batch(path: Path, key: str) -> tuple[Pixels, npt.NDArray[Any]]:
+    content = read_batch(path)
     data, labels = content.get("data"), content.get(key)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * SIDE * SIDE:
         raise DataError(f"{printable(path)} has no pixels: expected data, uint8 [N, 3072].")
-    if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
-        raise DataError(f"{printable(path)} has no {key!r}. Is it the other CIFAR? Use cifar10: or cifar100:.")
-    images = data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), np.array(labels, dtype=np.int64)
+    if not isinstance(labels, list) or len(labels) != len(data) or not all(type(label) is int for label in labels):
+        raise DataError(
+            f"{printable(path)} has no {key!r} for its {len(data):,} images. Is it the other CIFAR? Use cifar10: or "
+            "cifar100:."
+        )
+    return data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)
 
 
 def _from_npz(path: Path, rows: str | None) -> tuple[Pixels, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            keys = ("x_test", "y_test") if "x_test" in stored.files else ("x", "y")
-            if not set(keys) <= set(stored.files):
-                raise DataError(
-                    f"{printable(path)} holds {some(stored.files)}; expected x_test and y_test, or x and y."
-                )
-            images, labels = stored[keys[0]], stored[keys[1]]
-    except (OSError, ValueError, EOFError, MemoryError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{printable(path)} is not an .npz of plain arrays ({printable(str(error))}).") from None
+    images, labels = read_npz(path, ("x_test", "y_test"), ("x", "y")).values()
     if rows is not None:
         match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", rows)
         if not match or not 0 <= int(match[1]) < int(match[2]) <= len(images):
@@ -125,19 +100,7 @@ def _from_npz(path: Path, rows: str | None) -> tuple[Pixels, npt.NDArray[Any]]:
             f"{printable(path)} holds {len(images):,} images, CIFAR's test set has {TEST_IMAGES:,}: training images "
             "are among them. Say which rows are the test set, for example ?rows=50000-60000."
         )
-    return images, labels.reshape(-1)
-
-
-def _check(images: npt.NDArray[Any], labels: npt.NDArray[Any], classes: int, where: str) -> None:
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE, 3) or not len(images):
-        raise DataError(f"{where}: expected uint8 [N, 32, 32, 3], found {images.dtype} {list(images.shape)}.")
-    if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
-        raise DataError(
-            f"{where}: expected one integer label an image, found {labels.dtype} {list(labels.shape)} for "
-            f"{len(images):,}."
-        )
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise DataError(f"{where}: labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}.")
+    return images, labels
 
 
 def class_names(meta: Path | None, classes: int) -> tuple[str, ...]:

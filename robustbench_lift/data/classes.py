@@ -9,10 +9,8 @@ from importlib import resources
 
 import corruptions
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
 
-CLASS_RULES = ("wnid", "partial", "numeric", "sorted")
-"""How folder names become class indices; see `imagenet_labels` and `sorted_labels`."""
 WNID = re.compile(r"n\d{8}")
 CONDITIONS = frozenset(
     {
@@ -79,31 +77,31 @@ def imagenet_labels(
     if parts:
         best = next((name for name in ("val", "validation") if name in parts), parts[0])
         raise DataError(
-            f"{where} holds the folders {some(list(folders))}, no class folders; they lie one folder below. Name it: "
+            f"{where} holds the folders {listed(list(folders))}, no class folders; they lie one folder below. Name it: "
             f"{where.rstrip('/')}/{printable(best)}."
         )
     if rule == "numeric":
         return _all_numbers(folders, where=where)
-    strange = [name for name in folders if name not in known]
+    other = [name for name in folders if name not in known]
     conditions = [name for name in folders if name in CONDITIONS]
     if conditions:
         raise DataError(
-            f"{where} holds the folders {some(conditions)}: corruptions or perturbations, no classes. Say "
+            f"{where} holds the folders {listed(conditions)}: corruptions or perturbations, no classes. Say "
             f"imagenet-c:{where} or imagenet-p:{where}, or name the folder of the clean images."
         )
-    if len(strange) == len(folders) and all(name.isdigit() for name in folders):
+    if len(other) == len(folders) and all(name.isdigit() for name in folders):
         raise DataError(
-            f"{where} has folders named by numbers ({some(sorted(folders))}). Read as strings they sort 0, 1, 10, 100, "
-            "which gives labels that no model has. If folder k is class k in WNID order, say so: ?classes=numeric. "
-            "Otherwise rename each folder to its WNID."
+            f"{where} has folders named by numbers ({listed(sorted(folders))}). Read as strings they sort 0, 1, 10, "
+            "100, which gives labels that no model has. If folder k is class k in WNID order, say so: "
+            "?classes=numeric. Otherwise rename each folder to its WNID."
         )
-    if strange:
-        raise DataError(_strange(strange, where))
+    if other:
+        raise DataError(_unknown_folders(other, where))
     missing = [name for name in wnids() if name not in set(folders)]
     if missing and rule != "partial":
         titles = [f"{name} ({class_titles()[name]})" for name in missing]
         raise IncompleteError(
-            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {some(titles)}. Extract the rest. "
+            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {listed(titles)}. Extract the rest. "
             "To score a part of the classes on purpose, add ?classes=partial; the signature then says so."
         )
     index = {name: k for k, name in enumerate(wnids())}
@@ -116,20 +114,20 @@ def _all_numbers(folders: Sequence[str], *, where: str) -> dict[str, int]:
     missing = sorted(set(range(len(wnids()))) - set(labels.values()))
     if missing:
         raise IncompleteError(
-            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {some([str(k) for k in missing])}. "
+            f"{where} has {len(folders):,} of the 1,000 class folders; missing: {listed([str(k) for k in missing])}. "
             "Extract the rest."
         )
     return labels
 
 
-def _strange(strange: list[str], where: str) -> str:
-    message = f"{where} has folders that are not among ImageNet's 1,000 classes: {some(sorted(strange))}."
-    if all(WNID.fullmatch(name) for name in strange):
+def _unknown_folders(names: list[str], where: str) -> str:
+    message = f"{where} has folders that are not among ImageNet's 1,000 classes: {listed(sorted(names))}."
+    if all(WNID.fullmatch(name) for name in names):
         return f"{message} They are WNIDs of other ImageNet releases; remove them, or use folder:PATH for your classes."
     titles: dict[str, list[str]] = {}
     for name, title in class_titles().items():
         titles.setdefault(title, []).append(name)  # a crane is a bird and a machine
-    hit = next((name for name in strange if name.replace("_", " ") in titles), None)
+    hit = next((name for name in names if name.replace("_", " ") in titles), None)
     if hit is not None:
         return (
             f"{message} {printable(hit)!r} is a class name; its folder must be named "
@@ -146,7 +144,7 @@ def numeric_labels(folders: Sequence[str], *, where: str, classes: int | None = 
     """
     wrong = [name for name in folders if not re.fullmatch(r"[0-9]{1,6}", name)]
     if wrong:
-        raise DataError(f"{where}: ?classes=numeric takes folders named by numbers; found {some(sorted(wrong))}.")
+        raise DataError(f"{where}: ?classes=numeric takes folders named by numbers; found {listed(sorted(wrong))}.")
     labels = {name: int(name) for name in folders}
     count = max(labels.values()) + 1 if classes is None else classes
     if len(set(labels.values())) < len(labels) or max(labels.values()) >= count:
@@ -154,8 +152,42 @@ def numeric_labels(folders: Sequence[str], *, where: str, classes: int | None = 
     return labels
 
 
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """What natural order sorts by: case-blind, runs of digits as numbers (timm's reader of folders numbers so).
+
+    >>> sorted(["b10", "B2", "a"], key=natural_key)
+    ['a', 'B2', 'b10']
+    """
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [(1, int(part), part) if part[:1].isdigit() else (0, 0, part) for part in parts]
+
+
+def order_note(class_names: Sequence[str]) -> str | None:
+    """What to know about classes in string order where other loaders number them in natural order; None: no matter.
+
+    >>> order_note(("cat", "dog")) is None, "class2" in (order_note(("class1", "class10", "class2")) or "")
+    (True, True)
+    """
+    natural = sorted(class_names, key=natural_key)
+    first = next((k for k, (a, b) in enumerate(zip(class_names, natural, strict=True)) if a != b), None)
+    if first is None:
+        return None
+    ours, theirs = list(class_names[first : first + 2]), natural[first : first + 2]
+    return (
+        f"classes are in string order ({listed(ours)} from index {first}), as torchvision's ImageFolder has them; timm "
+        f"numbers them in natural, case-blind order ({listed(theirs)}). For a network trained with that order add "
+        "?classes=natural."
+    )
+
+
 def sorted_labels(folders: Sequence[str], *, where: str, rule: str = "sorted", loose: int = 0) -> dict[str, int]:
-    """Class index of each folder of a data set of the user's: sorted names.
+    """Class index of each folder of a data set of the user's.
+
+    Args:
+        folders: names of the folders.
+        where: what to call the place in a message.
+        rule: `sorted` by string (torchvision), `natural` (timm), or `numeric`: folder k is class k.
+        loose: images that lie beside the folders.
 
     Raises:
         DataError: no folders, or numbers whose order as strings differs from their order as numbers.
@@ -166,10 +198,13 @@ def sorted_labels(folders: Sequence[str], *, where: str, rule: str = "sorted", l
     if rule == "numeric":
         return numeric_labels(folders, where=where)
     names = sorted(folders)
+    if rule == "natural":
+        return {name: k for k, name in enumerate(sorted(names, key=natural_key))}
     if all(re.fullmatch(r"[0-9]+", name) for name in names) and names != sorted(names, key=int):
         raise DataError(
-            f"{where} has folders named by numbers whose order as strings ({some(names, most=3)}) is not their order "
-            "as numbers; loaders disagree on which is which class. If folder k is class k, add ?classes=numeric; "
-            "otherwise pad the names with zeros in the order in which the model was trained."
+            f"{where} has folders named by numbers whose order as strings ({listed(names, most=3)}) is not their order "
+            "as numbers; loaders disagree on which is which class. If folder k is class k, add ?classes=numeric; if "
+            "they are classes in the order of their numbers, ?classes=natural; otherwise pad the names with zeros in "
+            "the order in which the model was trained."
         )
     return {name: k for k, name in enumerate(names)}

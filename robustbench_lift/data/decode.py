@@ -10,12 +10,10 @@ import io
 import re
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from robustbench_lift.data.base import Pixels
 from robustbench_lift.errors import DataError
-
-Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """What counts as an image, whatever the ending says (ImageNet holds PNG files named .JPEG)."""

@@ -10,7 +10,6 @@ imagenet:/data/val,imagenet-c:/data/c     clean images and official corruptions 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +17,12 @@ import corruptions
 from robustbench_lift.data.arrays import ArrayTree
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.cifar import open_cifar
-from robustbench_lift.data.classes import WNID, imagenet_labels, sorted_labels, wnids
-from robustbench_lift.data.stored import StoredImages, class_images
-from robustbench_lift.data.stores import open_store
+from robustbench_lift.data.classes import imagenet_labels, wnids
+from robustbench_lift.data.folders import imagenet_name, open_folder, open_imagenet
+from robustbench_lift.data.geometry import INTERPOLATIONS
 from robustbench_lift.data.subset import subset
 from robustbench_lift.data.tiny import open_tiny, tiny_labels
-from robustbench_lift.data.transforms import INTERPOLATIONS
-from robustbench_lift.data.trees import FileTree, Tree
+from robustbench_lift.data.tree import FileTree, Tree
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
@@ -32,7 +30,7 @@ _GEOMETRY = ("resize", "crop", "interpolation", "table")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "photos": (),
     "imagenet": ("classes", *_GEOMETRY),
-    "folder": ("classes", "name", *_GEOMETRY),
+    "folder": ("classes", "empty", "name", *_GEOMETRY),
     "tiny-imagenet": (),
     "cifar10": ("rows",),
     "cifar100": ("rows",),
@@ -70,7 +68,8 @@ class DataSpec:
             if key not in OPTIONS[self.kind]:
                 raise unknown(f"option of {self.kind}", printable(key), OPTIONS[self.kind] or ("none",))
         choices = {
-            "classes": ("sorted", "numeric") if self.kind == "folder" else ("wnid", "partial", "numeric"),
+            "classes": ("sorted", "natural", "numeric") if self.kind == "folder" else ("wnid", "partial", "numeric"),
+            "empty": ("refuse", "allow"),
             "interpolation": tuple(INTERPOLATIONS),
             "size": ("224", "299"),
         }
@@ -161,15 +160,13 @@ def _open(spec: DataSpec) -> ImageSet:
 
         return PhotoTest()
     if spec.kind == "imagenet":
-        return open_imagenet(spec)
+        return open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"))
     if spec.kind == "folder":
-        store = open_store(spec.path)
-        return class_images(
-            store,
-            name=_word(spec.options.get("name") or spec.path.resolve().name.removesuffix(".tar")),
-            label=lambda folders, loose: sorted_labels(
-                folders, where=store.location, rule=spec.options.get("classes", "sorted"), loose=loose
-            ),
+        return open_folder(
+            spec.path,
+            name=spec.options.get("name"),
+            classes=spec.options.get("classes", "sorted"),
+            allow_empty=spec.options.get("empty") == "allow",
         )
     if spec.kind == "tiny-imagenet":
         return open_tiny(spec.path)
@@ -179,29 +176,6 @@ def _open(spec: DataSpec) -> ImageSet:
         f"{spec.kind}: is a tree of many cells, not one set of images. Clean images: "
         f"{', '.join(kind for kind in KINDS if not kind.endswith(('-c', '-p')))}."
     )
-
-
-def open_imagenet(spec: DataSpec) -> StoredImages:
-    """ImageNet's train or val: class folders named by WNID, in a folder or a tar."""
-    store = open_store(spec.path)
-    rule = spec.options.get("classes", "wnid")
-
-    def label(folders: Sequence[str], loose: int) -> dict[str, int]:
-        parts = []
-        if not any(WNID.fullmatch(name) for name in folders):
-            parts = [name for name in folders if any(WNID.fullmatch(inner) for inner in store.folders(name))]
-        return imagenet_labels(folders, where=store.location, rule=rule, loose=loose, parts=parts)
-
-    return class_images(store, name=imagenet_name(rule), label=label, class_names=wnids())
-
-
-def imagenet_name(rule: str) -> str:
-    """Name of an ImageNet set: another one when classes are left out.
-
-    >>> imagenet_name("wnid"), imagenet_name("partial")
-    ('imagenet', 'imagenet-partial')
-    """
-    return "imagenet-partial" if rule == "partial" else "imagenet"
 
 
 def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet | None = None) -> Tree:
@@ -263,8 +237,3 @@ def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet
         limit=limit,
         reference=None if clean is None else ("the clean images", clean),
     )
-
-
-def _word(text: str) -> str:
-    """A name for the signature: letters, digits, `-`, `_` and `.`."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in text)[:64] or "folder"

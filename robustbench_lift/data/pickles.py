@@ -1,8 +1,9 @@
 """CIFAR's pickled batches, read without executing what they say.
 
-A pickle names functions to call. Here every name resolves to a stand-in of this module that stores bytes or refuses;
-nothing of numpy, codecs or any other package is called while the file is read. Arrays are built afterwards, from bytes
-whose length was compared with the declared shape.
+A pickle names functions to call. Here five names are known, and each stands for a function of this module that stores
+bytes or refuses; nothing of numpy, codecs or any other package is called while the file is read. Arrays are built
+afterwards, from bytes whose length was compared with the declared shape. Opcodes are looked through beforehand, because
+some let a few bytes ask for gigabytes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,12 @@ class _DataType:
     """Stands in for numpy.dtype: only plain numbers are known."""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        text = code.decode("ascii", "replace") if isinstance(code, bytes) else str(code)
-        if text not in _TYPES:
-            raise _Refused(f"an array of {printable(text)}")
-        self.code, self.order = text, "<"
+        self.code, self.order = _text(code), "<"
+        if self.code not in _TYPES:
+            raise _Refused(f"an array of {printable(self.code)}")
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else "<"
-        order = order.decode("ascii", "replace") if isinstance(order, bytes) else order
+        order = _text(state[1]) if isinstance(state, tuple) and len(state) > 1 else "<"
         self.order = order if order in ("<", ">") else "|"
 
 
@@ -47,13 +47,15 @@ class _Array:
 
     content: tuple[tuple[int, ...], _DataType, bool, bytes] | None = None
 
+    def __init__(self, *_: Any) -> None:
+        pass
+
     def __setstate__(self, state: Any) -> None:
         match state:
             case (_, tuple() as shape, _DataType() as kind, fortran, bytes() | str() as data):
-                raw = data.encode("latin1") if isinstance(data, str) else data
                 if not all(isinstance(side, int) and side >= 0 for side in shape):
                     raise _Refused("an array without a shape")
-                self.content = (shape, kind, bool(fortran), raw)
+                self.content = (shape, kind, bool(fortran), data.encode("latin1") if isinstance(data, str) else data)
             case _:
                 raise _Refused("an array without bytes")
 
@@ -67,10 +69,6 @@ class _Array:
         return np.frombuffer(raw, dtype=dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise _Refused("an encoding other than latin1")
@@ -78,8 +76,8 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DataType,
     ("_codecs", "encode"): _encode,
@@ -98,7 +96,8 @@ def read_batch(path: Path) -> dict[str, Any]:
     """The dictionary of a CIFAR batch; keys as text, arrays as numpy arrays.
 
     Raises:
-        DataError: not a batch of CIFAR, damaged, or a pickle that wants something called.
+        DataError: not a batch of CIFAR, damaged, or a pickle that wants something called or asks for memory that it
+            does not fill.
     """
     try:
         if path.stat().st_size > SIZE_LIMIT:
@@ -107,10 +106,11 @@ def read_batch(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{printable(path)} cannot be read: {error.strerror}.") from None
     try:
+        _check_memory(content)
         found = _Reader(io.BytesIO(content), encoding="latin1").load()
         if not isinstance(found, dict):
             raise _Refused("no dictionary")
-        return {_word(key): value.build() if isinstance(value, _Array) else value for key, value in found.items()}
+        return {_key(key): value.build() if isinstance(value, _Array) else value for key, value in found.items()}
     except _Refused as refused:
         raise DataError(
             f"{printable(path)} is not a batch of CIFAR: it holds {refused}. Nothing of it was executed. Get the "
@@ -123,7 +123,20 @@ def read_batch(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _word(key: object) -> str:
+def _check_memory(content: bytes) -> None:
+    """Refuse what would take memory by a number: places of the memo beyond the bytes of the file, byte arrays."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "BYTEARRAY8":
+            raise _Refused("a byte array")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(content):
+            raise _Refused(f"the memo place {argument}")
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _key(key: object) -> str:
     if isinstance(key, bytes):
         return key.decode("latin1")
     if isinstance(key, str):

@@ -1,34 +1,56 @@
-"""Plain tar files read in place: every file of an archive by its name, offset and size.
+"""Plain tar files read in place: every file of an archive by its name, offset and size, found once and cached.
 
 Nothing is ever extracted, and still a name that would leave its folder, a link or a device is refused, by name: such
-an archive is not one of the published ones. Sizes that headers declare are checked against the size of the file.
+an archive is not one of the published ones. Header blocks are parsed by `tarfile`; the walk over them is ours, because
+`tarfile` takes a damaged header for the end of the archive, skips what it cannot parse in an extended header, and reads
+one of any declared size into memory.
+
+The cache is $ROBUSTBENCH_LIFT_CACHE, else $XDG_CACHE_HOME/robustbench-lift, else ~/.cache/robustbench-lift. An index
+holds for one size and modification time of the archive, and is checked against its size when it is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import itertools
+import os
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from robustbench_lift.errors import DataError
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_lift.errors import DataError, StorageError
+from robustbench_lift.files import write_atomic
 from robustbench_lift.text import printable
 
-BLOCK = 512
+BLOCK = tarfile.BLOCKSIZE
 """Bytes of a tar record."""
 HEADER_LIMIT = 1_000_000
-"""Largest extended header (long name or pax) that is read, in bytes; names have at most 4,096."""
+"""Largest extended header (long name or pax) that is read, in bytes."""
 NAME_LIMIT = 4096
 """Longest name of a member, in bytes."""
+INDEX_VERSION = 1
+"""Of the cached file."""
 
 _REFUSED = {
-    b"1": "a hard link",
-    b"2": "a symbolic link",
-    b"3": "a character device",
-    b"4": "a block device",
-    b"6": "a named pipe",
-    b"S": "a sparse file",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.CHRTYPE: "a character device",
+    tarfile.BLKTYPE: "a block device",
+    tarfile.FIFOTYPE: "a named pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
     b"M": "a part of another archive",
 }
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _COMPRESSED = (
     (b"\x1f\x8b", "gzip", "gzip -d"),
     (b"BZh", "bzip2", "bzip2 -d"),
@@ -49,8 +71,20 @@ class Member(NamedTuple):
     """Of the content, in bytes."""
 
 
+@dataclass(frozen=True, eq=False)
+class TarIndex:
+    """All files of an archive, sorted by name."""
+
+    path: Path
+    names: tuple[str, ...]
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    stamp: tuple[int, int]
+    """(size in bytes, modification time in ns) of the archive that was indexed."""
+
+
 def stamp_of(path: Path) -> tuple[int, int]:
-    """(size, modification time) of a file.
+    """(size in bytes, modification time in ns) of a file.
 
     Raises:
         DataError: it is not there.
@@ -60,6 +94,68 @@ def stamp_of(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise DataError(f"{printable(path)} cannot be read: {error.strerror}.") from None
     return found.st_size, found.st_mtime_ns
+
+
+def open_index(path: Path) -> TarIndex:
+    """The index of an archive: from the cache when it still holds, made and stored otherwise.
+
+    Raises:
+        DataError: no archive, a compressed or damaged one, or one with members that are refused.
+    """
+    stamp = stamp_of(path)
+    cached = cache_file(path)
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        found = _load(path, cached.read_bytes(), stamp)
+        if found is not None:
+            return found
+    members = sorted(scan(path))
+    for first, second in itertools.pairwise(members):
+        if first.name == second.name:
+            raise DataError(f"{printable(path)} holds {printable(first.name)} twice; get the archive again.")
+    index = TarIndex(
+        path,
+        tuple(member.name for member in members),
+        np.array([member.offset for member in members], dtype=np.int64),
+        np.array([member.size for member in members], dtype=np.int64),
+        stamp,
+    )
+    with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, nothing else
+        write_atomic(cached, _dump(index))
+    return index
+
+
+def cache_file(path: Path) -> Path:
+    """Where the index of an archive is kept."""
+    own, shared = os.environ.get("ROBUSTBENCH_LIFT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    folder = Path(own) if own else Path(shared or Path.home() / ".cache") / "robustbench-lift"
+    return folder / "tar-index" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.npz"
+
+
+def _dump(index: TarIndex) -> bytes:
+    names = "\n".join(index.names).encode("utf-8", "surrogateescape")
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        version=np.int64(INDEX_VERSION),
+        stamp=np.array(index.stamp, dtype=np.int64),
+        names=np.frombuffer(names, dtype=np.uint8),
+        offsets=index.offsets,
+        sizes=index.sizes,
+    )
+    return buffer.getvalue()
+
+
+def _load(path: Path, content: bytes, stamp: tuple[int, int]) -> TarIndex | None:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        if int(stored["version"]) != INDEX_VERSION or tuple(stored["stamp"].tolist()) != stamp:
+            return None
+        text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
+        offsets, sizes = stored["offsets"], stored["sizes"]
+    names = tuple(text.split("\n")) if text else ()
+    whole = offsets.shape == sizes.shape == (len(names),) and offsets.dtype == sizes.dtype == np.int64
+    if not whole or (len(names) and (int(sizes.min()) < 0 or int((offsets + sizes).max()) > stamp[0])):
+        return None
+    return TarIndex(path, names, offsets, sizes, stamp)
 
 
 def scan(path: Path) -> Iterator[Member]:
@@ -77,8 +173,7 @@ def scan(path: Path) -> Iterator[Member]:
             if head.startswith(magic):
                 raise DataError(
                     f"{printable(path)} is compressed ({kind}), so that a file in the middle cannot be reached. "
-                    "Unpack it once: "
-                    f"{command} {printable(path.name)}"
+                    f"Unpack it once: {command} {printable(path.name)}"
                 )
         for member in _members(stream, path, 0, size):
             if member.name.lower().endswith(".tar"):
@@ -90,80 +185,73 @@ def scan(path: Path) -> Iterator[Member]:
 
 
 def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[Member]:
+    """The files of an archive that begins and ends at these bytes."""
     position, long_name, pax_size, empty = start, None, None, 0
     while position + BLOCK <= end:
         stream.seek(position)
-        header = stream.read(BLOCK)
+        block = stream.read(BLOCK)
         position += BLOCK
-        if not header.strip(b"\0"):
+        if not block.strip(b"\0"):
             empty += 1
             if empty == 2:
                 return
             continue
         empty = 0
-        size, kind, name = _parse(header, path, position - BLOCK)
-        if kind == b"0" and pax_size is not None:
+        header = _header(block, path, position - BLOCK)
+        size = header.size
+        if header.type in _FILES and pax_size is not None:
             size = pax_size
+        folder = header.isdir() or (header.type in _FILES and header.name.endswith("/"))
+        if folder:
+            size = 0
         if position + size > end:
             raise DataError(
-                f"{printable(path)} is cut short: {printable(long_name or name)} should have {size:,} bytes at "
-                f"{position:,}, the "
-                f"archive ends at {end:,}. Download the rest (most tools resume) or get it again."
+                f"{printable(path)} is cut short: {printable(long_name or header.name)} should have {size:,} bytes at "
+                f"{position:,}, the archive ends at {end:,}. Download the rest (most tools resume) or get it again."
             )
-        if kind in (b"x", b"g", b"L", b"K"):
+        if header.type in _EXTENDED:
             if size > HEADER_LIMIT:
                 raise DataError(
                     f"{printable(path)} has an extended header of {size:,} bytes at {position - BLOCK:,}; refused: "
-                    "names need "
-                    f"less than {HEADER_LIMIT:,}. Get the archive from its publisher."
+                    f"names need less than {HEADER_LIMIT:,}. Get the archive from its publisher."
                 )
             content = stream.read(size)
-            if kind == b"L":
+            if header.type == tarfile.GNUTYPE_LONGNAME:
                 long_name = _text(content.split(b"\0", 1)[0])
-            elif kind == b"x":
+            elif header.type == tarfile.XHDTYPE:
                 fields = _pax(content, path)
                 if any(key.startswith(b"GNU.sparse") for key in fields):
-                    raise _refusal(path, name, "a sparse file")
+                    raise _refusal(path, header.name, "a sparse file")
                 long_name = _text(fields[b"path"]) if b"path" in fields else long_name
                 pax_size = _pax_size(fields, path)
         else:
-            shown = long_name or name
+            name = long_name or header.name
             long_name = pax_size = None
-            if kind in _REFUSED:
-                raise _refusal(path, shown, _REFUSED[kind])
-            if kind not in (b"0", b"5"):
-                raise _refusal(path, shown, f"of the unknown kind {kind!r}")
-            clean = safe_name(shown, path)
-            if kind == b"0" and clean:
+            if header.type in _REFUSED:
+                raise _refusal(path, name, _REFUSED[header.type])
+            if header.type not in _FILES and not folder:
+                raise _refusal(path, name, f"of the unknown kind {header.type!r}")
+            clean = safe_name(name, path)
+            if clean and not folder:
                 yield Member(clean, position, size)
         position += (size + BLOCK - 1) // BLOCK * BLOCK
 
 
-def _parse(header: bytes, path: Path, position: int) -> tuple[int, bytes, str]:
-    """(size, kind, name) of a header whose checksum holds."""
+def _header(block: bytes, path: Path, position: int) -> tarfile.TarInfo:
+    """A header whose checksum holds."""
     try:
-        declared = int(header[148:156].strip(b" \0") or b"0", 8)
-        size = _number(header[124:136])
-    except ValueError:
-        declared, size = -1, 0
-    if declared != sum(header[:148]) + sum(header[156:]) + 8 * 32 or size < 0:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        size = header.size
+    except (tarfile.HeaderError, ValueError):
+        size = -1
+    if size < 0:
         raise DataError(
             f"{printable(path)} is not a tar file, or damaged: no valid header at byte {position:,}. Get it again "
             "and compare its md5."
         )
-    kind = header[156:157].replace(b"\0", b"0").replace(b"7", b"0")
-    name = header[:100].split(b"\0", 1)[0]
-    if header[257:263] == b"ustar\0" and header[345]:
-        name = header[345:500].split(b"\0", 1)[0] + b"/" + name
-    if kind == b"0" and name.endswith(b"/"):
-        kind = b"5"
-    return (0 if kind == b"5" else size), kind, _text(name)
-
-
-def _number(field: bytes) -> int:
-    if field[0] in (0x80, 0xFF):  # base 256, for files beyond 8 GiB
-        return int.from_bytes(field[1:], "big") if field[0] == 0x80 else -1
-    return int(field.strip(b" \0") or b"0", 8)
+    if block[257:263] != b"ustar\0":  # other formats have other things where POSIX has the prefix of a long name
+        header.name = _text(block[:100].split(b"\0", 1)[0])
+    return header
 
 
 def _pax(content: bytes, path: Path) -> dict[bytes, bytes]:
@@ -209,6 +297,5 @@ def safe_name(name: str, path: Path) -> str:
 def _refusal(path: Path, name: str, what: str) -> DataError:
     return DataError(
         f"{printable(path)} holds {printable(name)}, {what}: refused. None of the published archives has such a "
-        "member; get it from "
-        "its publisher and compare its md5."
+        "member; get it from its publisher and compare its md5."
     )

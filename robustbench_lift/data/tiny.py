@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_lift.data.classes import WNID
-from robustbench_lift.data.stored import StoredImages, class_images
-from robustbench_lift.data.stores import Store, TarStore, join, open_store
+from robustbench_lift.data.folders import StoredImages, class_images
+from robustbench_lift.data.store import Store, TarStore, join, open_store
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
 
 SIDE = 64
 CLASSES = 200
@@ -35,10 +35,10 @@ def tiny_labels(
     if not folders:
         hint = f"{loose:,} images lie directly in it and {ANNOTATIONS} is not beside them" if loose else "it is empty"
         raise DataError(f"{where} has no class folders: {hint}. Name the folder tiny-imagenet-200.")
-    strange = [name for name in folders if not WNID.fullmatch(name)]
-    if strange:
+    unnamed = [name for name in folders if not WNID.fullmatch(name)]
+    if unnamed:
         raise DataError(
-            f"{where} has folders that are no WNIDs: {some(sorted(strange))}. Expected 200 of the form n01443537."
+            f"{where} has folders that are no WNIDs: {listed(sorted(unnamed))}. Expected 200 of the form n01443537."
         )
     if len(folders) != CLASSES:
         raise IncompleteError(
@@ -47,7 +47,7 @@ def tiny_labels(
     if expected is not None and sorted(folders) != sorted(expected):
         other = sorted(set(folders) - set(expected))
         raise DataError(
-            f"{where} has classes that the clean images do not have: {some(other)}. Use one release of both."
+            f"{where} has classes that the clean images do not have: {listed(other)}. Use one release of both."
         )
     return {name: k for k, name in enumerate(sorted(folders))}
 
@@ -94,7 +94,7 @@ def _annotated(store: Store, top: str) -> StoredImages:
     there = set(store.files(join(top, "images")))
     missing = [f"images/{path.rpartition('/')[2]}" for _, _, path in entries if path.rpartition("/")[2] not in there]
     if missing:
-        raise IncompleteError(f"{where} lacks {len(missing):,} images: {some(missing)}. Extract the archive again.")
+        raise IncompleteError(f"{where} lacks {len(missing):,} images: {listed(missing)}. Extract the archive again.")
     entries.sort()
     labels = tiny_labels(sorted({wnid for _, wnid, _ in entries}), where=where)
     return StoredImages(

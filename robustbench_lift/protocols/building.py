@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import corruptions
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.geometry import Geometry
+from robustbench_lift.data.geometry import AsStored, Geometry, ResizeCrop, ZeroPad
 from robustbench_lift.data.opening import DataSpec, open_images, open_tree, parse_specs
 from robustbench_lift.data.subset import subset
-from robustbench_lift.data.transforms import AsStored, ResizeCrop, ZeroPad
 from robustbench_lift.errors import UsageError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.clean import Clean

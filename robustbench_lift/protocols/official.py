@@ -12,8 +12,8 @@ import numpy.typing as npt
 import corruptions
 from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.transforms import AsStored
-from robustbench_lift.data.trees import Tree, origin
+from robustbench_lift.data.geometry import AsStored
+from robustbench_lift.data.tree import Tree, origin
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.protocols.corruption import SEVERITIES, named_set
 from robustbench_lift.runs import Cell

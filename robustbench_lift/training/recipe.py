@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from typing_extensions import Doc
 
-from robustbench_lift.data.transforms import MAX_SIDE
+from robustbench_lift.data.geometry import MAX_SIDE
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 

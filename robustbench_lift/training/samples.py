@@ -23,7 +23,8 @@ from torch.utils.data import Subset as Rows
 
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import ImageSet, fingerprint
-from robustbench_lift.data.transforms import ResizeCrop
+from robustbench_lift.data.geometry import ResizeCrop
+from robustbench_lift.data.memory import check_arrays
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import distributed, draws
 from robustbench_lift.training.reading import batches_in, make_loader
@@ -94,30 +95,6 @@ def epoch_batches(samples: int, *, batch_size: int, epoch: int, seed: int, drop_
     order = torch.randperm(samples, generator=draws.generator(seed, epoch, 1))
     pieces = list(torch.split(order, batch_size))
     return pieces[:-1] if drop_last and len(pieces[-1]) < batch_size else pieces
-
-
-def check_arrays(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], classes: int, name: str
-) -> npt.NDArray[np.int64]:
-    """The labels as int64, once images and labels are known to fit together.
-
-    Raises:
-        DataError: what was found and what was expected.
-    """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise DataError(f"{name}: images must be uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}.")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{name}: labels must be {len(images)} integers, one an image, not {labels.dtype} {list(labels.shape)}."
-        )
-    if len(labels) == 0:
-        raise DataError(f"{name} holds no images.")
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise DataError(
-            f"{name}: labels run from {labels.min()} to {labels.max()}, but there are {classes} class names (0 to "
-            f"{classes - 1})."
-        )
-    return labels.astype(np.int64)
 
 
 def check_fit(recipe: Recipe, source: TrainingSource) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_lift.commands.remarks import model_notes, shift_words
+from robustbench_lift.data.geometry import AsStored, ResizeCrop
 from robustbench_lift.data.photos import PhotoTest
-from robustbench_lift.data.transforms import AsStored, ResizeCrop
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.weights import Preprocessing, load_model

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import corruptions
-from robustbench_lift.data.geometry import CenterCrop
+from robustbench_lift.data.geometry import CenterCrop, ResizeCrop
 from robustbench_lift.data.photos import PhotoTest
-from robustbench_lift.data.transforms import ResizeCrop
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.protocols import embedded
 from robustbench_lift.protocols.clean import Clean

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_lift.data.cifar import MemoryImages
+from robustbench_lift.data.memory import MemoryImages, array_images
 from robustbench_lift.pooling import LiftDownPool
 from robustbench_lift.training import ArraySource, Network, Recipe, TrainingSettings
-from robustbench_lift.training.data import array_images
 
 CLASSES = ("red", "green", "blue")
 

@@ -22,7 +22,7 @@ spec = importlib.util.spec_from_file_location("tiny", sys.argv[2])
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
 from robustbench_lift.training import ArraySource, Network, Recipe, TrainingSettings, train
-from robustbench_lift.training.data import array_images
+from robustbench_lift.data.memory import array_images
 
 recipe = Recipe(name="tiny", source="a test", data="arrays", size=8, epochs=30, batch_size=10, learning_rate=0.05,
                 weight_decay=1e-3, schedule="cosine", augmentation="crop-flip", padding=1)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_lift.data.cifar import MemoryImages
+from robustbench_lift.data.memory import MemoryImages
 from robustbench_lift.errors import CheckpointError, DataError, IncomparableError, StorageError, UsageError
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import (

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from robustbench_lift.data.folders import open_folder
 from robustbench_lift.errors import DataError
 from robustbench_lift.training import ImageSource, Recipe
-from robustbench_lift.training.data import open_folders
 from robustbench_lift.training.samples import TestImages
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def test_a_broken_image_is_told_in_one_line(tree: Path, recipe: Recipe, workers:
     broken = tree / "dog" / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
     folders = dataclasses.replace(recipe, augmentation="resized-crop-flip", data="folders", resize=8)
-    images = open_folders(tree)
+    images = open_folder(tree)
     source = ImageSource(images, recipe=folders, workers=workers)
     tests = TestImages(images, recipe=folders, workers=workers)
     for batches in (source.stream([torch.arange(16)], 0, 0, CPU), tests.batches(CPU)):
@@ -84,8 +84,8 @@ def test_readers_end_when_the_training_is_killed_while_they_start(tree: Path, tm
         "import dataclasses, sys, torch\n"
         "from pathlib import Path\n"
         "from robustbench_lift.training import RECIPES, ImageSource\n"
-        "from robustbench_lift.training.data import open_folders\n"
-        "source = ImageSource(open_folders(Path(sys.argv[1])), recipe=RECIPES['imagenette-64'], workers=2)\n"
+        "from robustbench_lift.data.folders import open_folder\n"
+        "source = ImageSource(open_folder(Path(sys.argv[1])), recipe=RECIPES['imagenette-64'], workers=2)\n"
         "if __name__ == '__main__':\n"
         "    stream = source.stream([torch.arange(4)] * 9, 0, 0, torch.device('cpu'))\n"
         "    import multiprocessing, os, threading, time\n"

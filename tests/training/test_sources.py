@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from robustbench_lift.data.base import fingerprint
+from robustbench_lift.data.folders import open_folder
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.training import ArraySource, ImageSource, Recipe
-from robustbench_lift.training.data import open_data, open_folders, parts_of
+from robustbench_lift.training.data import open_data, parts_of
 
 
 @pytest.fixture
@@ -70,26 +71,14 @@ def test_a_folder_is_one_set_under_all_its_names(tmp_path: Path, recipe: Recipe)
 def test_images_may_lie_deeper_in_a_plain_folder(tmp_path: Path) -> None:
     root = write(tmp_path, ["a/x/1.png", "a/2.png", "b/x/y/3.PNG", "b/notes.txt"][:3])
     (root / "b" / "notes.txt").write_text("no image")
-    found = open_folders(root)
+    found = open_folder(root)
     assert found.ids == ("a/2", "a/x/1", "b/x/y/3")
     assert found.labels.tolist() == [0, 0, 1]
     # of a training that was begun before: ids, labels and thereby the fingerprint of a folder stay as they were
     assert fingerprint(found.ids, found.labels).startswith("17312aff")
 
 
-def test_wrong_trees_are_told(tmp_path: Path, recipe: Recipe) -> None:
-    for names, message in (
-        (["0.png"], "1 images lie directly in it; put each class in a folder"),
-        (["a/1.png", "a/1.jpg"], "has two files for one image, a/1.jpg and a/1.png; remove one"),
-        ([f"{k}/1.png" for k in range(11)], "whose order as strings"),
-    ):
-        root = write(tmp_path / message[:9], names)
-        with pytest.raises(DataError) as caught:
-            open_folders(root)
-        assert message in str(caught.value)
-    (write(tmp_path / "empty", ["a/1.png"]) / "b").mkdir()
-    with pytest.raises(DataError, match="empty/b holds no images"):
-        open_folders(tmp_path / "empty")
+def test_a_place_that_does_not_exist_is_named(recipe: Recipe) -> None:
     with pytest.raises(DataError, match="does not exist"):
         open_data(recipe, data="folder:nowhere", hold_out=0.5)
 
@@ -117,7 +106,7 @@ def test_what_a_training_cannot_take_is_told(tmp_path: Path, recipe: Recipe) -> 
     with pytest.raises(UsageError, match="no test images: give --test-data PATH"):
         open_data(recipe, data=f"folder:{write(tmp_path, ['a/1.png'])}")
     odd = write(tmp_path / "folder:odd", ["a/1.png"])
-    assert len(open_folders(odd).ids) == 1
+    assert len(open_folder(odd).ids) == 1
 
 
 def batch(path: Path, count: int, key: str, classes: int, seed: int) -> None:

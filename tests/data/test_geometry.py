@@ -10,9 +10,8 @@ from PIL import Image
 from torchvision import transforms as reference
 from torchvision.transforms import InterpolationMode
 
-from robustbench_lift.data.transforms import AsStored, ResizeCrop, ZeroPad
+from robustbench_lift.data.geometry import AsStored, ResizeCrop, ZeroPad
 from robustbench_lift.errors import DataError, UsageError
-from robustbench_lift.weights import Preprocessing
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -38,7 +37,9 @@ def test_resize_and_crop_are_torchvisions(height: int, width: int, resize: int, 
     assert np.array_equal(found, oracle(image, resize, resize - less, InterpolationMode(mode)))
 
 
-@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 256), (257, 301), (31, 1000), (1200, 257)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(375, 500), (500, 333), (256, 256), (257, 301), (31, 1000), (1200, 257), (98, 686)]
+)
 @pytest.mark.parametrize("crop", [224, 256])
 def test_the_protocols_of_imagenet_on_odd_shapes(height: int, width: int, crop: int) -> None:
     image = noise(height, width)
@@ -60,13 +61,6 @@ def test_the_signature_states_size_filter_and_antialiasing() -> None:
     assert ResizeCrop(resize=None, crop=64).text == "crop64"
     assert ResizeCrop(crop=None).text == "resize256-bilinear-antialias"
     assert (AsStored(224).text, ZeroPad(32, 4).text) == ("as-stored224", "as-stored32-zeropad4")
-
-
-def test_a_models_own_preprocessing() -> None:
-    own = ResizeCrop.of(Preprocessing(resize=320, crop=288, interpolation="bicubic"))
-    assert own == ResizeCrop(resize=320, crop=288, interpolation="bicubic")
-    with pytest.raises(UsageError, match="antialias"):
-        ResizeCrop.of(Preprocessing(antialias=False))
 
 
 def test_stored_images_are_never_resized() -> None:

@@ -89,7 +89,7 @@ def few(names: list[str]) -> dict[str, bytes]:
         ("imagenet", {}, "holds no class folders"),
         ("folder", {"a.JPEG": b"x", "b.png": b"x"}, "2 images lie directly in it"),
         ("folder", few([str(k) for k in range(12)]), r"order as strings \(0, 1, 10 and 9 more\)"),
-        ("folder", {"a/x.JPEG": b"x", "b/readme.txt": b"x"}, "class folders without files.*: b"),
+        ("folder", {"a/x.JPEG": b"x", "b/readme.txt": b"x"}, "class folders without images.*: b"),
         ("folder", {"a/x.JPEG": b"x", "a/x.png": b"x"}, r"two files for one image, a/x\.JPEG and a/x\.png"),
         ("folder", {}, "it is empty"),
     ],

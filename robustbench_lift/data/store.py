@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import bisect
+import difflib
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from robustbench_lift.data.tar import stamp_of
-from robustbench_lift.data.tar_index import TarIndex, open_index
+from robustbench_lift.data.tar import TarIndex, open_index, stamp_of
 from robustbench_lift.errors import DataError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
+
+FILE_LIMIT = 512 * 2**20
+"""Largest image or video file that is read, in bytes; the largest of ImageNet has 16 million."""
 
 
 class Blobs(Protocol):
@@ -31,23 +36,38 @@ class Blobs(Protocol):
         ...
 
 
-class Store(Protocol):
+class Entries(NamedTuple):
+    """What lies in one folder, each list sorted; names that are none of the data set's are left out (`hidden`)."""
+
+    folders: list[str]
+    files: list[str]
+    broken: list[str]
+    """Links to nothing, sockets, pipes: neither files nor folders."""
+    apple: list[str]
+    """AppleDouble files of macOS, `._<name>`."""
+
+
+class Store(ABC):
     """A tree of folders and files; paths are relative, with slashes, and empty for the top."""
 
     location: str
     """Where it is, printable, for messages."""
 
+    @abstractmethod
+    def entries(self, path: str) -> Entries:
+        """What lies in a folder; nothing where there is no such folder."""
+
+    @abstractmethod
+    def blobs(self, paths: Sequence[str]) -> Blobs:
+        """Files to read, in this order."""
+
     def folders(self, path: str) -> list[str]:
         """Names of the folders in a folder, sorted, hidden ones left out."""
-        ...
+        return self.entries(path).folders
 
     def files(self, path: str) -> list[str]:
         """Names of the files in a folder, sorted, hidden ones left out."""
-        ...
-
-    def blobs(self, paths: Sequence[str]) -> Blobs:
-        """Files to read, in this order."""
-        ...
+        return self.entries(path).files
 
 
 def hidden(name: str) -> bool:
@@ -68,29 +88,31 @@ def join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-class FolderStore:
+class FolderStore(Store):
     """A folder. Links are followed: it is the user's own disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.location = printable(root)
 
-    def _list(self, path: str) -> list[os.DirEntry[str]]:
+    def entries(self, path: str) -> Entries:
+        """What lies in a folder."""
+        found = Entries([], [], [], [])
         try:
             with os.scandir(self.root / path) as entries:
-                return sorted((e for e in entries if not hidden(e.name)), key=lambda entry: entry.name)
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if hidden(entry.name):
+                        if entry.name.startswith("._"):
+                            found.apple.append(entry.name)
+                    elif entry.is_dir():
+                        found.folders.append(entry.name)
+                    else:
+                        (found.files if entry.is_file() else found.broken).append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            pass
         except OSError as error:
             raise DataError(f"{printable(self.root / path)} cannot be listed: {error.strerror}.") from None
-
-    def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder."""
-        return [entry.name for entry in self._list(path) if entry.is_dir()]
-
-    def files(self, path: str) -> list[str]:
-        """Names of the files in a folder."""
-        return [entry.name for entry in self._list(path) if entry.is_file()]
+        return found
 
     def blobs(self, paths: Sequence[str]) -> FolderBlobs:
         """Files to read."""
@@ -107,9 +129,15 @@ class FolderBlobs:
         return len(self.paths)
 
     def read(self, index: int) -> bytes:
-        """The content of a file."""
+        """The content of a file.
+
+        Raises:
+            DataError: it is gone, cannot be read, or is larger than any image.
+        """
         try:
-            return (self.root / self.prefix / self.paths[index]).read_bytes()
+            with (self.root / self.prefix / self.paths[index]).open("rb") as stream:
+                check_size(os.fstat(stream.fileno()).st_size, self.name(index))
+                return stream.read()
         except OSError as error:
             raise DataError(f"{self.name(index)} cannot be read: {error.strerror}. It was there when listed.") from None
 
@@ -118,7 +146,7 @@ class FolderBlobs:
         return printable(self.root / self.prefix / self.paths[index])
 
 
-class TarStore:
+class TarStore(Store):
     """A tar file, or a folder in one."""
 
     def __init__(self, path: Path, top: str = "") -> None:
@@ -127,26 +155,23 @@ class TarStore:
         self.top = top
         self.location = join(printable(path), printable(top))
 
-    def _children(self, path: str, *, folders: bool) -> list[str]:
+    def entries(self, path: str) -> Entries:
+        """What lies in a folder."""
         names = self.index.names
         inner = join(self.top, path)
         prefix = f"{inner}/" if inner else ""
-        position, found = bisect.bisect_left(names, prefix), []
+        found, folders = Entries([], [], [], []), set()
+        position = bisect.bisect_left(names, prefix)
         while position < len(names) and names[position].startswith(prefix):
             name, slash, _ = names[position][len(prefix) :].partition("/")
-            if folders == bool(slash) and not hidden(name):
-                found.append(name)
+            if not hidden(name):
+                folders.add(name) if slash else found.files.append(name)
+            elif name.startswith("._"):
+                found.apple.append(name)
             # a folder's files are one after the other: jump over them ('0' follows '/')
             position = bisect.bisect_left(names, f"{prefix}{name}0", position) if slash else position + 1
-        return found if not folders else sorted(set(found))
-
-    def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder."""
-        return self._children(path, folders=True)
-
-    def files(self, path: str) -> list[str]:
-        """Names of the files in a folder."""
-        return self._children(path, folders=False)
+        found.folders.extend(sorted(folders))
+        return found
 
     def blobs(self, paths: Sequence[str]) -> TarBlobs:
         """Files to read."""
@@ -158,7 +183,7 @@ class TarStore:
 class TarBlobs:
     """Members of a tar file, read at their offsets; it holds what it needs of the index and travels to workers."""
 
-    def __init__(self, index: TarIndex, rows: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    def __init__(self, index: TarIndex, rows: npt.NDArray[np.int64]) -> None:
         self.path, self.stamp = index.path, index.stamp
         self.offsets, self.sizes = index.offsets[rows], index.sizes[rows]
         self.names = tuple(index.names[row] for row in rows)
@@ -184,13 +209,18 @@ class TarBlobs:
         return len(self.offsets)
 
     def read(self, index: int) -> bytes:
-        """The content of a member; safe from any thread."""
+        """The content of a member; safe from any thread.
+
+        Raises:
+            DataError: the archive has changed, ends too early, or the member is larger than any image.
+        """
         with self._lock:
             if self._descriptor is None:
                 if stamp_of(self.path) != self.stamp:
                     raise DataError(f"{printable(self.path)} has changed since the run began. Start the run again.")
                 self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         size = int(self.sizes[index])
+        check_size(size, self.name(index))
         content = os.pread(self._descriptor, size, int(self.offsets[index]))
         if len(content) != size:
             raise DataError(f"{self.name(index)} ends after {len(content):,} of {size:,} bytes. Get the archive again.")
@@ -199,6 +229,15 @@ class TarBlobs:
     def name(self, index: int) -> str:
         """Archive and member, printable."""
         return f"{printable(self.path)}:{printable(self.names[index])}"
+
+
+def check_size(size: int, name: str) -> None:
+    """Refuse a file that no data set has, before it takes memory."""
+    if size > FILE_LIMIT:
+        raise DataError(
+            f"{name} has {size:,} bytes, more than the {FILE_LIMIT:,} that are read of one image or video. Remove or "
+            "replace it."
+        )
 
 
 def open_store(path: Path) -> Store:
@@ -212,17 +251,14 @@ def open_store(path: Path) -> Store:
     archive = next((place for place in (path, *path.parents) if place.is_file()), None)
     if archive is not None:
         store = TarStore(archive, path.relative_to(archive).as_posix().removeprefix("."))
-        if archive != path and not store.folders("") and not store.files(""):
+        if archive != path and not any(store.entries("")):
             there = TarStore(archive).folders("")
             raise DataError(
-                f"{printable(archive)} has no folder {printable(store.top)}; it holds {some(there) or 'no folders'}."
+                f"{printable(archive)} has no folder {printable(store.top)}; it holds {listed(there) or 'no folders'}."
             )
         return store
-    parent = path.parent
     hint = ""
-    if parent.is_dir():
-        import difflib
-
-        near = difflib.get_close_matches(path.name, os.listdir(parent), n=3)  # noqa: PTH208 - names only
-        hint = f" In {printable(parent)} there is {', '.join(map(printable, near))}." if near else ""
+    if path.parent.is_dir():
+        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
+        hint = f" In {printable(path.parent)} there is {', '.join(map(printable, near))}." if near else ""
     raise DataError(f"{printable(path)} does not exist.{hint} Name a folder or a plain .tar file.")

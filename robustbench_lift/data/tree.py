@@ -1,4 +1,9 @@
-"""Official trees of corrupted images and of perturbation sequences: the images of each cell, and what is missing.
+"""Official trees of corrupted images and of perturbation sequences: where each cell lies, its images, what is missing.
+
+<root>/<corruption>/<severity>/<wnid>/<name>.JPEG          ImageNet-C, Tiny-ImageNet-C
+<root>/<group>/<corruption>/<severity>/...                 each archive in a folder of its own
+<root>/<perturbation>[_2|_3]/<wnid>/<name>.mp4             ImageNet-P; harder noise in _2 and _3
+<root>/*.tar                                               the archives themselves, read in place
 
 All cells of a tree show the same images; a cell that lacks some is refused with their names.
 """
@@ -9,20 +14,135 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from corruptions.sequences import TABLES
+from corruptions.sequences import NOISE, TABLES
 from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.decode import SUFFIXES
-from robustbench_lift.data.places import ARCHIVE_OF, Place, check_kind, find_conditions, folder_name, nothing_found
-from robustbench_lift.data.stored import VIDEO_SUFFIXES, StoredImages, class_images
-from robustbench_lift.data.stores import Blobs, FolderBlobs, join
+from robustbench_lift.data.folders import VIDEO_SUFFIXES, StoredImages, class_images
+from robustbench_lift.data.store import Blobs, FolderBlobs, FolderStore, Store, TarStore, join, open_store
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import file_name, listed, printable
+
+ARCHIVE_OF: dict[str, str] = {
+    name: archive
+    for archive, names in {
+        "noise.tar": ("gaussian_noise", "shot_noise", "impulse_noise"),
+        "blur.tar": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        "weather.tar": ("frost", "snow", "fog", "brightness"),
+        "digital.tar": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+        "extra.tar": ("speckle_noise", "spatter", "gaussian_blur", "saturate"),
+    }.items()
+    for name in names
+}
+"""Corruption -> archive of ImageNet-C that holds it (Zenodo 2235448)."""
+SEVERITIES = ("1", "2", "3", "4", "5")
+"""Folders of a corruption."""
+DEPTH = 3
+"""How many folders a tree may lie below the place that was named: <tree>/<group>/<condition>."""
+
 
 Label = Callable[[Sequence[str], str, int], Mapping[str, int]]
 """(class folders, place, images beside them) -> class index of each folder."""
+
+
+class Place(NamedTuple):
+    """A folder of a store."""
+
+    store: Store
+    path: str
+
+    @property
+    def shown(self) -> str:
+        """The folder, printable."""
+        return join(self.store.location, printable(self.path))
+
+
+def folder_name(condition: str, difficulty: int) -> str:
+    """Folder or file of a perturbation: difficulty is a folder for noise, a stride for everything else.
+
+    >>> folder_name("shot_noise", 3), folder_name("tilt", 3)
+    ('shot_noise_3', 'tilt')
+    """
+    return f"{condition}_{difficulty}" if condition in NOISE and difficulty > 1 else condition
+
+
+def find_conditions(path: Path, known: Sequence[str]) -> dict[str, Place]:
+    """Where each condition lies in a folder, its groups and its archives; folders win over archives.
+
+    Raises:
+        DataError: nothing is there, or a condition lies in two folders.
+    """
+    found: dict[str, Place] = {}
+    names = set(known)
+    top = open_store(path)
+    for place in _search(top, "", names, DEPTH):
+        name = place.path.rpartition("/")[2]
+        if name in found:
+            raise DataError(
+                f"{name} lies in two folders, {found[name].shown} and {place.shown}: an archive was extracted twice, "
+                "or once with and once without its group folder. Remove the one that is not complete."
+            )
+        found[name] = place
+    if isinstance(top, FolderStore):
+        for file in top.files(""):
+            if file.endswith(".tar"):
+                for place in _search(TarStore(path / file), "", names, DEPTH):
+                    found.setdefault(place.path.rpartition("/")[2], place)
+    return {name: found[name] for name in known if name in found}
+
+
+def _search(store: Store, path: str, names: set[str], depth: int) -> list[Place]:
+    places = []
+    for name in store.folders(path):
+        inner = join(path, name)
+        if name in names:
+            places.append(Place(store, inner))
+        elif depth > 1 and not WNID.fullmatch(name) and not name.isdigit():
+            places += _search(store, inner, names, depth - 1)
+    return places
+
+
+def nothing_found(path: Path, known: Sequence[str], *, sequences: bool) -> IncompleteError:
+    """The error for a place with none of the conditions: what is there, and what was probably meant."""
+    store = open_store(path)
+    below = store.folders("")
+    hint = f"it holds {listed(below)}" if below else "it holds no folders and no archive with any"
+    more = ""
+    if any(WNID.fullmatch(name) for name in below):
+        more = (
+            " These are class folders: name the folder above the conditions, not one of its cells. If they are clean "
+            f"images, say imagenet:{store.location}."
+        )
+    elif below and set(below) <= set(SEVERITIES):
+        more = f" These are severities of one corruption: name the folder above, {printable(path.resolve().parent)}."
+    return IncompleteError(
+        f"{store.location} has none of the folders {listed(list(known), most=4)}: {hint}.{more} Expected "
+        f"{store.location}/{known[0]}/{'<class>/*.mp4' if sequences else '1/<class>/*.JPEG'}."
+    )
+
+
+def check_kind(places: dict[str, Place], *, sequences: bool) -> None:
+    """Refuse images where sequences were expected, and the reverse: many conditions bear the same names.
+
+    Raises:
+        DataError: the folders are of the other kind of tree.
+    """
+    for place in places.values():
+        below = place.store.folders(place.path)
+        if sequences and below and set(below) <= set(SEVERITIES):
+            raise DataError(
+                f"{place.shown} holds the folders {listed(below)}: severities of ImageNet-C, where ImageNet-P has "
+                "class folders. Say imagenet-c: instead of imagenet-p:."
+            )
+        if not sequences and any(WNID.fullmatch(name) for name in below):
+            raise DataError(
+                f"{place.shown} holds class folders ({listed(below, most=2)}), where ImageNet-C has the severities 1 "
+                "to 5. If these are sequences, say imagenet-p:; if one severity was extracted without its folder, put "
+                "it back."
+            )
 
 
 class Tree(Protocol):
@@ -63,7 +183,7 @@ def origin(root: Path) -> dict[str, str]:
         written = False
     if not written:
         return {"source": "official"}
-    return {"source": "written"} | {k: "".join(c for c in v if c.isalnum() or c == "-")[:40] for k, v in given.items()}
+    return {"source": "written"} | {key: file_name(value, limit=40) for key, value in given.items()}
 
 
 @dataclass(kw_only=True)
@@ -96,7 +216,7 @@ class FileTree:
     places: dict[str, Place] = field(init=False)
     """Where each condition that is there lies."""
     reference: tuple[str, ImageSet] | None = None
-    """(words, images) whose ids every cell must have; the first cell that is read unless given."""
+    """(what to call them, images) whose ids every cell must have; the first cell that is read unless given."""
     _cells: dict[tuple[str, int], ImageSet] = field(default_factory=dict, init=False, repr=False)
     _rows: list[int] | None = field(default=None, init=False, repr=False)
     _paths: tuple[str, ...] = field(default=(), init=False, repr=False)
@@ -136,7 +256,7 @@ class FileTree:
                 hint += " Difficulty 2 and 3 are folders for noise only; for everything else they are a stride."
             raise IncompleteError(
                 f"{printable(self.root)} lacks {len(missing)} of the folders that were asked for: "
-                f"{some(missing, most=20)}.{hint} Extract the rest, or ask for what is there."
+                f"{listed(missing, most=20)}.{hint} Extract the rest, or ask for what is there."
             )
 
     def _shown(self, condition: str, level: int) -> str:
@@ -174,9 +294,9 @@ class FileTree:
         )
         if self.reference is None:
             self.reference = (where, found)
-        words, first = self.reference
+        title, first = self.reference
         if found.ids != first.ids:
-            raise _difference(where, found.ids, words, first.ids)
+            raise _difference(where, found.ids, title, first.ids)
         return replace(
             found,
             ids=first.ids,
@@ -202,16 +322,16 @@ class FileTree:
         return Subset(images, self._rows, name=limited_name(images.name, self.limit))
 
 
-def _difference(where: str, ids: Sequence[str], words: str, expected: Sequence[str]) -> IncompleteError | DataError:
+def _difference(where: str, ids: Sequence[str], title: str, expected: Sequence[str]) -> IncompleteError | DataError:
     lacking = sorted(set(expected) - set(ids))
     beyond = sorted(set(ids) - set(expected))
     if lacking and len(lacking) < len(expected):
         also = f", and has {len(beyond):,} that are not there" if beyond else ""
         return IncompleteError(
-            f"{where} lacks {len(lacking):,} of the {len(expected):,} images of {words}{also}: {some(lacking)}. "
+            f"{where} lacks {len(lacking):,} of the {len(expected):,} images of {title}{also}: {listed(lacking)}. "
             "Extract that archive again."
         )
     return DataError(
-        f"{where} shows other images than {words}: {some(beyond)}. All cells of a run are the same images; remove "
+        f"{where} shows other images than {title}: {listed(beyond)}. All cells of a run are the same images; remove "
         "these files, or name another folder."
     )

@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from robustbench_lift.commands import check as command
-from robustbench_lift.data import archives
-from robustbench_lift.data.check import Report, check_data
+from robustbench_lift.data import check
+from robustbench_lift.data.check import Archive, Report, check_data, published_archives
 from robustbench_lift.data.classes import wnids
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
@@ -55,8 +55,8 @@ def test_classic_mistakes_are_explained(make: SimpleNamespace, tmp_path: Path) -
         tmp_path / "apple", make.validation() | {f"{wnids()[0]}/._a.JPEG": b"x", f"{wnids()[0]}/b.txt": b""}
     )
     notes = texts(f"imagenet:{apple}?classes=partial", "note")
-    assert "1 AppleDouble files" in notes
-    assert "1 files are left out" in notes
+    assert "1 files are left out: AppleDouble" in notes
+    assert "b.txt" in notes
     assert "24x32: this is a resized copy" in notes
 
 
@@ -128,8 +128,8 @@ def test_archives_are_compared_with_what_was_published(
 ) -> None:
     path = make.pack(tmp_path / "weather.tar", make.corrupted(("fog",), (1,)))
     whole = path.read_bytes()
-    known = archives.Archive("weather.tar", hashlib.md5(whole).hexdigest(), len(whole))
-    monkeypatch.setitem(archives.ARCHIVES, "imagenet-c", (known,))
+    known = Archive(hashlib.md5(whole).hexdigest(), len(whole))
+    monkeypatch.setattr(check, "published_archives", lambda: {"imagenet-c": {"weather.tar": known}})
     spec = f"imagenet-c:{tmp_path}?classes=partial"
     told: list[float] = []
     assert "md5" in texts(spec, "ok", md5=True, progress=lambda share, doing: told.append(share))
@@ -145,11 +145,11 @@ def test_archives_are_compared_with_what_was_published(
 
 def test_the_published_archives_cover_the_nineteen() -> None:
     import corruptions
-    from robustbench_lift.data.places import ARCHIVE_OF
+    from robustbench_lift.data.tree import ARCHIVE_OF
 
     assert sorted(ARCHIVE_OF) == sorted((*corruptions.BENCHMARK, *corruptions.EXTRA))
-    assert {a.file for a in archives.ARCHIVES["imagenet-c"]} == set(ARCHIVE_OF.values())
-    assert all(len(a.md5) == 32 for listed in archives.ARCHIVES.values() for a in listed)
+    assert set(published_archives()["imagenet-c"]) == set(ARCHIVE_OF.values())
+    assert all(len(archive.md5) == 32 for files in published_archives().values() for archive in files.values())
 
 
 def app() -> typer.Typer:

@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robustbench_lift.data import tar, tar_index
+from robustbench_lift.data import tar
 from robustbench_lift.data.opening import open_images, open_tree
-from robustbench_lift.data.stores import FolderStore, TarStore
-from robustbench_lift.data.tar import scan
-from robustbench_lift.data.tar_index import cache_file, open_index
+from robustbench_lift.data.store import FolderStore, TarStore
+from robustbench_lift.data.tar import cache_file, open_index, scan
 from robustbench_lift.errors import DataError
 
 FILES = {
@@ -85,7 +84,7 @@ def test_a_forged_index_cannot_point_outside_the_archive(tmp_path: Path, make: S
     path = make.pack(tmp_path / "x.tar", {"a": b"1"})
     index = open_index(path)
     index.offsets[0] = 10**12
-    cache_file(path).write_bytes(tar_index._dump(index))
+    cache_file(path).write_bytes(tar._dump(index))
     assert open_index(path).offsets[0] < path.stat().st_size
 
 
@@ -221,7 +220,7 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_path_names_its_neighbours(tmp_path: Path) -> None:
-    from robustbench_lift.data.stores import open_store
+    from robustbench_lift.data.store import open_store
 
     (tmp_path / "imagenet-c").mkdir()
     with pytest.raises(DataError, match=r"does not exist.*there is imagenet-c"):
