@@ -20,8 +20,9 @@ import numpy as np
 from scipy import stats
 
 import metrics
-from robustbench_lift.regression import Outcome, Policy, gate, intervals
+from robustbench_lift.regression import Outcome, Policy, gate
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
+from robustbench_lift.scores import intervals
 
 CELLS = (
     Cell("clean", "clean", 0),
@@ -126,7 +127,7 @@ def coverage(images: int, trials: int, *, confidence: float = 0.95, seed: int = 
     held = dict.fromkeys(truth, 0)
     for trial in range(trials):
         run, _ = two_runs(images, seed + trial)
-        found = intervals(run, baseline=metrics.ALEXNET, confidence=confidence, replicates=500, seed=trial)
+        found = intervals(run, normaliser=metrics.ALEXNET, confidence=confidence, replicates=500, seed=trial)
         for name, value in truth.items():
             held[name] += found[name].low <= value <= found[name].high
     return {name: Share(count=count, trials=trials) for name, count in held.items()}

@@ -25,9 +25,9 @@ from scipy import stats
 
 import metrics
 from robustbench_lift.regression import compare
-from robustbench_lift.regression.bootstrap import grouped, resample
+from robustbench_lift.regression.comparison import compared_numbers
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
-from robustbench_lift.scores.contributions import contributions
+from robustbench_lift.scores import evidence_of, replicated
 
 CELLS = (
     Cell("clean", "clean", 0),
@@ -102,23 +102,20 @@ def main() -> None:
     options = parser.parse_args()
     images, replicates = options.images, options.replicates
     runs = [imaginary(name, images, seed) for seed, name in enumerate("ab")]
-    a, b = (contributions(run, metrics.ALEXNET) for run in runs)
-    difference = {name: b[name] - a[name] for name in a}
+    sides = [evidence_of(run, numbers=compared_numbers()) for run in runs]
+    a, b = (side.vectors(metrics.ALEXNET)["mce"] for side in sides)
     errors = np.array([[~run.read(cell).correct[:, 0] for cell in CELLS[1:]] for run in runs], dtype=np.uint8)
     weights = np.array([1 / 15 / sum(metrics.ALEXNET.corruption_errors[cell.condition]) for cell in CELLS[1:]])
     few = max(2, replicates // 400)
 
     def ours() -> None:
-        for group in grouped(difference):
-            resample(group, replicates=replicates, seed=0)
+        replicated(sides, metrics.ALEXNET, replicates=replicates, seed=0)
 
     def scipys() -> None:
-        stats.bootstrap(
-            (difference["mce"],), np.mean, n_resamples=replicates, batch=50, method="percentile", vectorized=True
-        )
+        stats.bootstrap((b - a,), np.mean, n_resamples=replicates, batch=50, method="percentile", vectorized=True)
 
     ways: dict[str, tuple[Callable[[], object], float]] = {
-        f"paired bootstrap, {len(difference)} numbers": (ours, 1.0),
+        "paired bootstrap, 2 models, all numbers": (ours, 1.0),
         "scipy.stats.bootstrap, mCE alone": (scipys, 1.0),
         f"gather 2 x 75 cells a replicate ({few} timed, scaled)": (
             lambda: plain(errors, weights, few),

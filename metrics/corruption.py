@@ -34,6 +34,21 @@ def top1_error(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     return topk_error(np.asarray(predictions)[..., None], labels)
 
 
+def outside_topk(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether the label is not among the k first classes, [n]: what `topk_error` is the mean of; arguments as there.
+
+    Example:
+        >>> outside_topk([[1, 2], [2, 0], [2, 1]], [2, 0, 0])
+        array([False, False,  True])
+    """
+    first, true = classes(ranked, "predictions"), classes(labels, "labels")
+    if first.ndim != 2 or true.shape != first.shape[:1]:
+        raise MetricError(f"expected classes [n, k] and labels [n], found {first.shape} and {true.shape}.")
+    if true.size == 0:
+        raise MetricError("there are no images: an error needs at least one.")
+    return np.asarray(~(first == true[:, None]).any(axis=1))
+
+
 def topk_error(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Share of images whose label is not among the k first classes.
 
@@ -48,12 +63,7 @@ def topk_error(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         >>> topk_error([[1, 2], [2, 0], [2, 1]], [2, 0, 0])
         0.3333333333333333
     """
-    first, true = classes(ranked, "predictions"), classes(labels, "labels")
-    if first.ndim != 2 or true.shape != first.shape[:1]:
-        raise MetricError(f"expected classes [n, k] and labels [n], found {first.shape} and {true.shape}.")
-    if true.size == 0:
-        raise MetricError("there are no images: an error needs at least one.")
-    return float(np.mean(~(first == true[:, None]).any(axis=1)))
+    return float(np.mean(outside_topk(ranked, labels)))
 
 
 def corruption_error(errors: Sequence[float], baseline: Sequence[float]) -> float:

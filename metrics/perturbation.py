@@ -12,6 +12,75 @@ from metrics.baseline import ALEXNET, PERTURBATIONS, Baseline
 from metrics.errors import MetricError, classes
 
 
+def is_noise(perturbation: str) -> bool:
+    """Whether a perturbation's frames are independent noise on the first frame, which each of them is compared with.
+
+    >>> is_noise("shot_noise"), is_noise("motion_blur")
+    (True, False)
+    """
+    return "noise" in perturbation
+
+
+def frame_pairs(
+    frames: npt.NDArray[np.integer], *, noise: bool, step: int = 1
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """The frames that are compared, (before, after), each [n, pairs, ...]; the first axes of `frames` are [n, T].
+
+    Every frame with the one `step` before; for noise every frame with the first, because its frames have no order.
+
+    Raises:
+        MetricError: no clips, or a step that leaves no pair.
+
+    Example:
+        >>> frame_pairs(np.array([[1, 2, 3]]), noise=False)
+        (array([[1, 2]]), array([[2, 3]]))
+
+    Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
+    """
+    if frames.ndim < 2 or frames.shape[0] == 0:
+        raise MetricError(f"expected predictions of at least one clip with frames in axis 1, found {frames.shape}.")
+    if not 1 <= step < frames.shape[1]:
+        raise MetricError(f"a step of {step} leaves no pair among {frames.shape[1]} frames; it must be 1 or more.")
+    if noise:
+        if step != 1:
+            raise MetricError("noise sequences are compared with their first frame: their step is 1.")
+        return np.broadcast_to(frames[:, :1], frames[:, 1:].shape), frames[:, 1:]
+    return frames[:, :-step], frames[:, step:]
+
+
+def class_changes(predictions: npt.ArrayLike, *, noise: bool, step: int = 1) -> npt.NDArray[np.bool_]:
+    """Whether the class changes, [n, pairs]: what `flip_probability` is the mean of; arguments as there.
+
+    Example:
+        >>> class_changes([[7, 7, 3, 3]], noise=False)
+        array([[False,  True, False]])
+    """
+    found = classes(predictions, "predictions")
+    if found.ndim != 2:
+        raise MetricError(f"expected predictions of at least one clip with frames in axis 1, found {found.shape}.")
+    before, after = frame_pairs(found, noise=noise, step=step)
+    return np.asarray(before != after)
+
+
+def top5_moves(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> npt.NDArray[np.int64]:
+    """How far each pair's lists of five are apart, [n, pairs]: what `top5_distance` is the mean of; arguments as there.
+
+    Example:
+        >>> top5_moves([[[1, 2, 3, 4, 5], [2, 1, 3, 4, 5]]], noise=False)
+        array([[2]])
+    """
+    lists = classes(top5, "top-5 lists")
+    if lists.ndim != 3 or lists.shape[2] != 5:
+        raise MetricError(f"expected the five best classes [n, T, 5], found {lists.shape}.")
+    before, after = frame_pairs(lists, noise=noise, step=step)
+    moved = np.zeros(before.shape[:2], dtype=np.int64)
+    for i in range(5):  # rank by rank: all at once would hold 25 comparisons a pair
+        same = before[..., i, None] == after
+        rank = np.where(same.any(axis=-1), same.argmax(axis=-1), 5)
+        moved += np.where(before[..., i] >= 0, np.abs(i - rank), 0)
+    return moved
+
+
 def flip_probability(predictions: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
     """FP: the probability that the top-1 class changes from frame to frame.
 
@@ -32,8 +101,7 @@ def flip_probability(predictions: npt.ArrayLike, *, noise: bool, step: int = 1) 
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
     """
-    before, after = _pairs(classes(predictions, "predictions"), noise=noise, step=step, dims=2)
-    return float(np.mean(before != after))
+    return float(np.mean(class_changes(predictions, noise=noise, step=step)))
 
 
 def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Baseline = ALEXNET) -> float:
@@ -80,14 +148,7 @@ def top5_distance(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
 
     Source: Hendrycks and Dietterich, ICLR 2019, appendix E.
     """
-    lists = classes(top5, "top-5 lists")
-    if lists.ndim != 3 or lists.shape[2] != 5:
-        raise MetricError(f"expected the five best classes [n, T, 5], found {lists.shape}.")
-    before, after = _pairs(lists, noise=noise, step=step, dims=3)
-    same = before[..., :, None] == after[..., None, :]  # [n, pairs, rank in A, rank in B]
-    rank = np.where(same.any(axis=-1), same.argmax(axis=-1) + 1, 6)
-    moved = np.abs(np.arange(1, 6) - rank)
-    return float(np.where(before >= 0, moved, 0).sum(axis=-1).mean())
+    return float(np.mean(top5_moves(top5, noise=noise, step=step)))
 
 
 def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) -> float:
@@ -119,20 +180,6 @@ def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) 
             "measure a normaliser with the same pipeline."
         )
     return _mean_ratio(top5_distances, baseline.top5_distances, baseline.name, highest=18.0)
-
-
-def _pairs(
-    frames: npt.NDArray[np.integer], *, noise: bool, step: int, dims: int
-) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-    if frames.ndim != dims or frames.shape[0] == 0:
-        raise MetricError(f"expected predictions of at least one clip with frames in axis 1, found {frames.shape}.")
-    if not 1 <= step < frames.shape[1]:
-        raise MetricError(f"a step of {step} leaves no pair among {frames.shape[1]} frames; it must be 1 or more.")
-    if noise:
-        if step != 1:
-            raise MetricError("noise sequences are compared with their first frame: their step is 1.")
-        return np.broadcast_to(frames[:, :1], frames[:, 1:].shape), frames[:, 1:]
-    return frames[:, :-step], frames[:, step:]
 
 
 def _mean_ratio(values: Mapping[str, float], divisors: Mapping[str, float], name: str, *, highest: float) -> float:

@@ -42,7 +42,7 @@ def shift_words(run: Run) -> str | None:
     A network that answers one class for everything is perfectly consistent.
     """
     import metrics
-    from robustbench_lift.scores.scoring import window_pairs
+    from robustbench_lift.scores.measures import window_pairs
 
     cell = next((cell for cell in run.expected if cell.protocol == "shift"), None)
     if cell is None:

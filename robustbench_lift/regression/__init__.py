@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustbench_lift.regression.baseline import Baseline, accept, read_baseline
-    from robustbench_lift.regression.bootstrap import Interval
-    from robustbench_lift.regression.comparison import compare, intervals
+    from robustbench_lift.regression.comparison import compare
     from robustbench_lift.regression.difference import Comparison, Difference
     from robustbench_lift.regression.policy import Policy, read_policy
     from robustbench_lift.regression.verdict import Outcome, gate
@@ -20,13 +19,11 @@ _WHERE = {
     "Baseline": "baseline",
     "Comparison": "difference",
     "Difference": "difference",
-    "Interval": "bootstrap",
     "Outcome": "verdict",
     "Policy": "policy",
     "accept": "baseline",
     "compare": "comparison",
     "gate": "verdict",
-    "intervals": "comparison",
     "read_baseline": "baseline",
     "read_policy": "policy",
 }
@@ -35,13 +32,11 @@ __all__ = [
     "Baseline",
     "Comparison",
     "Difference",
-    "Interval",
     "Outcome",
     "Policy",
     "accept",
     "compare",
     "gate",
-    "intervals",
     "read_baseline",
     "read_policy",
 ]

@@ -22,8 +22,9 @@ from robustbench_lift.errors import DataError, IncompleteError
 from robustbench_lift.files import write_atomic
 from robustbench_lift.provenance import environment, git_revision
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
-from robustbench_lift.scores.contributions import Vector, contributions
-from robustbench_lift.scores.scoring import normaliser
+from robustbench_lift.scores.evidence import ClassesOnly, evidence_of
+from robustbench_lift.scores.measures import Array
+from robustbench_lift.scores.scoring import normaliser_of
 
 SCHEMA = 1
 CHECKED = (
@@ -70,7 +71,7 @@ class Baseline:
         )
 
 
-class StoredRun(Run):
+class StoredRun(ClassesOnly):
     """Predicted classes out of a baseline's .npz, read as a run."""
 
     def __init__(self, path: Path, manifest: Manifest, arrays: dict[str, Any]) -> None:
@@ -106,10 +107,12 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
     missing = run.missing()
     if missing:
         raise IncompleteError(f"{run.path} lacks {len(missing)} cells (first: {missing[0].key}): not a baseline yet.")
-    divisor = normaliser(run)
+    divisor = normaliser_of(run)
+    evidence = evidence_of(run)
+    values = evidence.values(divisor)
     numbers = {
-        name: {"value": float(v.mean()), "n": len(v), "standard_error": _standard_error(v)}
-        for name, v in contributions(run, divisor).items()
+        name: {"value": values[name], "n": len(v), "standard_error": _standard_error(v)}
+        for name, v in evidence.vectors(divisor).items()
     }
     if not numbers:
         raise IncompleteError(f"{run.path} has no complete number (its cells: {len(run.expected)}): not a baseline.")
@@ -236,7 +239,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     )
 
 
-def _standard_error(vector: Vector) -> float | None:
+def _standard_error(vector: Array) -> float | None:
     return float(vector.std(ddof=1)) / math.sqrt(len(vector)) if len(vector) > 1 else None
 
 

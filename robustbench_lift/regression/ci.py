@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 from robustbench_lift.errors import StorageError
 from robustbench_lift.regression.difference import Difference
-from robustbench_lift.regression.render import row, title, to_markdown
+from robustbench_lift.regression.render import row, to_markdown
 from robustbench_lift.regression.verdict import PASS, Outcome
+from robustbench_lift.scores.numbers import NUMBERS, title
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a step summary; GitHub refuses more than 1024 kB."""
@@ -28,9 +29,11 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     comparison = outcome.comparison
     root = ElementTree.Element("testsuites", name="robustbench-lift gate")
     suites: dict[str, list[Difference | str]] = {}
-    # the raw error and flip probability repeat CE and FR where there is a normaliser
-    repeated = {f"error/{n.partition('/')[2]}" for n in comparison.metrics if n.startswith("ce/")}
-    repeated |= {f"fp/{n.partition('/')[2]}" for n in comparison.metrics if n.startswith("fr/")}
+    repeated = {  # the number that is not normalised says the same where there is a normaliser
+        f"{NUMBERS[head].unnormalised}/{condition}"
+        for head, slash, condition in (name.partition("/") for name in comparison.metrics)
+        if slash
+    }
     for d in (*comparison.metrics.values(), *comparison.worst):
         if d.name in repeated:
             continue
@@ -115,15 +118,7 @@ def _fail(case: ElementTree.Element, message: str, text: str, advisory: bool) ->
 
 def _protocol(name: str) -> str:
     head = name.partition("/")[0]
-    return {
-        "clean_error": "clean",
-        "clean": "clean",
-        "consistency": "shift",
-        "mfr": "perturbation",
-        "mean_flip_probability": "perturbation",
-        "fp": "perturbation",
-        "fr": "perturbation",
-    }.get(head, "corruption")
+    return NUMBERS[head].protocol if head in NUMBERS else head
 
 
 def _legal(text: str) -> str:

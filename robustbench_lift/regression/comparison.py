@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,51 +12,27 @@ from scipy import stats
 
 import metrics
 from robustbench_lift.errors import IncomparableError, unknown
-from robustbench_lift.regression.bootstrap import Interval, grouped, percentile_interval, resample
 from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
+from robustbench_lift.regression.difference import Comparison, Difference
 from robustbench_lift.regression.mcnemar import detectable_difference, paired_interval, worse_p
 from robustbench_lift.regression.multiplicity import CORRECTIONS, judged, judged_by_family
 from robustbench_lift.runs import Run
-from robustbench_lift.scores.contributions import Tally, Vector, contributions
-from robustbench_lift.scores.scoring import normaliser
+from robustbench_lift.scores.bootstrap import Interval, percentile_interval, replicated
+from robustbench_lift.scores.evidence import ClassesOnly, Evidence
+from robustbench_lift.scores.measures import Array
+from robustbench_lift.scores.numbers import NUMBERS, headlines, number_of, sign
+from robustbench_lift.scores.scoring import normaliser_of
 
 POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 """Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""
-
-
-def intervals(
-    run: Run,
-    *,
-    baseline: metrics.Baseline | None,
-    replicates: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Bootstrap intervals of a run's numbers, images or clips drawn with replacement, the normaliser fixed.
-
-    Args:
-        run: a run; numbers that lack a cell have no interval.
-        baseline: the normaliser of CE and FR, or None.
-        replicates: bootstrap samples.
-        confidence: level, 0..1.
-        seed: seed of the draws.
-
-    Returns:
-        {headline name, ce/<corruption>, error/<corruption>, fr/<perturbation>, fp/<perturbation>: Interval}.
-    """
-    found: dict[str, Interval] = {}
-    for group in grouped(contributions(run, baseline)):
-        for name, means in resample(group, replicates=replicates, seed=seed).items():
-            found[name] = percentile_interval(means, confidence)
-    return found
 
 
 def compare(
     run_a: Run,
     run_b: Run,
     *,
-    baseline: metrics.Baseline | None = None,
+    normaliser: metrics.Baseline | None = None,
+    numbers: Collection[str] | None = None,
     replicates: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -92,29 +68,30 @@ def compare(
     if correction not in CORRECTIONS:
         raise unknown("correction", correction, CORRECTIONS)
     margins = dict(margins or {})
-    notes = comparable(run_a, run_b, allow_protocol_diff=allow_protocol_diff)
-    divisor = baseline if baseline is not None else normaliser(run_a)
-    read = _read(run_a, run_b, margins.get("cells", 0.0), confidence)
-    a, b = read.before.vectors(divisor), read.after.vectors(divisor)
-    pairs = {name: (a[name], b[name]) for name in a if name in b}
     for name in margins:
-        if name not in (*pairs, *HEADLINES, "cells"):
-            raise unknown("metric", name, (*HEADLINES, "cells"))
+        if name != "cells":
+            number_of(name)
+    wanted = compared_numbers(numbers)
+    notes = comparable(run_a, run_b, allow_protocol_diff=allow_protocol_diff)
+    divisor = normaliser if normaliser is not None else normaliser_of(run_a)
+    read = _read(run_a, run_b, wanted, margins.get("cells", 0.0), confidence)
+    a, b = read.before.vectors(divisor), read.after.vectors(divisor)
+    before, after = replicated([read.before, read.after], divisor, replicates=replicates, seed=seed)
+    known_a, known_b = read.before.values(divisor), read.after.values(divisor)
     found: dict[str, Difference] = {}
-    for group in grouped({name: after - before for name, (before, after) in pairs.items()}):
-        replicated = resample(group, replicates=replicates, seed=seed)
-        for name in group:
-            interval = percentile_interval(replicated[name], confidence)
-            found[name] = mean_difference(name, *pairs[name], interval, margins.get(name, 0.0))
+    for name in (name for name in a if name in b and len(a[name]) == len(b[name])):
+        interval = percentile_interval(after[name] - before[name], confidence)
+        found[name] = mean_difference(
+            name, a[name], b[name], interval, margins.get(name, 0.0), values=(known_a[name], known_b[name])
+        )
     clean = read.cells.get("clean/clean/0")
     if clean is not None and "clean_error" in found:
         found["clean_error"] = _exact(found["clean_error"], clean, len(a["clean_error"]))
-    ordered = {name: found[name] for name in (*HEADLINES, *(n for n in found if n not in HEADLINES)) if name in found}
     return Comparison(
         baseline=run_a.name,
         candidate=run_b.name,
         signature=run_a.signature,
-        metrics=judged_by_family(ordered, alpha=alpha, correction=correction),
+        metrics=judged_by_family(found, alpha=alpha, correction=correction),
         cells=judged(read.cells, alpha=alpha, correction=correction),
         same_weights=same_weights(run_a.manifest.model, run_b.manifest.model),
         one_sided=tuple(sorted(set(a) ^ set(b))),
@@ -129,15 +106,29 @@ def compare(
     )
 
 
-def mean_difference(name: str, a: Vector, b: Vector, interval: Interval, margin: float) -> Difference:
-    """A number that is a mean over images on both sides, paired."""
+def compared_numbers(numbers: Collection[str] | None = None) -> tuple[str, ...]:
+    """Numbers that a comparison shows: those that a gate tests by default, those asked for, and their families.
+
+    Raises:
+        UsageError: there is no such number.
+    """
+    for name in numbers or ():
+        if name not in headlines():
+            raise unknown("metric", name, headlines())
+    return tuple(key for key, number in NUMBERS.items() if number.gated or key in (numbers or ()))
+
+
+def mean_difference(
+    name: str, a: Array, b: Array, interval: Interval, margin: float, *, values: tuple[float, float]
+) -> Difference:
+    """A number that is a mean over images on both sides, paired; `values` are the two numbers themselves."""
     worse = sign(name) * (b - a)
     n = len(worse)
     error = float(worse.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return Difference(
         name=name,
-        baseline=float(a.mean()),
-        candidate=float(b.mean()),
+        baseline=values[0],
+        candidate=values[1],
         low=interval.low,
         high=interval.high,
         p_value=mean_p(float(worse.mean()) - margin, error, n),
@@ -175,16 +166,20 @@ def sources(run_a: Run, run_b: Run) -> dict[str, str]:
 class _Pair:
     """What is gathered while the cells of two runs are read side by side."""
 
-    before: Tally = field(default_factory=Tally)
-    after: Tally = field(default_factory=Tally)
+    before: Evidence
+    after: Evidence
     cells: dict[str, Difference] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     compared: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
-def _read(run_a: Run, run_b: Run, margin: float, confidence: float) -> _Pair:
-    pair = _Pair()
+def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confidence: float) -> _Pair:
+    before, after = (
+        Evidence(run.expected, numbers=numbers, classes_only=isinstance(run, ClassesOnly), bins=True)
+        for run in (run_a, run_b)
+    )
+    pair = _Pair(before, after)
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     for cell in dict.fromkeys((*run_a.expected, *run_b.expected)):
         a = run_a.read(cell) if run_a.has(cell) else None
@@ -196,15 +191,17 @@ def _read(run_a: Run, run_b: Run, margin: float, confidence: float) -> _Pair:
         if a is None or b is None:
             pair.missing.append(cell.key)
             continue
-        if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels) or a.top1.shape != b.top1.shape:
+        if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels) or a.top5.shape != b.top5.shape:
             raise IncomparableError(
                 f"{cell.key}: {run_a.path} and {run_b.path} hold other images, labels or frames in this cell. "
                 "Run one of them again."
             )
-        pair.changed[cell.key] = int((a.top1 != b.top1).sum())
-        pair.compared[cell.key] = a.top1.size
+        top1_a, top1_b = a.top5[..., 0], b.top5[..., 0]
+        pair.changed[cell.key] = int((top1_a != top1_b).sum())
+        pair.compared[cell.key] = top1_a.size
         if cell.protocol in ("clean", "corruption"):
-            pair.cells[cell.key] = _cell(cell.key, a.correct[:, 0], b.correct[:, 0], margin, z)
+            right = top1_a[:, 0] == a.labels, top1_b[:, 0] == b.labels
+            pair.cells[cell.key] = _cell(cell.key, *right, margin, z)
     return pair
 
 

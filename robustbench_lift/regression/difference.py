@@ -6,13 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-HEADLINES = ("clean_error", "mean_error", "mce", "relative_mce", "mean_flip_probability", "mfr", "consistency")
-"""Headline numbers that are compared, in printed order; all but consistency are better when lower."""
-
-
-def sign(metric: str) -> int:
-    """+1 where an increase is worse, -1 where it is better."""
-    return -1 if metric == "consistency" else 1
+from robustbench_lift.scores.numbers import sign
 
 
 def p_words(p: float) -> str:

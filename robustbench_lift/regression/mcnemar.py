@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from robustbench_lift.regression.bootstrap import Interval
+from robustbench_lift.scores.bootstrap import Interval
 
 
 def mid_p_mcnemar(gained: int, lost: int) -> float:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.regression.difference import HEADLINES
 from robustbench_lift.regression.multiplicity import CORRECTIONS
+from robustbench_lift.scores.numbers import gated, headlines
 
 MODES = ("auto", "identity", "candidate", "recipe")
 
@@ -29,7 +29,7 @@ class Policy:
     mode: str = "auto"
     """identity (same weights: labels must not change), candidate (other weights, same images), recipe (several seeds of
     each side); auto takes identity for equal weights, recipe for several runs a side, candidate otherwise."""
-    metrics: tuple[str, ...] = HEADLINES
+    metrics: tuple[str, ...] = field(default_factory=gated)
     """Headline numbers that can fail the gate; those that both sides have are tested."""
     cells: bool = False
     """Whether single cells can fail it too; they are shown in any case."""
@@ -60,11 +60,11 @@ class Policy:
         _one_of("on_missing", self.on_missing, ("fail", "warn"))
         _one_of("on_improved", self.on_improved, ("pass", "fail"))
         for name in self.metrics:
-            _one_of("metrics", name, HEADLINES)
+            _one_of("metrics", name, headlines())
         if not self.metrics:
             raise UsageError("policy field metrics is empty: nothing could ever fail. Name at least one.")
         for name, margin in self.margins.items():
-            _one_of("margins", name, (*HEADLINES, "cells"))
+            _one_of("margins", name, (*headlines(), "cells"))
             _number(f"margins.{name}", margin, 0, 100)
         _number("alpha", self.alpha, 0, 1, open_ends=True)
         _number("confidence", self.confidence, 0, 1, open_ends=True)

@@ -10,31 +10,13 @@ from typing import Any
 
 from robustbench_lift.regression.difference import Comparison, Difference, p_words
 from robustbench_lift.regression.verdict import Outcome
+from robustbench_lift.scores.numbers import title
 
 SCHEMA = 1
 MARKER = "<!-- robustbench-lift gate -->"
 """First line of the Markdown comment, by which a bot finds it to update it in place."""
 COMMENT_LIMIT = 64_000
 """Bytes of a pull request comment."""
-TITLES = {
-    "clean_error": "clean error",
-    "mean_error": "mean error (unnormalised)",
-    "mce": "mCE",
-    "relative_mce": "relative mCE",
-    "mean_flip_probability": "mean flip probability (unnormalised)",
-    "mfr": "mFR",
-    "consistency": "shift consistency",
-}
-
-
-def title(name: str) -> str:
-    """A number's name as printed.
-
-    >>> title("mce"), title("ce/fog")
-    ('mCE', 'CE fog')
-    """
-    head, _, tail = name.partition("/")
-    return TITLES.get(name) or (f"{head.upper()} {tail}" if head in ("ce", "fr", "fp") else name.replace("/", " "))
 
 
 def arrow(d: Difference) -> str:

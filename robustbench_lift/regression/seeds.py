@@ -11,12 +11,14 @@ from scipy import stats
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
+from robustbench_lift.regression.comparison import compared_numbers
+from robustbench_lift.regression.difference import Comparison, Difference
 from robustbench_lift.regression.multiplicity import judged_by_family
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.runs import Run
-from robustbench_lift.scores.contributions import contributions
-from robustbench_lift.scores.scoring import normaliser
+from robustbench_lift.scores.evidence import evidence_of
+from robustbench_lift.scores.numbers import sign
+from robustbench_lift.scores.scoring import normaliser_of
 
 
 def compare_seeds(
@@ -33,15 +35,13 @@ def compare_seeds(
         notes += comparable(before[0], other, allow_protocol_diff=allow_protocol_diff)
     for side in (before, after):
         _distinct(side)
-    divisor = normaliser(before[0])
-    tables = [
-        [{name: float(v.mean()) for name, v in contributions(run, divisor).items()} for run in side]
-        for side in (before, after)
-    ]
+    divisor = normaliser_of(before[0])
+    wanted = compared_numbers(policy.metrics)
+    tables = [[evidence_of(run, numbers=wanted).values(divisor) for run in side] for side in (before, after)]
     known = [set.intersection(*(set(row) for row in side)) for side in tables]
     both = known[0] & known[1]
     found = {}
-    for name in (*HEADLINES, *sorted(both - set(HEADLINES))):
+    for name in tables[0][0]:
         if name in both:
             a, b = ([row[name] for row in side] for side in tables)
             found[name] = welch(name, a, b, margin=policy.fractions().get(name, 0.0), confidence=policy.confidence)

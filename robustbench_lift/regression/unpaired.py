@@ -8,12 +8,13 @@ from scipy import stats
 
 from robustbench_lift.regression.baseline import Baseline
 from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.comparison import POWER, mean_p, same_weights, sources
-from robustbench_lift.regression.difference import HEADLINES, Comparison, Difference, sign
+from robustbench_lift.regression.comparison import POWER, compared_numbers, mean_p, same_weights, sources
+from robustbench_lift.regression.difference import Comparison, Difference
 from robustbench_lift.regression.multiplicity import judged_by_family
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.runs import Run
-from robustbench_lift.scores.contributions import contributions
+from robustbench_lift.scores.evidence import evidence_of
+from robustbench_lift.scores.numbers import sign
 
 
 def compare_scores(baseline: Baseline, run: Run, policy: Policy, *, allow_protocol_diff: bool = False) -> Comparison:
@@ -25,18 +26,20 @@ def compare_scores(baseline: Baseline, run: Run, policy: Policy, *, allow_protoc
         IncomparableError: signatures or image sets differ.
     """
     notes = comparable(baseline.scored, run, allow_protocol_diff=allow_protocol_diff)
-    own = contributions(run, baseline.divisor)
-    stored = baseline.content["metrics"]
+    wanted = compared_numbers(policy.metrics)
+    evidence = evidence_of(run, numbers=wanted, bins=True)
+    own, values = evidence.vectors(baseline.divisor), evidence.values(baseline.divisor)
+    stored = {k: v for k, v in baseline.content["metrics"].items() if k.partition("/")[0] in wanted}
     z = float(stats.norm.ppf(0.5 + policy.confidence / 2))
     margins = policy.fractions()
     found = {}
-    for name in (*HEADLINES, *(name for name in stored if name not in HEADLINES)):
-        if name in stored and name in own:
+    for name in own:
+        if name in stored:
             vector, n = own[name], len(own[name])
             theirs = math.sqrt(float(vector.var(ddof=1)) / n) if n > 1 else math.nan
             known = stored[name]["standard_error"]
             error = math.hypot(math.nan if known is None else float(known), theirs)
-            a, b = float(stored[name]["value"]), float(vector.mean())
+            a, b = float(stored[name]["value"]), values[name]
             found[name] = _difference(name, a, b, error, n, margins.get(name, 0.0), z)
     return Comparison(
         baseline=baseline.content["name"],

@@ -27,7 +27,7 @@ from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.seeds import compare_seeds
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.runs import Run
-from robustbench_lift.scores.scoring import normaliser
+from robustbench_lift.scores.scoring import normaliser_of
 
 PASS, REGRESSION, NOT_COMPARABLE, INCONCLUSIVE = 0, 1, 3, 4
 WORDS = {PASS: "pass", REGRESSION: "regression", NOT_COMPARABLE: "incomplete", INCONCLUSIVE: "inconclusive"}
@@ -119,7 +119,8 @@ def compare_runs(
     return compare(
         before,
         after,
-        baseline=side.divisor if isinstance(side, Baseline) else normaliser(before),
+        normaliser=side.divisor if isinstance(side, Baseline) else normaliser_of(before),
+        numbers=policy.metrics,
         replicates=policy.replicates,
         confidence=policy.confidence,
         seed=policy.seed,

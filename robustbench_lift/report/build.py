@@ -7,7 +7,6 @@ over the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,6 @@ from robustbench_lift.errors import UsageError
 from robustbench_lift.provenance import environment
 from robustbench_lift.report.flips import chosen_flips
 from robustbench_lift.report.schema import (
-    HEADLINES,
     Bin,
     CorruptionResult,
     Document,
@@ -34,15 +32,12 @@ from robustbench_lift.report.sources import (
     sources_of,
     training_of,
 )
-from robustbench_lift.report.ties import find_ties, replicated, spans
+from robustbench_lift.report.ties import find_ties, replicates_of, spans
 from robustbench_lift.runs import Cell, Run
 
 if TYPE_CHECKING:
-    from robustbench_lift.regression import Interval
-    from robustbench_lift.scores.scoring import Scores
-
-BINS = 15
-"""Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
+    from robustbench_lift.report.ties import Replicates
+    from robustbench_lift.scores import Evidence, Interval, Scores
 
 
 def document(
@@ -71,16 +66,20 @@ def document(
     Raises:
         UsageError: there are no runs.
     """
+    from robustbench_lift.scores import evidence_of
+
     if not runs:
         raise UsageError("a report needs at least one run folder; none was given.")
     sources = sorted(sources_of(runs), key=lambda s: (s.is_normaliser, *print_order(s.run)))
     labels = labels_of([s.run for s in sources])
     groups, keys = groups_of(sources)
-    drawn = [replicated(s.run, s.baseline, replicates=replicates, seed=seed) for s in sources]
-    models = tuple(
-        _model(s, label, key, spans(one, confidence=confidence))
-        for s, label, key, one in zip(sources, labels, keys, drawn, strict=True)
-    )
+    drawn: list[Replicates] = []
+    made: list[Model] = []
+    for s, label, key in zip(sources, labels, keys, strict=True):
+        evidence = evidence_of(s.run)
+        drawn.append(replicates_of(evidence, s.baseline, replicates=replicates, seed=seed))
+        made.append(_model(s, evidence, label, key, spans(drawn[-1], confidence=confidence)))
+    models = tuple(made)
     ranked = [k for k, model in enumerate(models) if not model.is_normaliser]
     ties, rule = find_ties([(models[k], drawn[k]) for k in ranked], confidence=confidence)
     data = str(sources[0].run.manifest.data["name"])
@@ -113,12 +112,11 @@ def _class_names(data: str) -> tuple[str, ...]:
     return tuple(photograph.name for photograph in PHOTOGRAPHS)
 
 
-def _model(source: Source, label: str, group: str, found: Mapping[str, Interval]) -> Model:
-    from robustbench_lift.scores.scoring import score
+def _model(source: Source, evidence: Evidence, label: str, group: str, found: Mapping[str, Interval]) -> Model:
+    from robustbench_lift.scores import headlines, scores_of
 
     run, record = source.run, source.run.manifest.model
-    scores = score(run, baseline=source.baseline)
-    cells = _cell_errors(run)
+    scores = scores_of(run, evidence, source.baseline)
     return Model(
         label=label,
         name=run.name,
@@ -135,10 +133,10 @@ def _model(source: Source, label: str, group: str, found: Mapping[str, Interval]
         counts=counts_of(run),
         cells=len(run.expected),
         missing=tuple(cell.key for cell in run.missing()),
-        headline={key: _value(getattr(scores, key), found.get(key)) for key in HEADLINES},
-        corruptions=_corruptions(run, scores, found, cells),
+        headline={key: _value(scores.get(key), found.get(key)) for key in headlines()},
+        corruptions=_corruptions(run, scores, found),
         perturbations=_perturbations(run, scores, found),
-        reliability=_reliability(cells),
+        reliability=_reliability(evidence),
         provenance=_provenance(run),
     )
 
@@ -149,85 +147,44 @@ def _value(value: float | None, span: Interval | None) -> Value:
     return Value(float(value)) if span is None else Value(float(value), float(span.low), float(span.high))
 
 
-Floats = npt.NDArray[np.float64]
+def _corruptions(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, CorruptionResult]:
+    def severities(name: str) -> list[Cell]:
+        return [Cell("corruption", name, severity) for severity in range(1, 6)]
 
-
-@dataclass(frozen=True, slots=True)
-class _CellCalibration:
-    """Calibration of one cell: bins as sums, so that cells can be added."""
-
-    ece: float
-    count: Floats
-    confidence: Floats
-    correct: Floats
-
-
-def _cell_errors(run: Run) -> dict[Cell, tuple[float, _CellCalibration]]:
-    """Error and calibration of every clean and corruption cell that is there; bins as in `metrics`."""
-    import metrics
-
-    found = {}
-    for cell in run.expected:
-        if cell.protocol in ("clean", "corruption") and run.has(cell):
-            predictions = run.read(cell)
-            correct = predictions.correct.ravel().astype(np.float64)
-            confidence = predictions.confidence.ravel().astype(np.float64)
-            index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-            found[cell] = (
-                float(1 - correct.mean()),
-                _CellCalibration(
-                    metrics.expected_calibration_error(confidence, correct, bins=BINS),
-                    np.bincount(index, minlength=BINS).astype(np.float64),
-                    np.bincount(index, weights=confidence, minlength=BINS).astype(np.float64),
-                    np.bincount(index, weights=correct, minlength=BINS).astype(np.float64),
-                ),
-            )
-    return found
-
-
-def _corruptions(
-    run: Run, scores: Scores, found: Mapping[str, Interval], cells: Mapping[Cell, tuple[float, _CellCalibration]]
-) -> dict[str, CorruptionResult]:
-    names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "corruption")
-    result = {}
-    for name in names:
-        here = [cells.get(Cell("corruption", name, s)) for s in range(1, 6)]
-        whole = scores.corruption_errors.get(name)
-        result[name] = CorruptionResult(
-            errors=tuple(None if c is None else c[0] for c in here),
-            calibration=tuple(None if c is None else c[1].ece for c in here),
-            mean_error=_value(None if whole is None else float(np.mean(whole)), found.get(f"error/{name}")),
-            ce=_value(scores.ce.get(name), found.get(f"ce/{name}")),
-        )
-    return result
-
-
-def _perturbations(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
-    names = dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "perturbation")
     return {
-        name: PerturbationResult(
-            flip_probability=_value(scores.flip_probabilities.get(name), found.get(f"fp/{name}")),
-            fr=_value(scores.flip_rates.get(name), found.get(f"fr/{name}")),
-            top5_distance=_value(scores.top5_distances.get(name), None),
+        name: CorruptionResult(
+            errors=tuple(scores.errors.get(cell) for cell in severities(name)),
+            calibration=tuple(scores.calibration.get(cell) for cell in severities(name)),
+            mean_error=_value(scores.get(f"error/{name}"), found.get(f"error/{name}")),
+            ce=_value(scores.get(f"ce/{name}"), found.get(f"ce/{name}")),
         )
-        for name in names
+        for name in dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "corruption")
     }
 
 
-def _reliability(cells: Mapping[Cell, tuple[float, _CellCalibration]]) -> dict[str, tuple[Bin, ...]]:
-    curves: dict[str, list[_CellCalibration]] = {}
-    for cell, (_, calibration) in sorted(cells.items(), key=lambda item: (item[0].severity, item[0])):
-        curves.setdefault("clean" if cell.protocol == "clean" else f"severity {cell.severity}", []).append(calibration)
-    result = {}
-    for key, parts in curves.items():
-        count, confidence, correct = (
-            np.sum([getattr(part, field) for part in parts], axis=0) for field in ("count", "confidence", "correct")
+def _perturbations(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
+    def value(name: str) -> Value:
+        return _value(scores.get(name), found.get(name))
+
+    return {
+        name: PerturbationResult(
+            flip_probability=value(f"fp/{name}"), fr=value(f"fr/{name}"), top5_distance=value(f"top5_distance/{name}")
         )
-        result[key] = tuple(
+        for name in dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "perturbation")
+    }
+
+
+def _reliability(evidence: Evidence) -> dict[str, tuple[Bin, ...]]:
+    curves: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for cell, sums in sorted(evidence.reliability.items(), key=lambda item: (item[0].severity, item[0])):
+        curves.setdefault("clean" if cell.protocol == "clean" else f"severity {cell.severity}", []).append(sums)
+    return {
+        key: tuple(
             Bin(int(n), float(p / n) if n else None, float(a / n) if n else None)
-            for n, p, a in zip(count, confidence, correct, strict=True)
+            for n, p, a in zip(*np.sum(parts, axis=0), strict=True)
         )
-    return result
+        for key, parts in curves.items()
+    }
 
 
 def _provenance(run: Run) -> dict[str, str]:

@@ -21,21 +21,6 @@ from robustbench_lift.errors import DataError
 SCHEMA = 2
 """Version of the layout of `document.json`."""
 
-HEADLINES = {
-    "clean_error": "lower",
-    "mean_error": "lower",
-    "mce": "lower",
-    "relative_mce": "lower",
-    "mean_flip_probability": "lower",
-    "mfr": "lower",
-    "mean_top5_distance": "lower",
-    "consistency": "higher",
-    "consistency_correct": "higher",
-    "clean_ece": "lower",
-    "corruption_ece": "lower",
-}
-"""Headline numbers of a model and the direction in which each is better."""
-
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -122,7 +107,7 @@ class Model:
     missing: tuple[str, ...]
     """Keys of the cells that are not there."""
     headline: dict[str, Value]
-    """The keys of `HEADLINES`."""
+    """The headline numbers of `scores.numbers.NUMBERS`."""
     corruptions: dict[str, CorruptionResult]
     """By corruption, in benchmark order."""
     perturbations: dict[str, PerturbationResult]

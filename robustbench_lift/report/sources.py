@@ -85,10 +85,10 @@ def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
 
 def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
     """The normaliser in a run folder, or why there is none: the report says so and leaves the ratios out."""
-    from robustbench_lift.scores.scoring import baseline_of
+    from robustbench_lift.scores.scoring import measured_normaliser
 
     try:
-        return baseline_of(Run.open(folder)), ""
+        return measured_normaliser(Run.open(folder)), ""
     except IncompleteError as error:
         return None, str(error)
 

@@ -8,38 +8,31 @@ from typing import TYPE_CHECKING
 import numpy.typing as npt
 
 from robustbench_lift.report.marks import TIE_RULE
-from robustbench_lift.report.schema import HEADLINES, Model
-from robustbench_lift.runs import Run
+from robustbench_lift.report.schema import Model
 
 if TYPE_CHECKING:
     import numpy as np
 
     import metrics
-    from robustbench_lift.regression import Interval
+    from robustbench_lift.scores import Evidence, Interval
 
     Replicates = Mapping[str, npt.NDArray[np.float64]]
     """Bootstrap replicates [R] of every number of a model."""
 
 
-def replicated(run: Run, baseline: metrics.Baseline | None, *, replicates: int, seed: int) -> Replicates:
+def replicates_of(evidence: Evidence, baseline: metrics.Baseline | None, *, replicates: int, seed: int) -> Replicates:
     """Bootstrap replicates of every number of a run of which every cell is there; none when `replicates` is 0.
 
     The draws depend on the seed and the number of images alone, so runs over the same images are resampled together.
     """
-    from robustbench_lift.regression.bootstrap import grouped, resample
-    from robustbench_lift.scores.contributions import contributions
+    from robustbench_lift.scores import replicated
 
-    if replicates == 0:
-        return {}
-    found: dict[str, npt.NDArray[np.float64]] = {}
-    for group in grouped(contributions(run, baseline)):
-        found |= resample(group, replicates=replicates, seed=seed)
-    return found
+    return replicated([evidence], baseline, replicates=replicates, seed=seed)[0] if replicates else {}
 
 
 def spans(drawn: Replicates, *, confidence: float) -> dict[str, Interval]:
-    """The interval of every number: what `robustbench_lift.regression.intervals` gives."""
-    from robustbench_lift.regression.bootstrap import percentile_interval
+    """The interval of every number: what `robustbench_lift.scores.intervals` gives."""
+    from robustbench_lift.scores import percentile_interval
 
     return {name: percentile_interval(means, confidence) for name, means in drawn.items()}
 
@@ -53,6 +46,7 @@ def values(model: Model) -> Mapping[str, float | None]:
     for name, perturbation in model.perturbations.items():
         found[f"fr/{name}"] = perturbation.fr.value
         found[f"fp/{name}"] = perturbation.flip_probability.value
+        found[f"top5_distance/{name}"] = perturbation.top5_distance.value
     return found
 
 
@@ -66,7 +60,7 @@ def find_ties(
     Returns:
         the pairs, and the rule in words (empty when nothing was compared).
     """
-    from robustbench_lift.regression.bootstrap import percentile_interval
+    from robustbench_lift.scores import number_of, percentile_interval
 
     pairs: dict[str, list[tuple[str, str]]] = {}
     compared = False
@@ -79,7 +73,7 @@ def find_ties(
             if len(numbers) < 2:
                 continue
             compared = True
-            pick = max if HEADLINES.get(metric, "lower") == "higher" else min
+            pick = max if number_of(metric).direction == "higher" else min
             best = pick(numbers, key=lambda label: numbers[label])
             for other in numbers:
                 if other != best:

@@ -1,1 +1,41 @@
-"""Predictions -> numbers: pure functions of the cells of a run."""
+"""Predictions -> numbers: pure functions of the cells of a run.
+
+numbers     what every number is: name, direction, one row an image, the value of their means
+evidence    one pass over the cells of a run, from which all numbers come
+scoring     the numbers of a run, and the normaliser of CE and FR
+bootstrap   their intervals, images drawn with replacement
+frames      the same for pandas, and `robustbench_lift.Run`
+"""
+
+from __future__ import annotations
+
+from .bootstrap import Interval, intervals, percentile_interval, replicated, resample
+from .evidence import Evidence, contributions, evidence_of
+from .frames import ScoredRun
+from .measures import Bins, Counts
+from .numbers import NUMBERS, Number, headlines, number_of, register_number
+from .scoring import Scores, measured_normaliser, normaliser_of, score, scores_of
+
+__all__ = [
+    "NUMBERS",
+    "Bins",
+    "Counts",
+    "Evidence",
+    "Interval",
+    "Number",
+    "ScoredRun",
+    "Scores",
+    "contributions",
+    "evidence_of",
+    "headlines",
+    "intervals",
+    "measured_normaliser",
+    "normaliser_of",
+    "number_of",
+    "percentile_interval",
+    "register_number",
+    "replicated",
+    "resample",
+    "score",
+    "scores_of",
+]

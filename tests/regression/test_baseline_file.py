@@ -35,9 +35,9 @@ def test_a_baseline_says_what_the_run_scored(tmp_path: Path, good: Any) -> None:
     assert written == [tmp_path / "b.json", tmp_path / "b.npz"]
     content = json.loads((tmp_path / "b.json").read_text())
     scores = score(good, metrics.ALEXNET)
-    assert content["metrics"]["mce"]["value"] == pytest.approx(scores.mce)
+    assert content["metrics"]["mce"]["value"] == pytest.approx(scores["mce"])
     assert content["metrics"]["mce"]["n"] == 60
-    assert content["wrong"]["clean/clean/0"] == round(60 * scores.clean_error)
+    assert content["wrong"]["clean/clean/0"] == round(60 * scores["clean_error"])
     assert content["accepted"]["note"] == "first"
     assert content["accepted"]["run"] == {"git": "0123456789ab"}
     assert content["model"]["weights_sha256"] == good.manifest.model["weights_sha256"]

@@ -33,7 +33,7 @@ def test_differences_are_those_of_the_scores(good: Any, bad: Any) -> None:
     a, b = score(good, metrics.ALEXNET), score(bad, metrics.ALEXNET)
     for name in ("clean_error", "mean_error", "mce", "relative_mce", "mean_flip_probability", "mfr", "consistency"):
         one = found.metrics[name]
-        assert (one.baseline, one.candidate) == pytest.approx((getattr(a, name), getattr(b, name)))
+        assert (one.baseline, one.candidate) == pytest.approx((a[name], b[name]))
         assert one.low <= one.delta <= one.high
     assert list(found.metrics)[:7] == [
         "clean_error", "mean_error", "mce", "relative_mce", "mean_flip_probability", "mfr", "consistency",
@@ -53,7 +53,7 @@ def test_better_and_worse_are_mirror_images(good: Any, bad: Any) -> None:
 
 
 def test_p_values_against_scipy(good: Any, bad: Any) -> None:
-    from robustbench_lift.scores.contributions import contributions
+    from robustbench_lift.scores import contributions
 
     a, b = contributions(good, metrics.ALEXNET)["mce"], contributions(bad, metrics.ALEXNET)["mce"]
     expected = stats.ttest_rel(b, a, alternative="greater").pvalue
@@ -163,7 +163,7 @@ def test_nothing_in_common(make_run: Callable[..., Any], good: Any) -> None:
 
 
 def test_unknown_names(good: Any, bad: Any) -> None:
-    with pytest.raises(UsageError, match=r"unknown metric 'mcee'\. Did you mean 'mce'"):
+    with pytest.raises(UsageError, match=r"unknown number 'mcee'\. Did you mean 'mce'"):
         compare(good, bad, margins={"mcee": 0.1}, **QUICK)
     with pytest.raises(UsageError, match="unknown correction 'bhh'"):
         compare(good, bad, correction="bhh", **QUICK)
@@ -186,10 +186,10 @@ def test_images_that_all_fail_alike_are_evidence(make_run: Callable[..., Any]) -
 
 def test_intervals_of_pairs_are_narrower(make_run: Callable[..., Any]) -> None:
     """What both models have in common is taken out."""
-    from robustbench_lift.regression import intervals
+    from robustbench_lift.scores import intervals
 
     a, b = make_run("a", quality=1.0, shared=0.98), make_run("b", quality=0.95, shared=0.98)
     paired = compare(a, b, **QUICK).metrics["mce"]
-    alone = [intervals(run, baseline=metrics.ALEXNET, replicates=200)["mce"] for run in (a, b)]
+    alone = [intervals(run, normaliser=metrics.ALEXNET, replicates=200)["mce"] for run in (a, b)]
     independent = np.hypot(*(interval.high - interval.low for interval in alone))
     assert paired.high - paired.low < 0.6 * independent

@@ -15,7 +15,7 @@ from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression import Policy, gate, read_policy
 from robustbench_lift.regression.policy import parse_margins
 from robustbench_lift.runs import Cell
-from robustbench_lift.scores.contributions import contributions
+from robustbench_lift.scores import contributions
 
 QUICK = Policy(replicates=100)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
-from robustbench_lift.regression import compare, intervals
+from robustbench_lift.regression import compare
 from robustbench_lift.report import Document, document, open_runs, read_document
 from robustbench_lift.report.ties import values as ties_values
 from robustbench_lift.runs import Cell, Run
-from robustbench_lift.scores.scoring import baseline_of
+from robustbench_lift.scores import intervals, measured_normaliser
 
 
 def test_document_survives_json(made: Document) -> None:
@@ -56,8 +56,8 @@ def test_numbers_are_those_of_the_predictions(made: Document, runs_folder: Path)
 
 def test_intervals_and_ties_are_those_of_the_comparison(made: Document, runs_folder: Path) -> None:
     runs = {label: Run.open(runs_folder / label) for label in ("max", "blur", "lift")}
-    divisor = baseline_of(Run.open(runs_folder / "alexnet"))
-    found = intervals(runs["lift"], baseline=divisor, replicates=60)
+    divisor = measured_normaliser(Run.open(runs_folder / "alexnet"))
+    found = intervals(runs["lift"], normaliser=divisor, replicates=60)
     model = made.model("lift")
     assert (model.headline["mce"].low, model.headline["mce"].high) == found["mce"]
     assert (model.corruptions["fog"].ce.low, model.corruptions["fog"].ce.high) == found["ce/fog"]
@@ -65,7 +65,7 @@ def test_intervals_and_ties_are_those_of_the_comparison(made: Document, runs_fol
     assert (tilt.flip_probability.low, tilt.flip_probability.high) == found["fp/tilt"]
     checked = 0
     for best, other in (("lift", "blur"), ("lift", "max"), ("blur", "lift"), ("blur", "max"), ("max", "blur")):
-        comparison = compare(runs[best], runs[other], baseline=divisor, replicates=60)
+        comparison = compare(runs[best], runs[other], normaliser=divisor, replicates=60)
         for metric, difference in comparison.metrics.items():
             values = {label: ties_values(made.model(label))[metric] for label in runs}
             ordered = sorted(values.items(), key=lambda item: item[1] or 0.0, reverse=metric == "consistency")

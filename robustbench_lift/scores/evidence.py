@@ -1,0 +1,231 @@
+"""What the numbers need of one run, gathered in one pass: each cell is read once, and none is kept.
+
+Sums over the cells of a condition stay [n] whole numbers, so memory grows with conditions and images, not with cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import metrics
+from robustbench_lift.errors import DataError
+from robustbench_lift.runs import Cell, Predictions, Run
+from robustbench_lift.scores.measures import Array, Bins, Counts
+from robustbench_lift.scores.numbers import NUMBERS, SEVERITIES, Means, Measure, Number
+
+Rows = npt.NDArray[Any] | Bins
+Key = tuple[Measure, str, str]
+"""Measure, protocol, and condition (or condition/severity where cells are not added up)."""
+
+
+class ClassesOnly(Run):
+    """A run of which top-1 classes and labels are kept, and nothing else."""
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Rows of one measure, added up over the cells of a condition."""
+
+    total: int = 0
+    cells: set[Cell] = field(default_factory=set)
+    rows: Rows | None = None
+    binned: Array | None = None
+    images: int = 0
+
+    def mean(self) -> Array:
+        sums = self.binned
+        if sums is None:
+            assert isinstance(self.rows, np.ndarray)
+            sums = self.rows.sum(axis=0, dtype=np.float64)
+        return np.asarray(sums / (self.images * self.total))
+
+
+class Evidence:
+    """Sums over the cells of one run; `values`, `rows` and `vectors` turn them into numbers.
+
+    Args:
+        expected: all cells of the run, so that a condition with a hole is known.
+        numbers: keys of the numbers that are wanted, all unless given.
+        classes_only: whether the run keeps top-1 classes alone.
+        bins: keep the calibration of every image (5 bytes a cell and image), which intervals of ECE need.
+    """
+
+    def __init__(
+        self,
+        expected: Iterable[Cell],
+        *,
+        numbers: Collection[str] | None = None,
+        classes_only: bool = False,
+        bins: bool = False,
+    ) -> None:
+        self._expected: dict[tuple[str, str], list[Cell]] = {}
+        for cell in expected:
+            self._expected.setdefault((cell.protocol, cell.condition), []).append(cell)
+        self.numbers = tuple(
+            number
+            for key, number in NUMBERS.items()
+            if (numbers is None or key in numbers) and (number.from_top1 or not classes_only)
+        )
+        self.errors: dict[Cell, float] = {}
+        """Top-1 error of each clean and corruption cell."""
+        self.reliability: dict[Cell, Array] = {}
+        """Sums by bin of confidence [3, bins] of each clean and corruption cell: `metrics.calibration_bins`."""
+        self._calibrated = not classes_only and any(not number.pooled for number in self.numbers)
+        self._bins = bins
+        self._ids: dict[str, tuple[str, npt.NDArray[np.str_]]] = {}
+        self._sums: dict[Key, _Sum] = {}
+        self._pooled = dict.fromkeys(
+            (protocol, number.measure, number.pooled) for number in self.numbers for protocol in number.protocols
+        )
+
+    def add(self, cell: Cell, predictions: Predictions) -> None:
+        """Take in a cell.
+
+        Raises:
+            DataError: it holds other images than the protocol's first cell, so rows are not the same images.
+        """
+        first, ids = self._ids.setdefault(cell.protocol, (cell.key, predictions.ids))
+        if ids is not predictions.ids and not np.array_equal(ids, predictions.ids):
+            raise DataError(f"{cell.key} holds other images than {first} of the same run. Delete it and run again.")
+        if cell.protocol in ("clean", "corruption"):
+            right = predictions.top5[:, 0, 0] == predictions.labels
+            self.errors[cell] = float(np.mean(~right))
+            if self._calibrated:
+                self.reliability[cell] = metrics.calibration_bins(predictions.confidence[:, 0], right)
+        for protocol, measure, pooled in self._pooled:
+            if protocol == cell.protocol:
+                self._measure(cell, predictions, measure, pooled)
+
+    def _measure(self, cell: Cell, predictions: Predictions, measure: Measure, pooled: bool) -> None:
+        found = measure(cell, predictions)
+        if found is None:
+            return
+        condition = cell.condition if pooled else f"{cell.condition}/{cell.severity}"
+        one = self._sums.setdefault((measure, cell.protocol, condition), _Sum())
+        one.cells.add(cell)
+        one.images = len(predictions.ids)
+        if isinstance(found, Bins):
+            one.total, one.binned = 1, found.sums()
+            one.rows = found._replace(gap=found.gap.astype(np.float32)) if self._bins else None
+            return
+        rows, total = found if isinstance(found, Counts) else (np.asarray(found), 1)
+        if rows.dtype.kind in "biu":
+            rows = rows.astype(np.int32)
+        one.total += total
+        one.rows = rows if one.rows is None or isinstance(one.rows, Bins) else one.rows + rows
+
+    def _whole(self, key: Key) -> bool:
+        """Whether every cell of a condition was seen; of a corruption, whether these are the five severities."""
+        _, protocol, condition = key
+        name, slash, severity = condition.partition("/")
+        wanted = {
+            cell for cell in self._expected.get((protocol, name), ()) if not slash or str(cell.severity) == severity
+        }
+        if (
+            protocol == "corruption"
+            and not slash
+            and {cell.severity for cell in wanted} != set(range(1, SEVERITIES + 1))
+        ):
+            return False
+        return bool(wanted) and wanted <= self._sums[key].cells
+
+    def sums_of(self, number: Number) -> dict[str, Key]:
+        """Where a number's rows are, by condition; conditions with a hole are left out."""
+        return {
+            condition: (measure, protocol, condition)
+            for measure, protocol, condition in self._sums
+            if measure is number.measure
+            and protocol in number.protocols
+            and number.pooled != ("/" in condition)
+            and self._whole((measure, protocol, condition))
+        }
+
+    def values(self, normaliser: metrics.Baseline | None) -> dict[str, float]:
+        """Every number that is known, by name."""
+        found: dict[str, float] = {}
+        for number in self.numbers:
+            means: Means = {condition: self._sums[key].mean() for condition, key in self.sums_of(number).items()}
+            found |= {name: float(v) for name, v in number.known_from(means, normaliser).items() if np.isfinite(v)}
+        return found
+
+    def rows(self) -> dict[Key, Rows]:
+        """The rows of every measure that can be resampled."""
+        return {key: one.rows for key, one in self._sums.items() if one.rows is not None}
+
+    def images(self, protocol: str) -> int:
+        """Images (or clips) of a protocol."""
+        return len(self._ids[protocol][1])
+
+    def resampled(self, means: Mapping[Key, Array], normaliser: metrics.Baseline | None) -> dict[str, Array]:
+        """Every number out of means of rows over drawn images, [replicates] or [replicates, k] each."""
+        found: dict[str, Array] = {}
+        for number in self.numbers:
+            keys = self.sums_of(number)
+            if self._same_images(number) and all(key in means for key in keys.values()):
+                parts = {condition: means[key] / self._sums[key].total for condition, key in keys.items()}
+                found |= number.known_from(parts, normaliser)
+        return found
+
+    def vectors(self, normaliser: metrics.Baseline | None) -> dict[str, Array]:
+        """Each number as a vector [n] over images whose mean it is.
+
+        A number that is not linear has the jackknife's pseudo-values, n value(all) - (n - 1) value(all but image i),
+        whose mean is the number up to its bias of order 1/n, and whose spread gives its standard error.
+
+        Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11.
+        """
+        found: dict[str, Array] = {}
+        for number in self.numbers:
+            keys = self.sums_of(number)
+            parts: dict[str, Array] = {}
+            if not self._same_images(number) or (not number.linear and self.images(number.protocol) < 2):
+                continue
+            for condition, key in keys.items():
+                one = self._sums[key]
+                if one.rows is None:
+                    break
+                rows = one.rows.dense() if isinstance(one.rows, Bins) else one.rows
+                n = one.images
+                shares = np.asarray(rows / one.total, dtype=np.float64)
+                parts[condition] = shares if number.linear else (n * one.mean() - shares) / (n - 1)
+            else:
+                part = number.known_from(parts, normaliser)
+                if not number.linear:
+                    whole = number.known_from({c: self._sums[k].mean() for c, k in keys.items()}, normaliser)
+                    part = {name: n * whole[name] - (n - 1) * without for name, without in part.items()}
+                found |= part
+        return found
+
+    def _same_images(self, number: Number) -> bool:
+        """Whether the protocols of a number show the same images, so that their rows can be subtracted."""
+        shown = [self._ids[protocol][1] for protocol in number.protocols if protocol in self._ids]
+        return len(shown) == len(number.protocols) and all(np.array_equal(shown[0], other) for other in shown[1:])
+
+
+def evidence_of(run: Run, *, numbers: Collection[str] | None = None, bins: bool = False) -> Evidence:
+    """The evidence of a run, every cell that is there read once.
+
+    Raises:
+        DataError: a cell is damaged, or holds other images than the rest of its protocol.
+    """
+    evidence = Evidence(run.expected, numbers=numbers, classes_only=isinstance(run, ClassesOnly), bins=bins)
+    for cell in run.expected:
+        if run.has(cell):
+            evidence.add(cell, run.read(cell))
+    return evidence
+
+
+def contributions(
+    run: Run, normaliser: metrics.Baseline | None, *, numbers: Collection[str] | None = None
+) -> dict[str, Array]:
+    """Each number of a run as a vector [n] whose mean it is (`Evidence.vectors`); what lacks a cell is left out.
+
+    Raises:
+        DataError: a cell is damaged, or holds other images than the rest of its protocol.
+    """
+    return evidence_of(run, numbers=numbers).vectors(normaliser)
