@@ -32,7 +32,7 @@ from robustbench_lift.data.photos import PHOTOGRAPHS, pixels  # noqa: E402
 from robustbench_lift.evaluation.evaluate import Settings, evaluate  # noqa: E402
 from robustbench_lift.networks import build_model  # noqa: E402
 from robustbench_lift.protocols.clean import Clean  # noqa: E402
-from robustbench_lift.protocols.corruption import Corruption  # noqa: E402
+from robustbench_lift.protocols.corruption import Corruption, GeneratedCorruptions  # noqa: E402
 from robustbench_lift.weights import LoadedModel, Preprocessing  # noqa: E402
 
 SIZE = 224
@@ -103,9 +103,8 @@ def main() -> None:
         conditions = tuple(options.conditions.split(","))
         cases: dict[str, Callable[[Path], None]] = {"bare forward": lambda out: bare(net, memory, settings)}
         for condition in conditions:
-            protocol = Corruption(
-                source=memory, geometry=CenterCrop(SIZE), conditions=(condition,), severities=(3,), storage="none"
-            )
+            source = GeneratedCorruptions(clean=memory, geometry=CenterCrop(SIZE), storage="none")
+            protocol = Corruption(source=source, conditions=(condition,), severities=(3,))
             cases[f"on the fly: {condition}"] = lambda out, p=protocol: run(net, p, out, settings)  # type: ignore[misc]
         cases["from JPEG files"] = lambda out: run(net, Clean(source=files, geometry=CenterCrop(SIZE)), out, settings)
         seconds: dict[str, list[float]] = {name: [] for name in cases}

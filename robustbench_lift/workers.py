@@ -63,8 +63,8 @@ def read_batches(
         DataError: a process has ended, or images of a batch differ in size.
         StorageError: the folder for temporary files is full.
 
-    >>> from robustbench_lift.protocols.embedded import protocols
-    >>> clean = protocols()[0]
+    >>> from robustbench_lift.protocols import Request
+    >>> (clean,) = Request(protocols=("clean",)).build()
     >>> cell = clean.cells()[0]
     >>> work = Work(protocol=clean, cell=cell, images=clean.images(cell), rows=[5, 7, 9])
     >>> [(rows, tuple(batch.shape)) for _, rows, batch in read_batches([work], size=lambda work: 2)]

@@ -91,7 +91,7 @@ def plan(
         table.add_row(
             protocol.name,
             str(len(cells)),
-            f"{len(protocol.images(cells[0]).ids):,}",
+            f"{protocol.count():,}",
             f"{cost.frames:,}",
             duration(reading),
             duration(cost.rendering),
@@ -118,12 +118,11 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
     """What a protocol costs, measured on a few images of every condition."""
     cost = _Cost()
     measured: dict[str, _Cost] = {}
+    count = protocol.count()
     for cell in protocol.cells():
-        images = protocol.images(cell)
         if cell.condition not in measured:
             measured[cell.condition] = _measure(engine, protocol, cell, models)
         one = measured[cell.condition]
-        count = len(images.ids)
         cost.frames += one.frames * count
         cost.reading += one.reading * count
         cost.rendering += one.rendering * count

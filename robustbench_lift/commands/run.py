@@ -100,14 +100,9 @@ def run(
     )
     plans = request.build()
     specs = options.models_for(request, models)
-    folder = out or Path("runs") / plans[0].images(plans[0].cells()[0]).name
-    if normaliser == "alexnet" and not data.startswith("imagenet"):
-        raise UsageError(
-            f"--normaliser alexnet is AlexNet's published error on ImageNet; it does not apply to {data}. Name a model "
-            "to be measured on the same images, or none."
-        )
+    folder = out or Path("runs") / plans[0].data.name
+    divisor, specs = _normaliser(request.normaliser(normaliser), specs)
     keep_freed_memory()
-    divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
     folders = _folder_names(specs)
     loaded = [load_model(spec, device=str(pick_device(settings.device))) for spec in specs]
     if settings.shard[0] == 0:
@@ -156,14 +151,10 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     )
 
 
-def _normaliser(asked: str | None, default: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
+def _normaliser(chosen: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
     """What to record as normaliser, and the models with the measured normaliser among them."""
-    chosen = asked or default
-    if chosen in (None, "none"):
-        return None, specs
-    if chosen == "alexnet":
-        return "alexnet", specs
-    assert chosen is not None
+    if chosen is None or chosen == "alexnet":
+        return chosen, specs
     return f"../{_folder_name(chosen)}", [chosen, *(spec for spec in specs if spec != chosen)]
 
 
@@ -204,8 +195,9 @@ def _folder_names(specs: Sequence[str]) -> list[str]:
 
 
 def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
-    """Cost of each cell in frames, for the time left."""
-    return {cell.key: float(len(plan.images(cell).ids) * plan.frames(cell)) for plan in plans for cell in plan.cells()}
+    """Cost of each cell in frames, for the time left; no cell is listed for it but the first of a protocol."""
+    counts = [(plan, plan.count()) for plan in plans]
+    return {cell.key: float(count * plan.frames(cell)) for plan, count in counts for cell in plan.cells()}
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -111,8 +111,8 @@ def evaluate(
 
     Example:
         >>> from robustbench_lift import evaluate
-        >>> from robustbench_lift.protocols.embedded import protocols
-        >>> evaluate("photos/resnet-lift", protocols()[0], run="runs/lift")  # doctest: +SKIP
+        >>> from robustbench_lift.protocols import Request
+        >>> evaluate("photos/resnet-lift", Request().build(), run="runs/lift")  # doctest: +SKIP
     """
     from robustbench_lift.evaluation.engine import Engine
     from robustbench_lift.weights import load_model
@@ -275,24 +275,25 @@ def manifest(
     from robustbench_lift.provenance import environment
 
     sets: dict[str, dict[str, object]] = {}
-    names, classes = set(), 0
     for protocol in protocols:
         source = protocol.images(protocol.cells()[0])
         mark = fingerprint(source.ids, source.labels, getattr(source, "content", bytes)())
         sets[protocol.name] = {"images": len(source.ids), "fingerprint": mark}
-        names.add(source.name)
-        classes = len(source.class_names)
-    if len(names) != 1:
-        raise IncomparableError(f"one run is over one data set, not over {', '.join(sorted(names))}.")
-    largest = max(sets.values(), key=lambda entry: int(str(entry["images"])))
+    whole, *others = dict.fromkeys(protocol.data for protocol in protocols)
+    if others:
+        shown = ", ".join(f"{one.name}@{one.fingerprint[:8]} ({one.images:,} images)" for one in (whole, *others))
+        raise IncomparableError(
+            f"one run is over one data set, not over {shown}. Build its protocols with one Request, or give them one "
+            "identity."
+        )
     common = {
-        "data": f"{names.pop()}@{str(largest['fingerprint'])[:8]}",
-        "n": str(largest["images"]),
+        "data": f"{whole.name}@{whole.fingerprint[:8]}",
+        "n": str(whole.images),
         "precision": settings.precision,
     }
     return Manifest(
         model=model_record(model),
-        data={"name": common["data"].split("@")[0], "images": largest["images"], "classes": classes, "sets": sets},
+        data={"name": whole.name, "images": whole.images, "classes": len(whole.class_names), "sets": sets},
         signature={"common": common, **{p.name: p.fields() for p in protocols}},
         cells=tuple(cell.key for p in protocols for cell in p.cells()),
         normaliser=normaliser,

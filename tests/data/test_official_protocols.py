@@ -16,11 +16,11 @@ import corruptions
 from corruptions.storage import round_trip
 from corruptions.tree.source import prepared, sequence
 from robustbench_lift.data.classes import wnids
-from robustbench_lift.data.opening import open_images, open_tree
+from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.evaluation.evaluate import Settings, evaluate
-from robustbench_lift.protocols.official import OfficialCorruption, OfficialPerturbation
-from robustbench_lift.protocols.request import Request
+from robustbench_lift.protocols import Corruption, Perturbation, Request
+from robustbench_lift.protocols.sources import StoredCells
 from robustbench_lift.runs import Cell
 from robustbench_lift.weights import LoadedModel, Preprocessing
 
@@ -133,7 +133,8 @@ def test_clips_become_frames(data: dict[str, Path], tmp_path: Path) -> None:
         data=spec(data, "imagenet-p"), protocols=("perturbation",), perturbations=("tilt", "brightness"), difficulty=2
     )
     (protocol,) = request.build()
-    assert isinstance(protocol, OfficialPerturbation)
+    assert isinstance(protocol, Perturbation)
+    assert isinstance(protocol.source, StoredCells)
     assert protocol.frames(protocol.cells()[0]) == 31
     (run,) = evaluate(model(1000), protocol, run=tmp_path / "run", settings=Settings(device="cpu", batch_size=31))
     assert run.read(Cell("perturbation", "tilt", 2)).top5.shape == (2, 31, 5)
@@ -215,9 +216,9 @@ def test_what_cannot_be_evaluated_says_what_is_needed(data: dict[str, Path], tmp
     with pytest.raises(UsageError, match="leaves none"):
         Request(data=f"{spec(data, 'imagenet')}&resize=224", protocols=("shift",)).build()
     with pytest.raises(UsageError, match="unknown corruption 'frog'"):
-        OfficialCorruption(tree=open_tree(spec(data, "imagenet-c")), conditions=("frog",))
+        Corruption(source=StoredCells(tree=open_tree(spec(data, "imagenet-c"))), conditions=("frog",))
     with pytest.raises(UsageError, match="severity 0"):
-        OfficialCorruption(tree=open_tree(spec(data, "imagenet-c")), severities=(0,))
+        Corruption(source=StoredCells(tree=open_tree(spec(data, "imagenet-c"))), severities=(0,))
 
 
 def test_a_broken_file_stops_the_run_by_name(data: dict[str, Path], tmp_path: Path) -> None:
