@@ -29,11 +29,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from robustbench_lift.data.geometry import CenterCrop  # noqa: E402
 from robustbench_lift.data.photos import PHOTOGRAPHS, pixels  # noqa: E402
-from robustbench_lift.evaluation.engine import Engine, evaluate  # noqa: E402
-from robustbench_lift.evaluation.settings import Settings  # noqa: E402
+from robustbench_lift.evaluation.evaluate import Settings, evaluate  # noqa: E402
 from robustbench_lift.networks import build_model  # noqa: E402
 from robustbench_lift.protocols.clean import Clean  # noqa: E402
-from robustbench_lift.protocols.corruption import Corruption  # noqa: E402
+from robustbench_lift.protocols.corruption import Corruption, GeneratedCorruptions  # noqa: E402
 from robustbench_lift.weights import LoadedModel, Preprocessing  # noqa: E402
 
 SIZE = 224
@@ -104,9 +103,8 @@ def main() -> None:
         conditions = tuple(options.conditions.split(","))
         cases: dict[str, Callable[[Path], None]] = {"bare forward": lambda out: bare(net, memory, settings)}
         for condition in conditions:
-            protocol = Corruption(
-                source=memory, geometry=CenterCrop(SIZE), conditions=(condition,), severities=(3,), storage="none"
-            )
+            source = GeneratedCorruptions(clean=memory, geometry=CenterCrop(SIZE), storage="none")
+            protocol = Corruption(source=source, conditions=(condition,), severities=(3,))
             cases[f"on the fly: {condition}"] = lambda out, p=protocol: run(net, p, out, settings)  # type: ignore[misc]
         cases["from JPEG files"] = lambda out: run(net, Clean(source=files, geometry=CenterCrop(SIZE)), out, settings)
         seconds: dict[str, list[float]] = {name: [] for name in cases}
@@ -127,10 +125,11 @@ def main() -> None:
 
 def bare(net: LoadedModel, images: Photographs, settings: Settings) -> None:
     """The forward passes alone, on preloaded tensors, in the batches that evaluation would use."""
+    from robustbench_lift.evaluation.engine import Engine
+
     engine = Engine(settings)
     whole = torch.stack([torch.from_numpy(images.read(i).transpose(2, 0, 1).copy()) for i in range(len(images.ids))])
-    labels = torch.from_numpy(images.labels).to(engine.device)
-    engine.predict(net, whole.to(engine.device).unsqueeze(1), labels)
+    engine.predict(net, whole.to(engine.device).unsqueeze(1))
 
 
 def run(net: LoadedModel, protocol: Clean, out: Path, settings: Settings) -> None:

@@ -19,11 +19,11 @@ from pathlib import Path
 from robustbench_lift.regression import Difference, compare
 from robustbench_lift.report import Document, document, open_runs, render_all
 from robustbench_lift.report.files import has_rows
-from robustbench_lift.report.render import to_markdown
 from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import make_table
 from robustbench_lift.report.trainings import families, names_of
 from robustbench_lift.runs import Run
+from robustbench_lift.tables.render import to_markdown
 from robustbench_lift.training.state import draw_curves
 
 DOCS = Path(__file__).resolve().parent

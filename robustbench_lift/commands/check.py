@@ -65,9 +65,9 @@ def is_data(target: str) -> bool:
     """
     from pathlib import Path
 
-    from robustbench_lift.data.opening import KINDS
+    from robustbench_lift.data.kinds import KINDS
 
-    if target == "photos" or target.partition(":")[0] in KINDS:
+    if target.partition(":")[0] in KINDS:
         return True
     path = Path(target).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix in (".tar", ".npz") and "@" not in target):

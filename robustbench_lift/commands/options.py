@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,9 +20,9 @@ Models = Annotated[
 ]
 Data = Annotated[str, typer.Option(help="`photos`, `imagenet:/data/imagenet/val`, `imagenet-c:/data/c`, ...")]
 Protocols = Annotated[str, typer.Option(help="Which of clean, corruption, perturbation, shift; comma-separated.")]
-Corruptions = Annotated[str | None, typer.Option(help="Names, comma-separated, or `all19`; the 15 unless told.")]
+Corruptions = Annotated[str | None, typer.Option(help="Names, suites or `all`; by default ImageNet-C's 15.")]
 Severities = Annotated[str, typer.Option(help="Severities, comma-separated.")]
-Perturbations = Annotated[str | None, typer.Option(help="Names, comma-separated, or `all14`; the 10 unless told.")]
+Perturbations = Annotated[str | None, typer.Option(help="Names, suites or `all`; by default ImageNet-P's 10.")]
 Difficulty = Annotated[int, typer.Option(help="Difficulty of perturbations, 1..3.")]
 Variant = Annotated[str, typer.Option(help="imagenet-c or imagecorruptions.")]
 Storage = Annotated[
@@ -67,7 +67,7 @@ def make_request(
     ... ).protocols
     ('clean', 'shift')
     """
-    from robustbench_lift.protocols.request import Request
+    from robustbench_lift.protocols import Request
 
     return Request(
         data=data,
@@ -76,9 +76,9 @@ def make_request(
         severities=tuple(integer(s, "severity") for s in names("--severities", severities)),
         perturbations=names("--perturbations", perturbations),
         difficulty=difficulty,
-        variant=variant,
-        storage=storage,
-        shift_mode=shift_mode,
+        variant=cast(Any, variant),
+        storage=cast(Any, storage),
+        shift_mode=cast(Any, shift_mode),
         draws=draws,
         limit=limit,
         seed=seed,
@@ -91,9 +91,7 @@ def models_for(request: Request, models: list[str] | None) -> list[str]:
     Raises:
         UsageError: none is named for other data.
     """
-    from robustbench_lift.protocols import embedded
-
-    specs = list(models or (embedded.MODELS if request.embedded else ()))
+    specs = list(models or request.models)
     if not specs:
         raise UsageError(
             f"no model given for {request.data}; the shipped ones know the embedded photographs alone. Name at least "

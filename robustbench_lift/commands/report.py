@@ -44,7 +44,7 @@ def report(
     """Make tables, figures and one self-contained page from runs, complete or not.
 
     Tables: table-5, table-4, trainings, per-corruption, per-perturbation, relative-mce, shift,
-    calibration, corruption-details, perturbation-details. Figures: figure-9, figure-4, severity, reliability.
+    calibration, numbers, corruption-details, perturbation-details. Figures: figure-9, figure-4, severity, reliability.
 
     Example: `robustbench-lift report runs/photos --table table-5 --figure figure-9 --format md,png,svg`
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_lift.commands import options
-from robustbench_lift.commands.console import console, follow, progress, stop_on_signals
+from robustbench_lift.commands.console import console, follow, progress
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import model_notes, shift_words
 from robustbench_lift.errors import UsageError
@@ -17,6 +17,7 @@ from robustbench_lift.shares import Share
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from robustbench_lift.protocols.base import EvaluationProtocol
     from robustbench_lift.runs import Run
 
 EMBEDDED_OUT = Path("runs/photos")
@@ -62,13 +63,6 @@ def run(
     allow_chance: Annotated[
         bool, typer.Option("--allow-chance", help="Go on although a model answers no better than guessing.")
     ] = False,
-    allow_dependent: Annotated[
-        bool,
-        typer.Option(
-            "--allow-dependent",
-            help="Go on although a network's answers depend on the batch or change; the signature is marked.",
-        ),
-    ] = False,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
 ) -> None:
     """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
@@ -78,8 +72,7 @@ def run(
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
     from robustbench_lift.device import pick_device
-    from robustbench_lift.evaluation.engine import evaluate
-    from robustbench_lift.evaluation.settings import Settings
+    from robustbench_lift.evaluation.evaluate import Settings, evaluate
     from robustbench_lift.weights import load_model
 
     request = options.make_request(
@@ -99,36 +92,30 @@ def run(
     settings = Settings(
         batch_size=batch_size,
         device=device,
-        precision=precision,  # type: ignore[arg-type]  # checked there
+        precision=precision,
         workers=workers,
         compile=compile_,
         allow_chance=allow_chance,
-        allow_dependent=allow_dependent,
         shard=_shard(shard),
     )
     plans = request.build()
     specs = options.models_for(request, models)
-    folder = out or Path("runs") / plans[0].images(plans[0].cells()[0]).name
-    if normaliser == "alexnet" and not data.startswith("imagenet"):
-        raise UsageError(
-            f"--normaliser alexnet is AlexNet's published error on ImageNet; it does not apply to {data}. Name a model "
-            "to be measured on the same images, or none."
-        )
+    folder = out or Path("runs") / plans[0].data.name
+    divisor, specs = _normaliser(request.normaliser(normaliser), specs)
     keep_freed_memory()
-    divisor, specs = _normaliser(normaliser, request.default_normaliser, specs)
     folders = _folder_names(specs)
     loaded = [load_model(spec, device=str(pick_device(settings.device))) for spec in specs]
     if settings.shard[0] == 0:
         for note in model_notes(loaded, plans):
             console.print(note, markup=False, soft_wrap=True)
-    with stop_on_signals(), progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
+    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
         runs = evaluate(
             loaded,
             plans,
             run=[folder / name for name in folders],
             settings=settings,
             normaliser=divisor,
-            progress=follow(advance),
+            progress=follow(advance, _weights(plans)),
         )
     _tell(runs, folder, report=report)
 
@@ -164,14 +151,10 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     )
 
 
-def _normaliser(asked: str | None, default: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
+def _normaliser(chosen: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
     """What to record as normaliser, and the models with the measured normaliser among them."""
-    chosen = asked or default
-    if chosen in (None, "none"):
-        return None, specs
-    if chosen == "alexnet":
-        return "alexnet", specs
-    assert chosen is not None
+    if chosen is None or chosen == "alexnet":
+        return chosen, specs
     return f"../{_folder_name(chosen)}", [chosen, *(spec for spec in specs if spec != chosen)]
 
 
@@ -209,6 +192,12 @@ def _folder_names(specs: Sequence[str]) -> list[str]:
                 "own --out."
             )
     return names
+
+
+def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
+    """Cost of each cell in frames, for the time left; no cell is listed for it but the first of a protocol."""
+    counts = [(plan, plan.count()) for plan in plans]
+    return {cell.key: float(count * plan.frames(cell)) for plan, count in counts for cell in plan.cells()}
 
 
 def _shard(text: str) -> tuple[int, int]:

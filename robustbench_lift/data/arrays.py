@@ -180,6 +180,10 @@ class ArrayTree:
         """Whether the file of a cell is there."""
         return self._name(condition, level) in self._files
 
+    def frames(self, condition: str) -> int:
+        """Frames of each image: those of the sequence, or one."""
+        return TABLES[self.size].count(condition) if self.sequences else 1
+
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every file that is missing."""
         lacking = [self._name(c, level) for c in conditions for level in levels if not self.holds(c, level)]
@@ -201,7 +205,7 @@ class ArrayTree:
             name=self.name,
             classes=self.classes,
             severity=None if self.sequences else level,
-            frames=TABLES[32].count(condition) if self.sequences else None,
+            frames=self.frames(condition) if self.sequences else None,
             class_names=self.class_names,
         )
         if self.limit is None:

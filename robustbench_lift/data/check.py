@@ -21,7 +21,8 @@ import numpy as np
 import corruptions
 from robustbench_lift.data.base import ImageSet, left_out_of, notes_of
 from robustbench_lift.data.folders import BESIDE, BROKEN, StoredImages
-from robustbench_lift.data.opening import DataSpec, open_images, open_tree, parse_specs
+from robustbench_lift.data.kinds import Kind, kind_of, open_images, open_tree, parse_specs
+from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.subset import subset_rows
 from robustbench_lift.data.tree import Tree, folder_name
 from robustbench_lift.errors import DataError, RobustbenchError, UsageError
@@ -29,8 +30,6 @@ from robustbench_lift.text import listed, printable
 
 SAMPLES = 200
 """Files of a data set that are decoded by default."""
-VAL_IMAGES, VAL_EACH, TRAIN_IMAGES = 50_000, 50, 1_281_167
-"""Images of ILSVRC2012: val (and each cell of ImageNet-C), val in each class, train."""
 CHUNK = 8 * 2**20
 
 Progress = Callable[[float, str], None]
@@ -84,7 +83,7 @@ def check_data(
         raise UsageError(f"--samples {samples}: expected 1 or more, or --all.")
     reports = []
     for part in parse_specs(spec):
-        name = part.kind if part.kind == "photos" else f"{part.kind}:{printable(part.path)}"
+        name = f"{part.kind}:{printable(part.path)}" if kind_of(part).takes_path else part.kind
         findings: list[Finding] = []
         try:
             for finding in _part(part, samples, md5, progress or (lambda share, doing: None)):
@@ -97,40 +96,43 @@ def check_data(
 
 def _part(spec: DataSpec, samples: int | None, md5: bool, progress: Progress) -> Iterator[Finding]:
     yield from _archives(spec, md5, progress)
-    if spec.kind.endswith(("-c", "-p")):
-        yield from _tree(spec, open_tree(spec), samples, progress)
+    kind = kind_of(spec)
+    if kind.tree is not None:
+        yield from _tree(kind, open_tree(spec), samples, progress)
         return
     images = open_images(spec)
-    yield from _counts(spec, images)
+    yield from _counts(kind, images)
     yield from _left_out(images)
     yield from (Finding("note", note) for note in notes_of(images))
-    yield from _decoded(images, samples, lambda share: progress(share, images.name), original=spec.kind == "imagenet")
+    yield from _decoded(images, samples, lambda share: progress(share, images.name), original=kind.expected.original)
 
 
-def _counts(spec: DataSpec, images: ImageSet) -> Iterator[Finding]:
+def _counts(kind: Kind, images: ImageSet) -> Iterator[Finding]:
     each = np.bincount(images.labels, minlength=len(images.class_names))
     there = each[each > 0]
     yield Finding(
         "ok",
         f"{len(images.ids):,} images in {len(there):,} classes, {there.min():,} to {there.max():,} a class",
     )
-    if spec.kind.startswith(("cifar", "tiny")) and len(there) < len(each):
+    expected = kind.expected
+    if expected.all_classes and len(there) < len(each):
         yield Finding(
             "problem",
             f"{len(each):,} classes were expected, {len(there):,} have images: it is another data set, or rows "
             "of a file that is sorted by class. A score on them is a score on that part of the classes alone.",
         )
-    if spec.kind != "imagenet" or len(there) != 1000:
+    if expected.each is None or len(there) < len(each) or len(images.ids) in expected.parts.values():
         return
-    if there.max() <= VAL_EACH and len(images.ids) != VAL_IMAGES:
-        short = [images.class_names[k] for k in np.flatnonzero(each < VAL_EACH)]
+    if there.max() <= expected.each:
+        short = [images.class_names[k] for k in np.flatnonzero(each < expected.each)]
         yield Finding(
-            "problem" if there.max() == VAL_EACH else "note",
-            f"ImageNet's val has {VAL_EACH} images in each class ({VAL_IMAGES:,}); {len(short):,} classes have fewer: "
-            f"{listed(short)}. Extract the archive again, unless this is a subset on purpose.",
+            "problem" if there.max() == expected.each else "note",
+            f"{kind.name}'s val has {expected.each} images in each class ({expected.parts['val']:,}); {len(short):,} "
+            f"classes have fewer: {listed(short)}. Extract the archive again, unless this is a subset on purpose.",
         )
-    elif there.max() > VAL_EACH and len(images.ids) != TRAIN_IMAGES:
-        yield Finding("note", f"neither val ({VAL_IMAGES:,} images) nor train ({TRAIN_IMAGES:,}) of ILSVRC2012.")
+    else:
+        parts = " nor ".join(f"{name} ({count:,} images)" for name, count in expected.parts.items())
+        yield Finding("note", f"neither {parts} of {kind.name}.")
 
 
 def _left_out(images: ImageSet) -> Iterator[Finding]:
@@ -205,12 +207,12 @@ class Cell(NamedTuple):
     finding: Finding
 
 
-def _tree(spec: DataSpec, tree: Tree, samples: int | None, progress: Progress) -> Iterator[Finding]:
+def _tree(kind: Kind, tree: Tree, samples: int | None, progress: Progress) -> Iterator[Finding]:
     """Which cells are there, what each shows, and one line for what is wrong with many alike.
 
     `samples` files are decoded in all, spread over the cells, others in each.
     """
-    sequences = spec.kind.endswith("-p")
+    sequences = kind.serves == "perturbation"
     benchmark = corruptions.PERTURBATIONS if sequences else corruptions.BENCHMARK
     extra = corruptions.EXTRA_PERTURBATIONS if sequences else corruptions.EXTRA
     levels = (1,) if sequences else (1, 2, 3, 4, 5)
@@ -248,12 +250,12 @@ def _tree(spec: DataSpec, tree: Tree, samples: int | None, progress: Progress) -
                 shapes[finding.text.partition("decoded, ")[2]] += 1
             else:
                 found.append(Cell(condition, level, Finding(finding.level, f"{label}: {finding.text}")))
-    progress(1.0, spec.kind)
+    progress(1.0, kind.name)
     yield from _merged(found, sequences)
     for count, times in counts.items():
         yield Finding("ok", f"{_cells(times)} of {count:,} images")
-    if spec.kind == "imagenet-c" and counts and VAL_IMAGES not in counts:
-        yield Finding("note", f"ImageNet-C has {VAL_IMAGES:,} images a cell; this is a part of it.")
+    if kind.expected.cell is not None and counts and kind.expected.cell not in counts:
+        yield Finding("note", f"{kind.name} has {kind.expected.cell:,} images a cell; this is a part of it.")
     if shapes:
         shown = ", ".join(f"{text} ({_cells(times)})" for text, times in shapes.items())
         yield Finding("ok", f"files of every cell decoded: {shown}")

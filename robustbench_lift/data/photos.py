@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from robustbench_lift.errors import DataError
+from robustbench_lift.errors import DataError, UsageError
 
 SIZE = 64
 """Side of what a model sees, in pixels; ImageNet-C's 64-pixel severity table applies."""
@@ -32,6 +32,8 @@ REGION = 72
 """Side of a test region: 64 plus the margin from which shift consistency draws its windows (256 to 224, scaled)."""
 PATCHES = 16
 """Test regions a photograph."""
+SEQUENCES = 60
+"""Test regions that are shown as perturbation sequences, 4 a photograph: each is 31 frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,23 @@ class PhotoTest:
         self.labels: npt.NDArray[np.int64] = np.array([entry[1] for entry in entries], dtype=np.int64)
         self.class_names = tuple(photograph.name for photograph in PHOTOGRAPHS)
         self._regions = [entry[2] for entry in entries]
+
+    @classmethod
+    def of(cls, limit: int | None) -> PhotoTest:
+        """So many regions in all, as many of each photograph; None takes all.
+
+        Raises:
+            UsageError: the regions of a photograph do not divide into so many.
+
+        >>> len(PhotoTest.of(30).ids)
+        30
+        """
+        counts = (1, 2, 4, 8, PATCHES)
+        patches = PATCHES if limit is None else limit // len(PHOTOGRAPHS)
+        if limit is not None and (limit % len(PHOTOGRAPHS) or patches not in counts):
+            sizes = ", ".join(str(len(PHOTOGRAPHS) * k) for k in counts)
+            raise UsageError(f"--limit {limit}: balanced subsets of the photographs have {sizes} images.")
+        return cls(patches)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """One test region, RGB uint8 [72, 72, 3]."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.errors import UsageError
+from robustbench_lift.text import printable
 
 
 class Subset:
@@ -82,3 +83,60 @@ def subset_rows(ids: Sequence[str], labels: npt.NDArray[np.int64], limit: int, s
         for rank, (_, row) in enumerate(sorted(entries))
     ]
     return sorted(row for _, _, row in sorted(order)[:limit])
+
+
+def held_out(
+    ids: Sequence[str], labels: npt.NDArray[np.int64], fraction: float, seed: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Which images are set aside for testing: of each class the given fraction with the smallest hash of their id.
+
+    It depends on nothing else, so that training and evaluation agree on any machine.
+
+    Args:
+        ids: of all images.
+        labels: [n] class indices.
+        fraction: of each class, rounded to whole images; between 0 and 1.
+        seed: another seed sets others aside; 0 hashes the ids alone.
+
+    Raises:
+        UsageError: a fraction that is not between 0 and 1.
+
+    >>> aside = held_out(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), 0.5)
+    >>> int(aside[:2].sum()), int(aside[2:].sum())
+    (1, 1)
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the held-out fraction must lie between 0 and 1, not {fraction}.")
+    salt = f"{seed}\t" if seed else ""
+    order = np.array([hashlib.sha256(f"{salt}{name}".encode("utf-8", "surrogateescape")).hexdigest() for name in ids])
+    aside = np.zeros(len(ids), dtype=np.bool_)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        ranked = members[np.argsort(order[members])]
+        aside[ranked[: round(fraction * len(members))]] = True
+    return aside
+
+
+def held_out_part(images: ImageSet, fraction: float | str, part: str = "test") -> Subset:
+    """One side of `held_out`: `test` is what was set aside, `train` the rest.
+
+    Raises:
+        UsageError: a fraction that is none, or that leaves this part without images.
+
+    >>> from robustbench_lift.data.photos import PhotoTest
+    >>> test, train = (held_out_part(PhotoTest(), "0.25", part) for part in ("test", "train"))
+    >>> len(test.ids), len(train.ids), test.name, set(test.ids) & set(train.ids)
+    (60, 180, 'photos-held-out', set())
+    """
+    try:
+        share = float(fraction)
+    except ValueError:
+        raise UsageError(f"?hold_out={printable(str(fraction))}: expected a fraction such as 0.25.") from None
+    aside = held_out(images.ids, images.labels, share)
+    rows = np.flatnonzero(aside if part == "test" else ~aside).tolist()
+    if not rows:
+        raise UsageError(
+            f"holding out {share:g} of each class of {images.name} leaves no {part} images: its largest class has "
+            f"{int(np.bincount(images.labels).max())}. Give another fraction."
+        )
+    return Subset(images, rows, name=f"{images.name}-{'held-out' if part == 'test' else 'not-held-out'}")

@@ -160,6 +160,10 @@ class Tree(Protocol):
         """Whether a cell is there."""
         ...
 
+    def frames(self, condition: str) -> int:
+        """Frames of each image in the cells of a condition."""
+        ...
+
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming all that is missing, unless every cell is there."""
         ...
@@ -245,6 +249,10 @@ class FileTree:
         place = self.places.get(folder_name(condition, level) if self.sequences else condition)
         return place is not None and (self.sequences or str(level) in place.store.folders(place.path))
 
+    def frames(self, condition: str) -> int:
+        """Frames of each image: those of the sequence, or one."""
+        return TABLES[self.size].count(condition) if self.sequences else 1
+
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every folder that is missing."""
         lacking = [(c, level) for c in conditions for level in levels if not self.holds(c, level)]
@@ -290,7 +298,7 @@ class FileTree:
             class_names=self.class_names,
             suffixes=VIDEO_SUFFIXES if self.sequences else SUFFIXES,
             side=self.size,
-            frames=TABLES[self.size].count(condition) if self.sequences else None,
+            frames=self.frames(condition) if self.sequences else None,
         )
         if self.reference is None:
             self.reference = (where, found)

@@ -6,17 +6,50 @@ at a time, in any worker; rendering happens on whole batches, on the device, onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.registry import add
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """The whole data set of a request, the same whichever of its protocols are asked for, and in whatever order."""
+
+    name: str
+    """As printed in the signature: `imagenet`."""
+    fingerprint: str
+    """sha256 over ids, labels and, where no tree shows the same images, pixels."""
+    images: int
+    """Number of images."""
+    class_names: tuple[str, ...]
+    """In index order."""
+
+    @classmethod
+    def of(cls, images: ImageSet, *, content: bool = True) -> DataIdentity:
+        """The identity of an image set.
+
+        Args:
+            images: all images.
+            content: whether pixels count, where they are in memory.
+
+        >>> from robustbench_lift.data.photos import PhotoTest
+        >>> identity = DataIdentity.of(PhotoTest())
+        >>> identity.name, identity.fingerprint[:8], identity.images
+        ('photos', 'fbc87c71', 240)
+        """
+        pixels = getattr(images, "content", bytes)() if content else b""
+        mark = fingerprint(images.ids, images.labels, pixels)
+        return cls(images.name, mark, len(images.ids), tuple(images.class_names))
 
 
 class EvaluationProtocol(Protocol):
@@ -24,7 +57,12 @@ class EvaluationProtocol(Protocol):
 
     @property
     def name(self) -> str:
-        """clean, corruption, perturbation or shift."""
+        """As it is registered: clean, corruption, perturbation, shift, ..."""
+        ...
+
+    @property
+    def data(self) -> DataIdentity:
+        """The data set that the images are of; one for all protocols of a run."""
         ...
 
     def cells(self) -> tuple[Cell, ...]:
@@ -35,8 +73,12 @@ class EvaluationProtocol(Protocol):
         """The protocol's part of the signature: every setting that changes a number."""
         ...
 
+    def count(self) -> int:
+        """Images of each cell, the same in all; at most one cell is listed for it."""
+        ...
+
     def images(self, cell: Cell) -> ImageSet:
-        """The images a cell reads: one set for all cells when frames are generated, a folder each on disk."""
+        """The images that a cell reads; a cell on disk is listed when it is asked for."""
         ...
 
     def frames(self, cell: Cell) -> int:
@@ -50,3 +92,32 @@ class EvaluationProtocol(Protocol):
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """uint8 [n, 3, h, w] (clips [n, T, 3, h, w]) -> uint8 frames [n, T, 3, h, w] on the same device."""
         ...
+
+
+PROTOCOLS: dict[str, Any] = {}
+"""Name -> class of protocols; each has `build(request, opened) -> EvaluationProtocol`."""
+
+Class = TypeVar("Class", bound=type)
+
+
+def protocol(name: str) -> Callable[[Class], Class]:
+    """Register a class of protocols: `--protocols NAME` then takes it.
+
+    The class has a class method `build(request, opened)` that makes the protocol of a request over its opened data;
+    one that shows clean images otherwise derives from `Clean` and has it already. Its `name` is set.
+
+    Raises:
+        UsageError: the name is taken.
+
+    Example:
+        >>> from robustbench_lift.protocols import Clean, protocol
+        >>> @protocol("mirror")  # doctest: +SKIP
+        ... class Mirror(Clean): ...
+    """
+
+    def register(cls: Class) -> Class:
+        add(PROTOCOLS, "protocol", name, cls, module=cls.__module__)
+        cls.name = name  # type: ignore[attr-defined]
+        return cls
+
+    return register

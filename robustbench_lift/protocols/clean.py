@@ -4,36 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import Geometry
+from robustbench_lift.protocols.base import DataIdentity, protocol
+from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@protocol("clean")
 @dataclass(frozen=True, kw_only=True)
 class Clean:
-    """The images as they are, after the geometry."""
+    """The images as they are, after the geometry; also the base of protocols that show clean images otherwise."""
+
+    name: ClassVar[str]
 
     source: ImageSet
     """The images."""
     geometry: Geometry
     """Resize and crop."""
-    name: str = "clean"
+    identity: DataIdentity | None = None
+    """The data set of the request; that of the images when there is none."""
+
+    @classmethod
+    def build(cls, request: Request, opened: OpenedData) -> Self:
+        """The protocol of a request over its clean images."""
+        images, views = opened.clean(cls.name)
+        return cls(source=images, geometry=views.geometry, identity=opened.identity)
+
+    @property
+    def data(self) -> DataIdentity:
+        """The data set that the images are of."""
+        return self.identity or DataIdentity.of(self.source)
 
     def cells(self) -> tuple[Cell, ...]:
-        """The one cell."""
-        return (Cell("clean", "clean", 0),)
+        """The one cell, named like the protocol."""
+        return (Cell(self.name, self.name, 0),)
 
     def fields(self) -> dict[str, str]:
         """Geometry only."""
         return {"geometry": self.geometry.text}
+
+    def count(self) -> int:
+        """All images."""
+        return len(self.source.ids)
 
     def images(self, cell: Cell) -> ImageSet:
         """The same images for every cell."""

@@ -1,4 +1,4 @@
-"""ImageNet-C's protocol on clean images: every corruption at every severity, generated on the fly.
+"""ImageNet-C's protocol: every corruption at every severity, from official files or generated on the fly.
 
 Generated frames are another signature than the official files: the official randomness cannot be regenerated.
 """
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import corruptions
-from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.protocols.clean import Clean
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.geometry import Geometry
+from robustbench_lift.protocols import suites
+from robustbench_lift.protocols.base import protocol
+from robustbench_lift.protocols.request import OpenedData, Request
+from robustbench_lift.protocols.sources import FrameSource, OverConditions, StoredCells
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:
@@ -20,18 +26,14 @@ if TYPE_CHECKING:
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Corruption(Clean):
-    """Corrupted images, `corruptions x severities` cells of one frame.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GeneratedCorruptions:
+    """Corrupted clean images, stored and read back as the official files were."""
 
-    Raises:
-        UsageError: a corruption or severity that does not exist.
-    """
-
-    conditions: tuple[str, ...] = corruptions.BENCHMARK
-    """Names of corruptions; the 15 of the benchmark unless told otherwise."""
-    severities: tuple[int, ...] = SEVERITIES
-    """Severities, 1..5."""
+    clean: ImageSet
+    """The images."""
+    geometry: Geometry
+    """Resize and crop, before the corruption."""
     variant: str = "imagenet-c"
     """`imagenet-c` or `imagecorruptions`."""
     table: int | str | None = None
@@ -40,45 +42,90 @@ class Corruption(Clean):
     """Storage round trip: `jpeg85`, as ImageNet-C is stored, or `none`."""
     seed: int = 0
     """Every draw comes from (seed, corruption, severity, image id)."""
-    name: str = "corruption"
 
-    def __post_init__(self) -> None:
-        known = (*corruptions.BENCHMARK, *corruptions.EXTRA)
-        for condition in self.conditions:
-            if condition not in known:
-                raise unknown("corruption", condition, known)
-        for severity in self.severities:
-            if severity not in SEVERITIES:
-                raise UsageError(f"severity {severity} does not exist: severities are 1, 2, 3, 4 and 5.")
+    def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
+        """Whatever has a kernel can be generated."""
 
-    def cells(self) -> tuple[Cell, ...]:
-        """Corruption by corruption, severities ascending."""
-        return tuple(Cell("corruption", c, s) for c in self.conditions for s in self.severities)
-
-    def fields(self) -> dict[str, str]:
+    def fields(self, cells: dict[str, str]) -> dict[str, str]:
         """Everything that changes a pixel."""
-        fields = {"source": "generated", "variant": self.variant}
-        if self.table is not None:
-            fields["table"] = str(self.table)
-        fields |= {"set": named_set(self.conditions, corruptions.BENCHMARK, "benchmark15")}
-        if set(self.severities) != set(SEVERITIES):
-            fields["severities"] = "+".join(map(str, sorted(self.severities)))
-        return fields | {"geometry": self.geometry.text, "storage": self.storage, "seed": str(self.seed)}
+        table = {} if self.table is None else {"table": str(self.table)}
+        made = {"geometry": self.geometry.text, "storage": self.storage, "seed": str(self.seed)}
+        return {"source": "generated", "variant": self.variant} | table | cells | made
+
+    def images(self, cell: Cell) -> ImageSet:
+        """The same images for every cell."""
+        return self.clean
+
+    def frames(self, cell: Cell) -> int:
+        """One."""
+        return 1
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Apply the geometry."""
+        return self.geometry(image)
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """Corrupt, store and read back: [n, 3, h, w] -> [n, 1, 3, h, w]."""
+        from corruptions import corrupt
         from corruptions.storage import round_trip
 
-        damaged = corruptions.corrupt(
+        corrupted = corrupt(
             batch, cell.condition, cell.severity, seed=self.seed, ids=list(ids), variant=self.variant, table=self.table
         )
-        return round_trip(damaged, self.storage).unsqueeze(1)
+        return round_trip(corrupted, self.storage).unsqueeze(1)
 
 
-def named_set(conditions: Sequence[str], full: Sequence[str], name: str) -> str:
-    """`benchmark15` for the whole benchmark, the names otherwise; their order changes no number, so it is no part.
+@protocol("corruption")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corruption(OverConditions):
+    """Corrupted images, `corruptions x severities` cells of one frame.
 
-    >>> named_set(("snow", "fog"), ("fog",), "benchmark1")
-    'fog+snow'
+    Raises:
+        UsageError: a corruption or severity that does not exist.
+        IncompleteError: files are missing; the message names them.
     """
-    return name if set(conditions) == set(full) else "+".join(sorted(conditions))
+
+    what: ClassVar[str] = "severity"
+    existing: ClassVar[tuple[int, ...]] = SEVERITIES
+
+    conditions: tuple[str, ...] = suites.SUITES["imagenet-c"].conditions
+    """Names of corruptions; the 15 of the benchmark by default."""
+    severities: tuple[int, ...] = SEVERITIES
+    """Severities, 1..5."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The severities."""
+        return self.severities
+
+    @classmethod
+    def build(cls, request: Request, opened: OpenedData) -> Self:
+        """Official files where the request names them, else corruptions of its clean images."""
+        return cls(
+            source=cls._source(request, opened),
+            conditions=opened.conditions(cls.name),
+            severities=request.severities,
+            identity=opened.identity,
+        )
+
+    @classmethod
+    def _source(cls, request: Request, opened: OpenedData) -> FrameSource:
+        tree = opened.tree(cls.name)
+        if tree is not None:
+            return StoredCells(tree=tree)
+        images, views = opened.clean(cls.name)
+        return GeneratedCorruptions(
+            clean=images,
+            geometry=views.geometry,
+            variant=request.variant,
+            table=opened.table(cls.name, needed=request.variant == "imagenet-c"),
+            storage="jpeg85" if opened.stored else "none",
+            seed=request.seed,
+        )
+
+    def fields(self) -> dict[str, str]:
+        """Everything that changes a pixel."""
+        cells = {"set": suites.label(self.name, self.conditions)}
+        if set(self.severities) != set(SEVERITIES):
+            cells["severities"] = "+".join(map(str, sorted(self.severities)))
+        return self.source.fields(cells)

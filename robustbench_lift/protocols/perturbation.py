@@ -1,75 +1,65 @@
-"""ImageNet-P's protocol on clean images: every perturbation sequence, generated on the fly."""
+"""ImageNet-P's protocol: every perturbation sequence, from official files or generated on the fly.
+
+Two ways to generate: sequences of squares, made on the device a batch at a time; and sequences that warp the whole
+resized image, as ImageNet-P was made. Images then differ in size, so that these are made where images are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-import corruptions
-from corruptions.sequences import TABLES
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.protocols.clean import Clean
-from robustbench_lift.protocols.corruption import named_set
-from robustbench_lift.protocols.sequences import SequenceImages
+from robustbench_lift.data.geometry import Geometry, ResizeCrop
+from robustbench_lift.protocols import suites
+from robustbench_lift.protocols.base import protocol
+from robustbench_lift.protocols.request import OpenedData, Request
+from robustbench_lift.protocols.sources import FrameSource, OverConditions, StoredCells
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+REFERENCE = ResizeCrop()
+"""The geometry of ImageNet-P: 224 pixels out of images whose shorter side is 256."""
+WHOLE = ResizeCrop(resize=REFERENCE.resize, crop=None)
+"""The same without the crop."""
 
-@dataclass(frozen=True, kw_only=True)
-class Perturbation(Clean):
-    """Sequences of frames, one cell a perturbation.
 
-    Raises:
-        UsageError: a perturbation or difficulty that does not exist.
-    """
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GeneratedSequences:
+    """Sequences of square images, stored and read back as the official files were."""
 
-    conditions: tuple[str, ...] = corruptions.PERTURBATIONS
-    """Names of perturbations; the 10 of the benchmark unless told otherwise."""
-    difficulty: int = 1
-    """1..3: noise parameters for noise sequences, stride between compared frames for the others."""
+    clean: ImageSet
+    """The images."""
+    geometry: Geometry
+    """Resize and crop, before the perturbation."""
     crop: int | None = None
-    """Side of the frames when the prepared image carries a margin (ImageNet-P: 224 of 256)."""
+    """Side of the frames when the prepared image carries a margin."""
     table: int | str | None = None
     """Parameter table (32, 64, 224, 299, "nearest"); None is the table of the frame size."""
     storage: str = "h264"
     """Storage round trip: `h264`, as ImageNet-P is stored, or `none`."""
     seed: int = 0
     """Every draw comes from (seed, perturbation, difficulty, image id)."""
-    name: str = "perturbation"
 
-    def __post_init__(self) -> None:
-        known = (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
-        for condition in self.conditions:
-            if condition not in known:
-                raise unknown("perturbation", condition, known)
-        if self.difficulty not in (1, 2, 3):
-            raise UsageError(f"difficulty {self.difficulty} does not exist: difficulties are 1, 2 and 3.")
+    def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
+        """Whatever has a kernel can be generated."""
 
-    def cells(self) -> tuple[Cell, ...]:
-        """Perturbation by perturbation."""
-        return tuple(Cell("perturbation", c, self.difficulty) for c in self.conditions)
+    def fields(self, cells: dict[str, str]) -> dict[str, str]:
+        """Everything that changes a pixel."""
+        table = {} if self.table is None else {"table": str(self.table)}
+        crop = {} if self.crop is None else {"crop": str(self.crop)}
+        made = {"geometry": self.geometry.text, "storage": self.storage, "seed": str(self.seed)}
+        return {"source": "generated", "set": cells["set"]} | table | crop | cells | made
 
-    def fields(self) -> dict[str, str]:
-        """Everything that changes a pixel or a pair."""
-        fields = {"source": "generated", "set": named_set(self.conditions, corruptions.PERTURBATIONS, "benchmark10")}
-        if self.table is not None:
-            fields["table"] = str(self.table)
-        if self.crop is not None:
-            fields["crop"] = str(self.crop)
-        return fields | {
-            "difficulty": str(self.difficulty),
-            "n": str(len(self.source.ids)),
-            "geometry": self.geometry.text,
-            "storage": self.storage,
-            "seed": str(self.seed),
-        }
+    def images(self, cell: Cell) -> ImageSet:
+        """The same images for every cell."""
+        return self.clean
 
     def frames(self, cell: Cell) -> int:
         """Frames of the sequence, by the table of the frame size."""
@@ -77,45 +67,40 @@ class Perturbation(Clean):
         from corruptions.perturbations import frame_count
 
         side = self.crop or self.geometry.side
-        table = choose_table(side, side, self.table, "imagenet-c")
-        return frame_count(cell.condition, table)
+        return frame_count(cell.condition, choose_table(side, side, self.table, "imagenet-c"))
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Apply the geometry."""
+        return self.geometry(image)
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """The sequences: [n, 3, h, w] -> [n, T, 3, h, w]."""
+        from corruptions import perturb
+        from corruptions.sequences import NOISE
         from corruptions.storage import round_trip
 
-        sequences = corruptions.perturb(
+        sequences = perturb(
             batch,
             cell.condition,
-            difficulty=self.difficulty,
+            difficulty=cell.severity,
             seed=self.seed,
             ids=list(ids),
             crop=self.crop,
             table=self.table,
         )
-        return round_trip(sequences, self.storage, noise="noise" in cell.condition)
+        return round_trip(sequences, self.storage, noise=cell.condition in NOISE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WholeImagePerturbation(Perturbation):
-    """Generated ImageNet-P: sequences warp the whole resized image, made where images are read."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WholeImageSequences(GeneratedSequences):
+    """Sequences that warp the whole resized image; frames show its centre."""
 
-    crop: int | None = 224
+    geometry: Geometry = WHOLE
+    crop: int = REFERENCE.side
 
     def images(self, cell: Cell) -> ImageSet:
-        """The sequences of the images."""
-        return SequenceImages(
-            self.source,
-            cell.condition,
-            size=self.crop or 224,
-            difficulty=self.difficulty,
-            seed=self.seed,
-            storage=self.storage,
-        )
-
-    def frames(self, cell: Cell) -> int:
-        """Frames of the sequence."""
-        return TABLES[self.crop or 224].count(cell.condition)
+        """The sequences as clips, made when they are read."""
+        return _Clips(self, cell)
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The clip as it is."""
@@ -124,3 +109,84 @@ class WholeImagePerturbation(Perturbation):
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """[n, T, 3, h, w], unchanged."""
         return batch
+
+
+class _Clips:
+    """Clips [T, size, size, 3] of one perturbation; ids, labels and classes are the images'."""
+
+    def __init__(self, sequences: WholeImageSequences, cell: Cell) -> None:
+        self._sequences, self._cell, images = sequences, cell, sequences.clean
+        self.name, self.ids, self.labels, self.class_names = images.name, images.ids, images.labels, images.class_names
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """The clip of an image, uint8 [T, size, size, 3]."""
+        from PIL import Image
+
+        from corruptions.sequences import NOISE
+        from corruptions.storage import round_trip
+        from corruptions.tree.source import sequence
+
+        made, name = self._sequences, self._cell.condition
+        clip = sequence(
+            Image.fromarray(made.clean.read(index)),
+            name,
+            size=made.crop,
+            difficulty=self._cell.severity,
+            seed=made.seed,
+            image_id=self.ids[index],
+            device="cpu",
+        )
+        return round_trip(clip, made.storage, noise=name in NOISE, threads=1)
+
+
+@protocol("perturbation")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Perturbation(OverConditions):
+    """Sequences of frames, one cell a perturbation.
+
+    Raises:
+        UsageError: a perturbation or difficulty that does not exist.
+        IncompleteError: files are missing; the message names them.
+    """
+
+    what: ClassVar[str] = "difficulty"
+    existing: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    conditions: tuple[str, ...] = suites.SUITES["imagenet-p"].conditions
+    """Names of perturbations; the 10 of the benchmark by default."""
+    difficulty: int = 1
+    """1..3: noise parameters for noise sequences, stride between compared frames for the others."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The difficulty."""
+        return (self.difficulty,)
+
+    @classmethod
+    def build(cls, request: Request, opened: OpenedData) -> Self:
+        """Official files where the request names them, else sequences of its clean images."""
+        return cls(
+            source=cls._source(request, opened),
+            conditions=opened.conditions(cls.name),
+            difficulty=request.difficulty,
+            identity=opened.identity,
+        )
+
+    @classmethod
+    def _source(cls, request: Request, opened: OpenedData) -> FrameSource:
+        tree = opened.tree(cls.name)
+        if tree is not None:
+            return StoredCells(tree=tree)
+        images, views = opened.clean(cls.name)
+        images, table = opened.kind.sequences(images), opened.table(cls.name)
+        storage = "h264" if opened.stored else "none"
+        if views.geometry == REFERENCE:
+            return WholeImageSequences(clean=images, storage=storage, seed=request.seed)
+        return GeneratedSequences(
+            clean=images, geometry=views.geometry, table=table, storage=storage, seed=request.seed
+        )
+
+    def fields(self) -> dict[str, str]:
+        """Everything that changes a pixel or a pair, and how many images there are."""
+        set_ = suites.label(self.name, self.conditions)
+        return self.source.fields({"set": set_, "difficulty": str(self.difficulty), "n": str(self.count())})

@@ -15,10 +15,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.clean import Clean
+from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ GROUP = 8
 """Images that share their offsets in `parity`: the batch size of the reference's README."""
 
 
+@protocol("shift")
 @dataclass(frozen=True, kw_only=True)
 class Shift(Clean):
     """Windows of an image, frames [first_0, second_0, first_1, second_1, ...]; one cell.
@@ -48,7 +51,25 @@ class Shift(Clean):
     """Pairs of windows an image (the reference passes five times over the images)."""
     seed: int = 0
     """Every offset comes from (seed, mode, image id or group, draw)."""
-    name: str = "shift"
+
+    @classmethod
+    def build(cls, request: Request, opened: OpenedData) -> Self:
+        """Windows of the request's clean images."""
+        images, views = opened.clean(cls.name)
+        if views.shift is None:
+            raise UsageError(
+                f"shift consistency needs a margin around the window, and {views.geometry.text} leaves none. Give a "
+                "resize larger than the crop, for example ?resize=256&crop=224, or leave shift out of --protocols."
+            )
+        return cls(
+            source=images,
+            geometry=views.shift,
+            window=views.window,
+            mode=request.shift_mode,
+            draws=request.draws,
+            seed=request.seed,
+            identity=opened.identity,
+        )
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from robustbench_lift.report.marks import mark
 from robustbench_lift.report.notes import (
     group_notes,
     missing_notes,
@@ -14,8 +13,10 @@ from robustbench_lift.report.notes import (
     shown,
     signature_text,
 )
-from robustbench_lift.report.schema import Document, Model, Value
-from robustbench_lift.report.table import Column, Direction, Entry, Row, Table
+from robustbench_lift.report.schema import Document, Model
+from robustbench_lift.scores.numbers import NUMBERS
+from robustbench_lift.tables.marks import mark
+from robustbench_lift.tables.table import Column, Direction, Entry, Row, Table, Value
 
 
 def whole_table(
@@ -58,7 +59,7 @@ def headlines(
     """A table of one row a model: text columns, then headline metrics, then the parameters."""
     marked = {
         c.key: marked_in_groups(
-            document, c.key, c.direction, {m.label: Entry.of(m.headline[c.key]) for m in document.models}
+            document, c.key, c.direction, {m.label: Entry.of(m.headline.get(c.key, Value())) for m in document.models}
         )
         for c in metrics
     }
@@ -79,6 +80,11 @@ def headlines(
         for k, m in enumerate(models)
     ]
     return whole_table(document, name, title, columns, rows, *notes)
+
+
+def columns_of(*numbers: str) -> tuple[Column, ...]:
+    """Columns of headline numbers, headed as `NUMBERS` says."""
+    return tuple(Column.of(NUMBERS[key]) for key in numbers)
 
 
 def lead_columns(document: Document) -> tuple[Column, ...]:

@@ -21,7 +21,6 @@ from robustbench_lift.report.schema import (
     Document,
     Model,
     PerturbationResult,
-    Value,
 )
 from robustbench_lift.report.sources import (
     Source,
@@ -34,6 +33,7 @@ from robustbench_lift.report.sources import (
 )
 from robustbench_lift.report.ties import find_ties, replicates_of, spans
 from robustbench_lift.runs import Cell, Run
+from robustbench_lift.tables.table import Value
 
 if TYPE_CHECKING:
     from robustbench_lift.report.ties import Replicates

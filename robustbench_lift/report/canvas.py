@@ -18,9 +18,9 @@ from robustbench_lift.report.notes import (
     shown,
     signature_text,
 )
-from robustbench_lift.report.schema import Document, Model, Value
+from robustbench_lift.report.schema import Document, Model
 from robustbench_lift.report.style import INK
-from robustbench_lift.report.table import plain
+from robustbench_lift.tables.table import Value, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

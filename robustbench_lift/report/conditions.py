@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustbench_lift.report.assemble import marked_in_groups, matrix, whole_table
 from robustbench_lift.report.notes import normalised, order, shown
 from robustbench_lift.report.schema import Document
-from robustbench_lift.report.table import Column, Entry, Row, Table
+from robustbench_lift.tables.table import Column, Entry, Row, Table
 
 
 def per_corruption(document: Document) -> Table:

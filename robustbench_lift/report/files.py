@@ -13,11 +13,11 @@ from robustbench_lift.report.build import document
 from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
 from robustbench_lift.report.canvas import to_bytes
 from robustbench_lift.report.figures import FIGURES, make_figure
-from robustbench_lift.report.render import TEXT, to_rich
 from robustbench_lift.report.schema import Document
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.report.trainings import repeated
 from robustbench_lift.runs import Run
+from robustbench_lift.tables.render import TEXT, to_rich
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

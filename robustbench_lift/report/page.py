@@ -17,8 +17,8 @@ from robustbench_lift.report.inline import inline_svg
 from robustbench_lift.report.notes import counts_text, order, shown
 from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Document, Flips
-from robustbench_lift.report.table import Column, Entry, Table, interval, number, plain
 from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup

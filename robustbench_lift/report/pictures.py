@@ -119,19 +119,21 @@ class PhotoPictures:
 
         from robustbench_lift.data.geometry import CenterCrop
         from robustbench_lift.data.photos import SIZE, PhotoTest
-        from robustbench_lift.protocols.perturbation import Perturbation
+        from robustbench_lift.protocols.perturbation import GeneratedSequences, Perturbation
         from robustbench_lift.runs import Cell
 
         source, crop = PhotoTest(), CenterCrop(SIZE)
         if not self._fields or flips.image not in source.ids:
             return None
         protocol = Perturbation(
-            source=source,
-            geometry=crop,
+            source=GeneratedSequences(
+                clean=source,
+                geometry=crop,
+                storage=self._fields.get("storage", "none"),
+                seed=int(self._fields.get("seed", "0")),
+            ),
             conditions=(flips.perturbation,),
             difficulty=flips.difficulty,
-            storage=self._fields.get("storage", "none"),
-            seed=int(self._fields.get("seed", "0")),
         )
         image = np.ascontiguousarray(crop(source.read(source.ids.index(flips.image))))
         batch = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0).contiguous()

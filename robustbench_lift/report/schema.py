@@ -17,21 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_lift.errors import DataError
+from robustbench_lift.tables.table import Value
 
 SCHEMA = 2
 """Version of the layout of `document.json`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A number with its confidence interval; None where it cannot be known."""
-
-    value: float | None = None
-    """The number, a fraction."""
-    low: float | None = None
-    """Lower end of the interval, None where there is none."""
-    high: float | None = None
-    """Upper end of the interval, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,32 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from robustbench_lift.errors import unknown
-from robustbench_lift.report.assemble import headlines, lead_columns, marked_in_groups, whole_table
+from robustbench_lift.report.assemble import columns_of, headlines, lead_columns, marked_in_groups, whole_table
 from robustbench_lift.report.conditions import (
     corruption_details,
     per_corruption,
     per_perturbation,
     perturbation_details,
 )
-from robustbench_lift.report.marks import mark
 from robustbench_lift.report.notes import shown
 from robustbench_lift.report.schema import Document, Model
-from robustbench_lift.report.table import Column, Entry, Row, Table
 from robustbench_lift.report.trainings import trainings
+from robustbench_lift.scores.numbers import NUMBERS
+from robustbench_lift.scores.numbers import headlines as headline_keys
+from robustbench_lift.tables.marks import mark
+from robustbench_lift.tables.table import Column, Entry, Row, Table, Value
 
 
 def table_5(document: Document) -> Table:
     """Pooling against robustness: mCE and mFR, normalised and not, consistency, clean error, parameters."""
-    metrics = [
-        Column("mce", "mCE", direction="lower"),
-        Column("mean_error", "Mean error under corruption, unnormalised", direction="lower", short="Mean error"),
-        Column("mfr", "mFR", direction="lower"),
-        Column(
-            "mean_flip_probability", "Flip probability, unnormalised", direction="lower", digits=2, short="Flip prob."
-        ),
-        Column("consistency", "Shift consistency", direction="higher", short="Consist."),
-        Column("clean_error", "Clean error", direction="lower"),
-    ]
+    metrics = columns_of("mce", "mean_error", "mfr", "mean_flip_probability", "consistency", "clean_error")
     backbones = sorted({m.arch for m in document.models if not m.is_normaliser})
     where = f" ({backbones[0]}, {document.data})" if len(backbones) == 1 else f" ({document.data})"
     return headlines(document, "table-5", f"Table 5: robustness by pooling{where}", lead_columns(document), metrics)
@@ -80,38 +73,31 @@ def table_4(document: Document) -> Table:
 
 def relative_mce(document: Document) -> Table:
     """How much of the error under corruption is more than the clean error: relative mCE beside mCE."""
-    metrics = [
-        Column("clean_error", "Clean error", direction="lower"),
-        Column("mean_error", "Mean error under corruption, unnormalised", direction="lower", short="Mean error"),
-        Column("mce", "mCE", direction="lower"),
-        Column("relative_mce", "Relative mCE", direction="lower"),
-    ]
-    note = (
-        "Relative mCE: the rise of the error above the clean error, over the normaliser's rise, mean over corruptions."
-    )
+    metrics = columns_of("clean_error", "mean_error", "mce", "relative_mce")
+    note = f"Relative mCE: {NUMBERS['relative_mce'].about}"
     return headlines(document, "relative-mce", f"Relative mCE ({document.data})", lead_columns(document), metrics, note)
 
 
 def shift(document: Document) -> Table:
     """Shift consistency beside the error, since constant answers agree too, and where the first window is right."""
-    metrics = [
-        Column("consistency", "Shift consistency", direction="higher"),
-        Column(
-            "consistency_correct",
-            "Shift consistency among correctly classified",
-            direction="higher",
-            short="Among correct",
-        ),
-        Column("clean_error", "Clean error", direction="lower"),
-    ]
+    metrics = columns_of("consistency", "consistency_correct", "clean_error")
     return headlines(document, "shift", f"Shift consistency ({document.data})", lead_columns(document), metrics)
+
+
+def numbers(document: Document) -> Table:
+    """Every headline number that any model has, those of plug-ins too: one row a model."""
+    known = [
+        key for key in headline_keys() if any(m.headline.get(key, Value()).value is not None for m in document.models)
+    ]
+    title = f"Headline numbers ({document.data})"
+    return headlines(document, "numbers", title, lead_columns(document), columns_of(*known))
 
 
 def calibration(document: Document) -> Table:
     """Expected calibration error, clean and at each severity (mean over corruptions)."""
     columns = [
         Column("model", "Pooling", "text"),
-        Column("clean_ece", "ECE, clean", direction="lower"),
+        *columns_of("clean_ece"),
         *(Column(f"severity_{s}", f"ECE at severity {s}", direction="lower") for s in range(1, 6)),
         Column("corruption_ece", "ECE, all severities", direction="lower"),
     ]
@@ -147,6 +133,7 @@ TABLES: dict[str, Callable[[Document], Table]] = {
     "relative-mce": relative_mce,
     "shift": shift,
     "calibration": calibration,
+    "numbers": numbers,
     "corruption-details": corruption_details,
     "perturbation-details": perturbation_details,
 }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from robustbench_lift.report.marks import TIE_RULE
 from robustbench_lift.report.schema import Model
+from robustbench_lift.tables.marks import TIE_RULE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from robustbench_lift.report.assemble import whole_table
+from robustbench_lift.report.assemble import columns_of, whole_table
 from robustbench_lift.report.notes import shown
 from robustbench_lift.report.schema import Document, Model
-from robustbench_lift.report.table import Column, Entry, Row, Table
-
-METRICS = (
-    Column("mce", "mCE", direction="lower"),
-    Column("mean_error", "Mean error under corruption, unnormalised", direction="lower", short="Mean error"),
-    Column("mfr", "mFR", direction="lower"),
-    Column("mean_flip_probability", "Flip probability, unnormalised", direction="lower", digits=2, short="Flip prob."),
-    Column("consistency", "Shift consistency", direction="higher", short="Consist."),
-    Column("clean_error", "Clean error", direction="lower"),
-)
-"""The headline numbers of Table 5."""
+from robustbench_lift.tables.table import Column, Entry, Row, Table
 
 
 def network_of(model: Model) -> str:
@@ -49,10 +39,11 @@ def repeated(document: Document) -> bool:
 
 def trainings(document: Document) -> Table:
     """One row a network: the mean of its trainings, with the smallest and the largest in brackets."""
+    columns_5 = columns_of("mce", "mean_error", "mfr", "mean_flip_probability", "consistency", "clean_error")
     members = families(document)
     names = names_of([models[0] for models in members])
-    lists = {c.key: [_spread(models, c.key) for models in members] for c in METRICS}
-    measured = [c for c in METRICS if any(entry.value is not None for entry in lists[c.key])]
+    lists = {c.key: [_spread(models, c.key) for models in members] for c in columns_5}
+    measured = [c for c in columns_5 if any(entry.value is not None for entry in lists[c.key])]
     columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *measured)
     rows = [
         Row(

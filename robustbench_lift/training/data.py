@@ -6,21 +6,18 @@ Reading is that of the evaluation (`data`): the same decoder, the same messages,
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.cifar import open_cifar
 from robustbench_lift.data.folders import open_folder
+from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
-from robustbench_lift.data.opening import KINDS, DataSpec, open_images, parse_spec
-from robustbench_lift.data.subset import Subset
-from robustbench_lift.data.tiny import open_tiny
+from robustbench_lift.data.spec import DataSpec
+from robustbench_lift.data.subset import Subset, held_out, held_out_part
 from robustbench_lift.errors import UsageError
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource
@@ -103,7 +100,7 @@ def open_data(
     images: ImageSet
     if hold_out is not None:
         aside = held_out(everything.ids, everything.labels, hold_out)
-        images = Subset(everything, np.flatnonzero(aside).tolist(), name=f"{everything.name}-held-out")
+        images = held_out_part(everything, hold_out)
         rows = np.flatnonzero(~aside)
     else:
         assert test is not None
@@ -127,22 +124,18 @@ def parts_of(place: str | Path) -> Parts:
 
     >>> parts_of("photos:x")
     Traceback (most recent call last):
-    robustbench_lift.errors.UsageError: the embedded photographs are for recipe photos, which takes no --data.
+    robustbench_lift.errors.UsageError: 'photos:x': photos takes no path and no options; write photos.
     """
-    kind, colon, _ = str(place).partition(":")
-    if not colon or kind not in KINDS or isinstance(place, Path) or Path(place).exists():
+    name, colon, _ = str(place).partition(":")
+    if not colon or name not in KINDS or isinstance(place, Path) or Path(place).exists():
         return _plain(Path(place).expanduser())
     spec = parse_spec(place)
     ignored = sorted({"resize", "crop", "interpolation", "table"} & set(spec.options))
     if ignored:
         raise UsageError(f"{place}: ?{ignored[0]}= is for an evaluation; in a training the recipe says it (--set).")
-    if spec.kind == "photos":
-        raise UsageError("the embedded photographs are for recipe photos, which takes no --data.")
-    if spec.kind in ("cifar10", "cifar100") and spec.path.is_dir():
-        classes = int(spec.kind.removeprefix("cifar"))
-        return Parts(lambda: open_cifar(spec.path, classes, part="train"), lambda: open_cifar(spec.path, classes))
-    if spec.kind == "tiny-imagenet" and (spec.path / "train").is_dir():
-        return Parts(lambda: open_tiny(spec.path / "train"), lambda: open_tiny(spec.path))
+    training = kind_of(spec).training
+    if training is not None:
+        return Parts(*training(spec))
     return _two_folders(spec.path, lambda path: open_images(_at(spec, path)))
 
 
@@ -161,23 +154,3 @@ def _two_folders(path: Path, opened: Callable[[Path], ImageSet]) -> Parts:
         return Parts(lambda: opened(path), None)
     beside = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
     return Parts(lambda: opened(path / "train"), None if beside is None else lambda: opened(beside))
-
-
-def held_out(ids: Sequence[str], labels: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.bool_]:
-    """Which images are set aside for testing: of each class the given fraction with the smallest sha256 of their id.
-
-    It depends on nothing but ids and labels, so training and evaluation agree on any machine.
-
-    >>> aside = held_out(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), 0.5)
-    >>> int(aside[:2].sum()), int(aside[2:].sum())
-    (1, 1)
-    """
-    if not 0 < fraction < 1:
-        raise UsageError(f"the held-out fraction must lie between 0 and 1, not {fraction}.")
-    order = np.array([hashlib.sha256(name.encode()).hexdigest() for name in ids])
-    aside = np.zeros(len(ids), dtype=np.bool_)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        ranked = members[np.argsort(order[members])]
-        aside[ranked[: round(fraction * len(members))]] = True
-    return aside

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from robustbench_lift.data.check import check_data
-from robustbench_lift.data.opening import open_images, open_tree
+from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.data.pickles import read_batch
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 

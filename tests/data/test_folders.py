@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 
 from robustbench_lift.data.classes import class_titles, wnids
 from robustbench_lift.data.decode import decode_clip, decode_image
-from robustbench_lift.data.opening import open_images, parse_specs
+from robustbench_lift.data.kinds import open_images, parse_specs
 from robustbench_lift.data.subset import subset, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.text import printable

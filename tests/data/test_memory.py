@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustbench_lift.data.kinds import open_images
 from robustbench_lift.data.memory import array_images, check_labels, open_npz
-from robustbench_lift.data.opening import open_images
 from robustbench_lift.errors import DataError
 
 X, Y = np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 2, 0])

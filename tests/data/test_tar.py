@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from robustbench_lift.data import tar
-from robustbench_lift.data.opening import open_images, open_tree
+from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.data.store import FolderStore, TarStore
 from robustbench_lift.data.tar import cache_file, open_index, scan
 from robustbench_lift.errors import DataError

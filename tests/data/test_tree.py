@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustbench_lift.data.opening import open_images, open_tree
+from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.errors import DataError, IncompleteError
 
 SPEC = "imagenet-c:{}?classes=partial"

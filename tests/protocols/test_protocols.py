@@ -10,11 +10,10 @@ import corruptions
 from robustbench_lift.data.geometry import CenterCrop, ResizeCrop
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.errors import DataError, UsageError
-from robustbench_lift.protocols import embedded
+from robustbench_lift.protocols import Request
 from robustbench_lift.protocols.clean import Clean
-from robustbench_lift.protocols.corruption import Corruption
-from robustbench_lift.protocols.perturbation import Perturbation
-from robustbench_lift.protocols.request import Request
+from robustbench_lift.protocols.corruption import Corruption, GeneratedCorruptions
+from robustbench_lift.protocols.perturbation import GeneratedSequences, Perturbation
 from robustbench_lift.protocols.shift import GROUP, MODES, Shift
 
 
@@ -28,13 +27,13 @@ def batch_of(source: PhotoTest, rows: list[int], geometry: CenterCrop) -> torch.
 
 
 def test_the_embedded_benchmark_has_every_cell() -> None:
-    cells = [cell for protocol in embedded.protocols() for cell in protocol.cells()]
+    cells = [cell for protocol in Request().build() for cell in protocol.cells()]
     assert len(cells) == len(set(cells)) == 1 + 15 * 5 + 10 + 1
 
 
 def test_corruption_cells_are_the_corruptions(regions: PhotoTest) -> None:
     crop = CenterCrop(64)
-    protocol = Corruption(source=regions, geometry=crop, storage="none", seed=3)
+    protocol = Corruption(source=GeneratedCorruptions(clean=regions, geometry=crop, storage="none", seed=3))
     batch, ids = batch_of(regions, [0, 1, 2], crop), list(regions.ids[:3])
     cell = protocol.cells()[12]
     frames = protocol.render(cell, batch, ids)
@@ -46,8 +45,8 @@ def test_corruption_cells_are_the_corruptions(regions: PhotoTest) -> None:
 
 def test_storage_is_in_the_pixels_and_in_the_signature(regions: PhotoTest) -> None:
     crop = CenterCrop(64)
-    plain = Corruption(source=regions, geometry=crop, storage="none")
-    stored = Corruption(source=regions, geometry=crop)
+    plain = Corruption(source=GeneratedCorruptions(clean=regions, geometry=crop, storage="none"))
+    stored = Corruption(source=GeneratedCorruptions(clean=regions, geometry=crop))
     batch = batch_of(regions, [0], crop)
     cell = plain.cells()[0]
     assert not torch.equal(plain.render(cell, batch, ["a"]), stored.render(cell, batch, ["a"]))
@@ -57,7 +56,7 @@ def test_storage_is_in_the_pixels_and_in_the_signature(regions: PhotoTest) -> No
 
 def test_perturbations_have_their_frames(regions: PhotoTest) -> None:
     crop = CenterCrop(64)
-    protocol = Perturbation(source=regions, geometry=crop, storage="none")
+    protocol = Perturbation(source=GeneratedSequences(clean=regions, geometry=crop, storage="none"))
     batch = batch_of(regions, [0, 1], crop)
     for cell in protocol.cells():
         frames = protocol.render(cell, batch, list(regions.ids[:2]))
@@ -130,15 +129,27 @@ def test_a_shift_without_margin_is_refused(regions: PhotoTest) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda s: Corruption(source=s, geometry=CenterCrop(64), conditions=("fogg",)), "Did you mean 'fog'"),
-        (lambda s: Corruption(source=s, geometry=CenterCrop(64), severities=(0,)), "severity 0 does not exist"),
-        (lambda s: Perturbation(source=s, geometry=CenterCrop(64), conditions=("tlit",)), "Did you mean 'tilt'"),
-        (lambda s: Perturbation(source=s, geometry=CenterCrop(64), difficulty=4), "difficulty 4"),
+        (
+            lambda s: Corruption(source=GeneratedCorruptions(clean=s, geometry=CenterCrop(64)), conditions=("fogg",)),
+            "Did you mean 'fog'",
+        ),
+        (
+            lambda s: Corruption(source=GeneratedCorruptions(clean=s, geometry=CenterCrop(64)), severities=(0,)),
+            "severity 0 does not exist",
+        ),
+        (
+            lambda s: Perturbation(source=GeneratedSequences(clean=s, geometry=CenterCrop(64)), conditions=("tlit",)),
+            "Did you mean 'tilt'",
+        ),
+        (
+            lambda s: Perturbation(source=GeneratedSequences(clean=s, geometry=CenterCrop(64)), difficulty=4),
+            "difficulty 4",
+        ),
         (lambda s: Shift(source=s, geometry=CenterCrop(64), mode="diag"), "unknown shift mode"),
         (lambda s: Shift(source=s, geometry=CenterCrop(64), draws=0), "at least one draw"),
         (lambda s: Request(protocols=("corruptions",)), "Did you mean 'corruption'"),
         (lambda s: Request(storage="png"), "unknown storage"),
-        (lambda s: embedded.protocols(limit=100), "balanced subsets"),
+        (lambda s: Request(limit=100).build(), "balanced subsets"),
     ],
 )
 def test_unknown_names_and_numbers_are_told(regions: PhotoTest, make: object, message: str) -> None:
@@ -173,7 +184,9 @@ def test_every_cell_of_a_batch_is_the_cell_of_its_images(regions: PhotoTest, nam
 
 def test_the_order_of_names_is_no_part_of_the_signature(regions: PhotoTest) -> None:
     def fields(names: tuple[str, ...], severities: tuple[int, ...]) -> dict[str, str]:
-        return Corruption(source=regions, geometry=CenterCrop(64), conditions=names, severities=severities).fields()
+        return Corruption(
+            source=GeneratedCorruptions(clean=regions, geometry=CenterCrop(64)), conditions=names, severities=severities
+        ).fields()
 
     assert fields(("snow", "fog"), (3, 1)) == fields(("fog", "snow"), (1, 3))
     assert "severities" not in fields(("fog",), (5, 4, 3, 2, 1))
@@ -185,13 +198,18 @@ def test_the_order_of_names_is_no_part_of_the_signature(regions: PhotoTest) -> N
 def test_every_protocol_knows_its_frames_before_it_renders(regions: PhotoTest) -> None:
     shifts = [Shift(source=regions, geometry=CenterCrop(72), window=64, mode=mode, draws=3) for mode in MODES]
     two = ("translate", "tilt")
-    for protocol in (*shifts, Perturbation(source=regions, geometry=CenterCrop(64), conditions=two, storage="none")):
-        batch = batch_of(regions, [0], protocol.geometry)
+    square = GeneratedSequences(clean=regions, geometry=CenterCrop(64), storage="none")
+    for protocol in (*shifts, Perturbation(source=square, conditions=two)):
+        batch = torch.from_numpy(protocol.prepare(regions.read(0)).transpose(2, 0, 1).copy())[None]
         for cell in protocol.cells():
             assert protocol.render(cell, batch, ["a"] if cell.condition != "parity" else list(regions.ids[:1])).shape[
                 1
             ] == protocol.frames(cell)
-    large = Perturbation(source=regions, geometry=ResizeCrop(), conditions=("translate", "tilt"))
+    large = Perturbation(
+        source=GeneratedSequences(clean=regions, geometry=ResizeCrop()), conditions=("translate", "tilt")
+    )
     assert [large.frames(cell) for cell in large.cells()] == [41, 31]
-    odd = Perturbation(source=regions, geometry=CenterCrop(72), table="nearest", conditions=("translate",))
+    odd = Perturbation(
+        source=GeneratedSequences(clean=regions, geometry=CenterCrop(72), table="nearest"), conditions=("translate",)
+    )
     assert odd.frames(odd.cells()[0]) == 31

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from robustbench_lift.report.marks import mark
-from robustbench_lift.report.table import Column, Entry, number
+from robustbench_lift.tables.marks import mark
+from robustbench_lift.tables.table import Column, Entry, number
 
 
 def test_equal_values_share_the_mark_and_leave_no_second() -> None:

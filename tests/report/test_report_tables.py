@@ -15,11 +15,11 @@ from rich.console import Console
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
 from robustbench_lift.report.files import has_rows
-from robustbench_lift.report.latex import PAGE_ROWS, latex_escape, to_latex
-from robustbench_lift.report.render import TEXT, to_csv, to_data, to_markdown, to_rich
-from robustbench_lift.report.table import Column, Entry, Row, Table
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.runs import Cell, Run
+from robustbench_lift.tables.latex import PAGE_ROWS, latex_escape, to_latex
+from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown, to_rich
+from robustbench_lift.tables.table import Column, Entry, Row, Table
 
 
 def printed(table: Table, width: int = 200) -> str:
@@ -241,3 +241,15 @@ def test_consistency_is_printed_with_the_error_and_among_correct_images(
     run = run_writer(tmp_path / "clean", pooling="max", quality=1.5, cells=[Cell("clean", "clean", 0)])
     assert not has_rows(document([run], replicates=0), "shift")
     assert has_rows(made, "shift")
+
+
+def test_a_name_is_no_formula_of_a_spreadsheet() -> None:
+    names = ('=HYPERLINK("http://x")', "@x", "+1", "-1", "\tx")
+    table = Table("t", "t", (Column("a", "a", "text"),), tuple(Row((Entry(name),)) for name in names))
+    frame = pd.read_csv(io.StringIO(to_csv(table)))
+    assert [name[0] for name in frame["a"]] == ["'"] * 5
+
+
+def test_every_headline_number_is_printed_somewhere(made: Document) -> None:
+    columns = {column.key for column in make_table(made, "numbers").columns}
+    assert {"mce", "mean_top5_distance", "mt5d", "clean_top5_error", "corruption_ece"} <= columns

@@ -13,9 +13,10 @@ from PIL import Image
 from robustbench_lift.data import photos
 from robustbench_lift.data.folders import open_folder
 from robustbench_lift.data.geometry import ResizeCrop
+from robustbench_lift.data.subset import held_out
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import RECIPES, ArraySource, ImageSource, PhotoSource, Recipe, draws
-from robustbench_lift.training.data import held_out, open_data
+from robustbench_lift.training.data import open_data
 from robustbench_lift.training.samples import check_fit, epoch_batches, fit, resized_crop_box
 
 CPU = torch.device("cpu")

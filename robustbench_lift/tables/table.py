@@ -6,11 +6,25 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from robustbench_lift.report.schema import Value
+from robustbench_lift.scores.numbers import Number
 
-Unit = Literal["percent", "count", "ranks", "text"]
+Unit = Literal["percent", "count", "ranks", "nats", "plain", "text"]
 Direction = Literal["lower", "higher", ""]
 Mark = Literal["best", "second", ""]
+PRINTED_UNITS = {"percent": "%", "count": "", "ranks": "ranks", "nats": "nats", "plain": "", "text": ""}
+"""Units as printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A number with its confidence interval; None where it cannot be known."""
+
+    value: float | None = None
+    """The number, a fraction."""
+    low: float | None = None
+    """Lower end of the interval, None where there is none."""
+    high: float | None = None
+    """Upper end of the interval, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +44,20 @@ class Column:
     short: str = ""
     """Heading where room is scarce; the title unless given."""
 
+    @classmethod
+    def of(cls, number: Number) -> Column:
+        """The column of a number, headed as `NUMBERS` says.
+
+        >>> from robustbench_lift.scores import NUMBERS
+        >>> Column.of(NUMBERS["consistency"]).heading
+        'Shift consistency % (higher is better)'
+        """
+        return cls(number.key, number.title, number.unit, number.direction, number.digits, number.short)
+
     @property
     def unit_text(self) -> str:
         """Unit and direction as printed: `%, lower is better`."""
-        unit = {"percent": "%", "count": "", "ranks": "ranks", "text": ""}[self.unit]
+        unit = PRINTED_UNITS[self.unit]
         return ", ".join(part for part in (unit, f"{self.direction} is better" if self.direction else "") if part)
 
     @property
@@ -43,7 +67,7 @@ class Column:
         >>> Column("mce", "mCE", direction="lower").heading
         'mCE % (lower is better)'
         """
-        unit = {"percent": "%", "count": "", "ranks": "ranks", "text": ""}[self.unit]
+        unit = PRINTED_UNITS[self.unit]
         direction = f"({self.direction} is better)" if self.direction else ""
         return " ".join(part for part in (self.title, unit, direction) if part)
 
@@ -54,7 +78,7 @@ class Column:
         >>> Column("mce", "mCE", direction="lower").data_heading
         'mCE [fraction, lower is better]'
         """
-        unit = {"percent": "fraction", "count": "count", "ranks": "ranks", "text": ""}[self.unit]
+        unit = "fraction" if self.unit == "percent" else "count" if self.unit == "count" else PRINTED_UNITS[self.unit]
         inner = ", ".join(part for part in (unit, f"{self.direction} is better" if self.direction else "") if part)
         return f"{self.title} [{inner}]" if inner else self.title
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from robustbench_lift.report.table import Direction, Entry
+from robustbench_lift.tables.table import Direction, Entry
 
 TIE_RULE = (
     "A tie (~) with the best: the {level:.0f} % confidence interval of the paired difference holds zero (images "

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustbench_lift.report.latex import to_latex
-from robustbench_lift.report.table import Column, Entry, Row, Table, interval, number, plain
+from robustbench_lift.tables.latex import to_latex
+from robustbench_lift.tables.table import Column, Entry, Row, Table, interval, number, plain
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -132,33 +132,39 @@ def to_markdown(table: Table) -> str:
     """A GitHub table; best bold, second best in italics, ties with a tilde."""
 
     def cell(column: Column, entry: Entry) -> str:
-        text = _markdown(number(column, entry.value))
+        text = escape(number(column, entry.value))
         if column.unit != "text":
             text = {"best": f"**{text}**", "second": f"_{text}_", "": text}[entry.mark]
         span = interval(column, entry)
         return text + ("\\~" if entry.tie else "") + (f" ({span})" if span else "")
 
     lines = [
-        f"### {_markdown(table.title)}",
+        f"### {escape(table.title)}",
         "",
-        "| " + " | ".join(_markdown(column.heading) for column in table.columns) + " |",
+        "| " + " | ".join(escape(column.heading) for column in table.columns) + " |",
         "|" + "|".join(" :-- " if column.unit == "text" else " --: " for column in table.columns) + "|",
     ]
     for row in table.rows:
         lines.append("| " + " | ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + " |")
     legend = ("Bold: best, italics: second best, ~: tied with the best; -: unknown.",) if table.is_marked else ()
     notes = (*legend, *table.notes)
-    lines += ["", *(f"- {_markdown(note)}" for note in notes), *(f"- `{_code(line)}`" for line in table.signatures)]
+    lines += ["", *(f"- {escape(note)}" for note in notes), *(f"- {code(line)}" for line in table.signatures)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown(text: str) -> str:
+def escape(text: str) -> str:
+    r"""Text that Markdown shows literally, on one line, whatever a name holds.
+
+    >>> escape("a|b<img>")
+    'a\\|b&lt;img&gt;'
+    """
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{c}" if c in "\\|*_`[]~#" else c for c in text)
 
 
-def _code(text: str) -> str:
-    return plain(text).replace("`", "'")
+def code(text: str) -> str:
+    """Text as a code span, which a backtick in it would end."""
+    return "`" + plain(text).replace("`", "'") + "`"
 
 
 def to_csv(table: Table) -> str:
@@ -179,14 +185,21 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         line: list[object] = []
         for entry, has_span, has_mark in zip(row.entries, spans, marks, strict=True):
-            line.append(_exact(entry.value))
-            line += [_exact(entry.low), _exact(entry.high)] if has_span else []
+            line.append(csv_value(entry.value))
+            line += [csv_value(entry.low), csv_value(entry.high)] if has_span else []
             line += [" ".join(w for w in (entry.mark, "tie" if entry.tie else "") if w)] if has_mark else []
-        writer.writerow([*line, " ; ".join(table.signatures)])
+        writer.writerow([*line, csv_value(" ; ".join(table.signatures))])
     return stream.getvalue()
 
 
-def _exact(value: float | int | str | None) -> object:
+def csv_value(value: float | int | str | None) -> object:
+    r"""A value of a CSV file: numbers with all digits; a name never becomes a formula of a spreadsheet.
+
+    >>> csv_value(0.1), csv_value(None), csv_value("=1+1"), csv_value("@cmd"), csv_value("fog")
+    ('0.1', '', "'=1+1", "'@cmd", 'fog')
+    """
+    if isinstance(value, str):
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
     return "" if value is None else repr(value) if isinstance(value, float) else value
 
 

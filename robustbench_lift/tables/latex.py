@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from robustbench_lift.report.table import Column, Entry, Table, interval, number, plain
+from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -1,0 +1,519 @@
+"""The kinds of data, one entry each: everything that is particular to a kind is said in its entry and nowhere else.
+
+photos                                    the embedded photographs
+imagenet:/data/imagenet/val               1,000 class folders, or a tar of them
+imagenet-c:/data/imagenet-c               ImageNet-C, folders or tars
+imagenet-p:/data/imagenet-p               ImageNet-P
+imagenet:/data/val,imagenet-c:/data/c     clean images and official corruptions of one run
+
+A kind serves clean images, or the stored cells of a protocol. `register_kind` adds one, from a plug-in too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.geometry import INTERPOLATIONS, AsStored, CenterCrop, Geometry, ResizeCrop, ZeroPad
+from robustbench_lift.data.photos import REGION, SEQUENCES, SIZE, PhotoTest
+from robustbench_lift.data.spec import DataSpec, parse, split
+from robustbench_lift.data.subset import held_out_part, subset
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.registry import add
+from robustbench_lift.text import printable
+
+if TYPE_CHECKING:
+    from robustbench_lift.data.tree import Tree
+
+Opener = Callable[[], ImageSet]
+
+IMAGENET_SUITES = {"corruption": "imagenet-c", "perturbation": "imagenet-p"}
+"""Protocol -> suite of its conditions, for kinds that name no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a kind: `?name=value`."""
+
+    name: str
+    help: str
+    """One sentence."""
+    choices: tuple[str, ...] = ()
+    """What it may be, the default first; empty: free text that the kind reads."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Views:
+    """How clean images of a kind become what a model sees."""
+
+    geometry: Geometry
+    """Of clean and corrupted images and of perturbation sequences."""
+    shift: Geometry | None
+    """Of the square that windows of shift consistency are cut from; None: it leaves no margin."""
+    window: int
+    """Side of these windows in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """What `check` counts in data of a kind."""
+
+    all_classes: bool = False
+    """Whether every class must have images."""
+    original: bool = False
+    """Whether images should be of many sizes, as they were published."""
+    each: int | None = None
+    """Images a class of the test part, when all classes are there."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """Parts of the data set and the images that each has."""
+    cell: int | None = None
+    """Images a cell of a tree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of data. Exactly one of `images` and `tree` says how it opens.
+
+    Raises:
+        ValueError: both, or none.
+    """
+
+    name: str
+    """As data specs begin: `imagenet-c`."""
+    title: str
+    """One sentence: what lies there."""
+    family: str = ""
+    """The data set whose images these are, `imagenet` for imagenet-c; a run is over one. The name by default."""
+    images: Callable[[DataSpec], ImageSet] | None = None
+    """Opens clean images, all of them."""
+    tree: Callable[[DataSpec, int | None, ImageSet | None], Tree] | None = None
+    """Opens stored cells: (spec, limit, clean images of the same run or None) -> tree."""
+    serves: str = "images"
+    """`images`, or the protocol whose cells a tree stores: `corruption`."""
+    options: tuple[Option, ...] = ()
+    """What may stand behind `?`."""
+    takes_path: bool = True
+    """Whether a path follows the name."""
+    views: Callable[[DataSpec], Views] | None = None
+    """Geometry of clean images."""
+    limited: Callable[[ImageSet, int | None], ImageSet] = subset
+    """A fixed, class-balanced part of so many images."""
+    sequences: Callable[[ImageSet], ImageSet] = lambda images: images
+    """The images of which perturbation sequences are made: all unless that is too many."""
+    storage: bool = True
+    """Whether generated frames pass through JPEG and H.264 by default, as the benchmark's files did."""
+    content: bool = False
+    """Whether the data set's identity hashes pixels (else ids and labels, which its trees share)."""
+    normaliser: Callable[[DataSpec], str | None] = lambda spec: None
+    """What CE and FR are divided by: `alexnet` where the published constants apply, a shipped network, or None."""
+    models: tuple[str, ...] = ()
+    """Model specs that are evaluated when none is named."""
+    suites: Mapping[str, str] = field(default_factory=lambda: dict(IMAGENET_SUITES))
+    """Protocol -> the suite of its conditions when none is named."""
+    training: Callable[[DataSpec], tuple[Opener, Opener | None]] | None = None
+    """Opens training images and, where they lie beside them, test images; None: by the folders train and val."""
+    expected: Expected = Expected()
+    """What `check` counts."""
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.tree is None):
+            raise ValueError(f"kind of data {self.name!r}: give images=, or tree= and serves=, one of the two.")
+        object.__setattr__(self, "family", self.family or self.name)
+
+
+KINDS: dict[str, Kind] = {}
+"""Name -> kind of data."""
+
+
+def register_kind(kind: Kind) -> Kind:
+    """Add a kind of data; `run`, `plan`, `check`, `train` and `list` then take it.
+
+    Raises:
+        UsageError: the name is taken.
+
+    Example:
+        >>> from robustbench_lift.data.kinds import Kind, register_kind
+        >>> register_kind(Kind(name="mine", title="my images", images=open_mine, views=my_views))  # doctest: +SKIP
+    """
+    return add(KINDS, "kind of data", kind.name, kind, module=sys._getframe(1).f_globals["__name__"])
+
+
+def kind_of(spec: DataSpec) -> Kind:
+    """The entry of a spec's kind.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if spec.kind not in KINDS:
+        raise unknown("kind of data", printable(spec.kind), KINDS)
+    return KINDS[spec.kind]
+
+
+def parse_spec(text: str) -> DataSpec:
+    """One part of a data spec, of a kind that there is, with options that this kind takes.
+
+    Raises:
+        UsageError: no kind, no path, an unknown option, or a value that means nothing.
+
+    >>> parse_spec("imagenet:/d/val?resize=232&interpolation=bicubic").options["resize"]
+    '232'
+    """
+    spec = parse(text, KINDS, without_path=[name for name, kind in KINDS.items() if not kind.takes_path])
+    known = {option.name: option for option in kind_of(spec).options}
+    for key, value in spec.options.items():
+        if key not in known:
+            raise unknown(f"option of {spec.kind}", printable(key), known or ("none",))
+        if known[key].choices and value not in known[key].choices:
+            raise unknown(key, printable(value), known[key].choices)
+    if ("part" in spec.options) != ("hold_out" in spec.options):
+        raise UsageError(f"{printable(text)!r}: ?part=test and ?hold_out=0.25 belong together; give both or none.")
+    return spec
+
+
+def parse_specs(text: str) -> tuple[DataSpec, ...]:
+    """All parts of a data spec.
+
+    >>> [spec.kind for spec in parse_specs("imagenet:/a,b/val,imagenet-c:/c")]
+    ['imagenet', 'imagenet-c']
+    """
+    return tuple(parse_spec(part) for part in split(text, KINDS))
+
+
+def open_images(spec: str | DataSpec, *, limit: int | None = None) -> ImageSet:
+    """The images of a data spec of clean images.
+
+    Args:
+        spec: of a kind that serves images: `photos`, `imagenet:PATH`, `folder:PATH`, `cifar10:PATH`, ...
+        limit: a fixed, class-balanced subset of so many images.
+
+    Raises:
+        UsageError: a spec that means nothing, or one of a tree (`open_tree` opens those).
+        DataError: what lies there is something else; the message says what to do.
+        IncompleteError: something is missing.
+
+    >>> len(open_images("photos", limit=30).ids)
+    30
+    """
+    spec = parse_spec(spec) if isinstance(spec, str) else spec
+    kind = kind_of(spec)
+    if kind.images is None:
+        raise UsageError(
+            f"{spec.kind}: is a tree of many cells, not one set of images. Clean images: "
+            f"{', '.join(name for name, other in KINDS.items() if other.images is not None)}."
+        )
+    images = kind.images(spec)
+    if "hold_out" in spec.options:
+        images = held_out_part(images, spec.options["hold_out"], spec.options["part"])
+    return kind.limited(images, limit)
+
+
+def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet | None = None) -> Tree:
+    """The tree of a data spec such as `imagenet-c:PATH`.
+
+    Args:
+        spec: of a kind that stores the cells of a protocol: imagenet-c, imagenet-p, cifar10-c, ...
+        limit: a fixed, class-balanced subset of so many images, the same in every cell.
+        clean: the clean images of the same run, whole; ImageNet-C and -P must show the same ones.
+
+    Raises:
+        UsageError: the spec is not one of a tree.
+        DataError: what lies there is something else.
+        IncompleteError: something is missing.
+    """
+    spec = parse_spec(spec) if isinstance(spec, str) else spec
+    kind = kind_of(spec)
+    if kind.tree is None:
+        raise UsageError(f"{spec.kind}: is one set of images, not a tree of cells; open_images opens it.")
+    return kind.tree(spec, limit, clean)
+
+
+_CLASSES = Option(
+    "classes",
+    "How folder names become class indices: the 1,000 WNIDs, some of them, or numbers.",
+    ("wnid", "partial", "numeric"),
+)
+_SIZE = Option("size", "Side of the stored frames in pixels.", ("224", "299"))
+_PART = (
+    Option(
+        "part",
+        "The part that `train --hold-out` sets aside for testing, or the part that it trains on.",
+        ("test", "train"),
+    ),
+    Option("hold_out", "The fraction of each class that is set aside."),
+)
+_GEOMETRY = (
+    Option("resize", "Length of the shorter side in pixels, or `none`; 256 by default."),
+    Option("crop", "Side of the central square in pixels; 224 by default."),
+    Option("interpolation", "Filter of the resizing.", ("bilinear", *(n for n in INTERPOLATIONS if n != "bilinear"))),
+    Option("table", "Severity table of the corruptions: 32, 64, 224, 299 or `nearest`; that of the crop by default."),
+)
+
+
+def _resized(spec: DataSpec) -> Views:
+    """Resize and crop, as the options say; windows move within the resized square."""
+    resize, crop = spec.pixels("resize", 256), spec.pixels("crop", 224)
+    if crop is None:
+        raise UsageError("?crop=none: images of a batch need one size; give the side that the model takes.")
+    interpolation = spec.options.get("interpolation", "bilinear")
+    geometry = ResizeCrop(resize=resize, crop=crop, interpolation=interpolation)
+    margin = resize is not None and resize > crop
+    shift = ResizeCrop(resize=resize, crop=resize, interpolation=interpolation) if margin else None
+    return Views(geometry=geometry, shift=shift, window=crop)
+
+
+def _stored(size: int, margin: int) -> Callable[[DataSpec], Views]:
+    """Images as they lie; windows move within a black margin."""
+    return lambda spec: Views(geometry=AsStored(size), shift=ZeroPad(size, margin), window=size)
+
+
+def _alexnet(spec: DataSpec) -> str | None:
+    """AlexNet's published errors are those on all 1,000 classes."""
+    return None if spec.options.get("classes") == "partial" else "alexnet"
+
+
+# The embedded photographs.
+
+register_kind(
+    Kind(
+        name="photos",
+        title="The embedded photographs, cut into 64-pixel patches.",
+        takes_path=False,
+        images=lambda spec: PhotoTest(),
+        views=lambda spec: Views(geometry=CenterCrop(SIZE), shift=CenterCrop(REGION), window=SIZE),
+        limited=lambda images, limit: images if limit is None else PhotoTest.of(limit),
+        sequences=lambda images: PhotoTest.of(min(len(images.ids), SEQUENCES)),
+        storage=False,
+        content=True,
+        normaliser=lambda spec: "photos/alexnet",
+        models=(
+            "photos/alexnet",
+            "photos/resnet-max",
+            "photos/resnet-average",
+            "photos/resnet-skip",
+            "photos/resnet-blur",
+            "photos/resnet-lift",
+        ),
+    )
+)
+
+# ImageNet and folders like it.
+
+
+def _open_imagenet(spec: DataSpec) -> ImageSet:
+    from robustbench_lift.data.folders import open_imagenet
+
+    return open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"))
+
+
+def _open_imagenet_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None, *, sequences: bool) -> Tree:
+    from robustbench_lift.data.classes import imagenet_labels, wnids
+    from robustbench_lift.data.folders import imagenet_name
+    from robustbench_lift.data.tree import FileTree
+
+    rule = spec.options.get("classes", "wnid")
+    return FileTree(
+        root=spec.path,
+        name=imagenet_name(rule),
+        files=f"{spec.kind}-{'h264' if sequences else 'jpeg'}",
+        known=_conditions(sequences),
+        label=lambda folders, where, loose: imagenet_labels(folders, where=where, rule=rule, loose=loose),
+        class_names=wnids(),
+        size=int(spec.options.get("size", "224")),
+        sequences=sequences,
+        limit=limit,
+        reference=None if clean is None else ("the clean images", clean),
+    )
+
+
+def _conditions(sequences: bool) -> tuple[str, ...]:
+    import corruptions
+
+    if sequences:
+        return (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
+    return (*corruptions.BENCHMARK, *corruptions.EXTRA)
+
+
+def _open_folder(spec: DataSpec) -> ImageSet:
+    from robustbench_lift.data.folders import open_folder
+
+    return open_folder(
+        spec.path,
+        name=spec.options.get("name"),
+        classes=spec.options.get("classes", "sorted"),
+        allow_empty=spec.options.get("empty") == "allow",
+    )
+
+
+register_kind(
+    Kind(
+        name="imagenet",
+        title="ImageNet's train or val: 1,000 class folders named by WNID, or a tar of them.",
+        images=_open_imagenet,
+        options=(_CLASSES, *_GEOMETRY, *_PART),
+        views=_resized,
+        normaliser=_alexnet,
+        expected=Expected(original=True, each=50, parts={"val": 50_000, "train": 1_281_167}),
+    )
+)
+register_kind(
+    Kind(
+        name="folder",
+        title="One folder a class, or a tar of them.",
+        images=_open_folder,
+        options=(
+            Option(
+                "classes",
+                "Class indices: names sorted, sorted as numbers, or numbers.",
+                ("sorted", "natural", "numeric"),
+            ),
+            Option("empty", "Class folders without images.", ("refuse", "allow")),
+            Option("name", "Name of the data set in the signature; the folder's by default."),
+            *_GEOMETRY,
+            *_PART,
+        ),
+        views=_resized,
+    )
+)
+register_kind(
+    Kind(
+        name="imagenet-c",
+        title="ImageNet-C: <corruption>/<severity>/<wnid>/*.JPEG, in groups or in the published archives.",
+        family="imagenet",
+        tree=partial(_open_imagenet_tree, sequences=False),
+        serves="corruption",
+        options=(_CLASSES, _SIZE),
+        normaliser=_alexnet,
+        expected=Expected(cell=50_000),
+    )
+)
+register_kind(
+    Kind(
+        name="imagenet-p",
+        title="ImageNet-P: <perturbation>/<wnid>/*.mp4, in groups or in the published archives.",
+        family="imagenet",
+        tree=partial(_open_imagenet_tree, sequences=True),
+        serves="perturbation",
+        options=(_CLASSES, _SIZE),
+        normaliser=_alexnet,
+    )
+)
+
+# Tiny-ImageNet.
+
+
+def _open_tiny(spec: DataSpec) -> ImageSet:
+    from robustbench_lift.data.tiny import open_tiny
+
+    return open_tiny(spec.path)
+
+
+def _tiny_training(spec: DataSpec) -> tuple[Opener, Opener | None]:
+    from robustbench_lift.data.tiny import open_tiny
+
+    if not (spec.path / "train").is_dir():
+        return (lambda: open_images(spec)), None
+    return (lambda: open_tiny(spec.path / "train")), (lambda: open_tiny(spec.path))
+
+
+def _open_tiny_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None) -> Tree:
+    from robustbench_lift.data.tiny import SIDE, tiny_labels
+    from robustbench_lift.data.tree import FileTree
+
+    expected = None if clean is None else clean.class_names
+    return FileTree(
+        root=spec.path,
+        name="tiny-imagenet",
+        files=f"{spec.kind}-jpeg",
+        known=_conditions(sequences=False),
+        label=lambda folders, where, loose: tiny_labels(folders, where=where, loose=loose, expected=expected),
+        class_names=None,
+        size=SIDE,
+        limit=limit,
+    )
+
+
+register_kind(
+    Kind(
+        name="tiny-imagenet",
+        title="Tiny-ImageNet's val, as published or in class folders.",
+        images=_open_tiny,
+        options=_PART,
+        views=_stored(64, 8),
+        training=_tiny_training,
+        expected=Expected(all_classes=True),
+    )
+)
+register_kind(
+    Kind(
+        name="tiny-imagenet-c",
+        title="Tiny-ImageNet-C: <corruption>/<severity>/<wnid>/*.JPEG.",
+        family="tiny-imagenet",
+        tree=_open_tiny_tree,
+        serves="corruption",
+    )
+)
+
+# CIFAR-10 and CIFAR-100.
+
+
+def _cifar(classes: int) -> None:
+    """The three kinds of a CIFAR."""
+    name = f"cifar{classes}"
+
+    def images(spec: DataSpec) -> ImageSet:
+        from robustbench_lift.data.cifar import open_cifar
+
+        return open_cifar(spec.path, classes, rows=spec.options.get("rows"))
+
+    def training(spec: DataSpec) -> tuple[Opener, Opener | None]:
+        from robustbench_lift.data.cifar import open_cifar
+
+        if not spec.path.is_dir():
+            return (lambda: open_images(spec)), None
+        return (lambda: open_cifar(spec.path, classes, part="train")), (lambda: open_cifar(spec.path, classes))
+
+    def tree(spec: DataSpec, limit: int | None, clean: ImageSet | None, *, sequences: bool) -> Tree:
+        from robustbench_lift.data.arrays import ArrayTree
+
+        return ArrayTree(
+            root=spec.path,
+            name=name,
+            classes=classes,
+            files=f"{spec.kind}-npy",
+            sequences=sequences,
+            limit=limit,
+            class_names=None if clean is None else clean.class_names,
+        )
+
+    rows = Option("rows", "`a-b` takes rows a to b-1 of an .npz that holds more than the test images.")
+    title = f"CIFAR-{classes}"
+    register_kind(
+        Kind(
+            name=name,
+            title=f"{title}'s test images: the python version's folder, or an .npz.",
+            images=images,
+            options=(rows, *_PART),
+            views=_stored(32, 4),
+            storage=False,
+            training=training,
+            expected=Expected(all_classes=True),
+        )
+    )
+    for letter, protocol, sequences in (("c", "corruption", False), ("p", "perturbation", True)):
+        register_kind(
+            Kind(
+                name=f"{name}-{letter}",
+                title=f"{title}-{letter.upper()}: <{protocol}>.npy and labels.npy.",
+                family=name,
+                tree=partial(tree, sequences=sequences),
+                serves=protocol,
+            )
+        )
+
+
+_cifar(10)
+_cifar(100)

@@ -1,0 +1,9 @@
+"""Tables: what one is, how it is rendered (text, Markdown, CSV, LaTeX, JSON), and which entries are marked as best.
+
+    table     columns with unit and direction, rows of values, notes
+    marks     best, second best and ties
+    render    one renderer a format
+    latex     booktabs
+
+Reports and comparisons both print through it.
+"""
