@@ -1,7 +1,7 @@
 """CIFAR-10/100-C and -P: one array a condition, mapped into memory where it lies, as a file or inside an archive.
 
 CIFAR-10-C/<corruption>.npy            uint8 [50000, 32, 32, 3], severity after severity, and labels.npy
-CIFAR-10-P/<perturbation>.npy          uint8 [10000, T, 32, 32, 3], and labels.npy
+CIFAR-10-P/<perturbation>.npy          uint8 [10000, T, 32, 32, 3]; labels.npy is not published and by choice
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corruptions.sequences import TABLES
-from robustbench_lift.data.base import ImageSet, Pixels
+from robustbench_lift.data.base import UNLABELLED, ImageSet, Pixels
 from robustbench_lift.data.cifar import SIDE
 from robustbench_lift.data.cifar import class_names as known_names
 from robustbench_lift.data.memory import ARRAY_ERRORS, check_labels, npy_header, position_ids
@@ -95,20 +95,20 @@ def map_array(file: ArrayFile) -> npt.NDArray[Any]:
 
 def open_array(
     file: ArrayFile,
-    labels_file: ArrayFile,
+    labels_file: ArrayFile | None,
     *,
     name: str,
     classes: int,
     severity: int | None,
     frames: int | None = None,
-    class_names: Sequence[str] | None = None,
+    clean: ImageSet | None = None,
 ) -> MappedImages:
-    """One cell of CIFAR-C (`severity` 1..5) or CIFAR-P (`frames`).
+    """One cell of CIFAR-C (`severity` 1..5) or CIFAR-P (`frames`); without labels those of the clean images.
 
     Raises:
         DataError: another shape, or labels that do not fit; the message says which file.
     """
-    array, labels = map_array(file), map_array(labels_file)
+    array = map_array(file)
     tail = [SIDE, SIDE, 3] if frames is None else [frames, SIDE, SIDE, 3]
     if array.dtype != np.uint8 or list(array.shape[1:]) != tail or not len(array):
         hint = ""
@@ -126,18 +126,29 @@ def open_array(
             raise DataError(f"{file.shown} has {count:,} rows, which are no five severities of equal length.")
         count //= 5
         first = (severity - 1) * count
-        if labels.ndim and len(labels) == 5 * count:
-            if not (labels.reshape(5, count, -1) == labels[:count].reshape(1, count, -1)).all():
-                raise DataError(f"{labels_file.shown} does not repeat the same labels for the five severities.")
-            labels = labels[:count]
     return MappedImages(
         name=name,
         ids=position_ids(count),
-        labels=check_labels(labels, count, classes, labels_file.shown),
-        class_names=tuple(class_names or known_names(None, classes)),
+        labels=_labels(labels_file, count, classes, repeated=severity is not None, clean=clean),
+        class_names=known_names(None, classes) if clean is None else clean.class_names,
         file=file,
         first=first,
     )
+
+
+def _labels(
+    file: ArrayFile | None, count: int, classes: int, *, repeated: bool, clean: ImageSet | None
+) -> npt.NDArray[np.int64]:
+    """Labels [count] from their file, where they may be `repeated` five times; else those of the clean images."""
+    if file is None:
+        known = clean is not None and len(clean.labels) == count
+        return clean.labels if known and clean is not None else np.full(count, UNLABELLED, dtype=np.int64)
+    labels = map_array(file)
+    if repeated and labels.ndim and len(labels) == 5 * count:
+        if not (labels.reshape(5, count, -1) == labels[:count].reshape(1, count, -1)).all():
+            raise DataError(f"{file.shown} does not repeat the same labels for the five severities.")
+        labels = labels[:count]
+    return check_labels(labels, count, classes, file.shown)
 
 
 @dataclass(kw_only=True)
@@ -156,8 +167,8 @@ class ArrayTree:
     """Whether rows are clips."""
     limit: int | None = None
     """A fixed, class-balanced subset of so many images."""
-    class_names: tuple[str, ...] | None = None
-    """In index order; None: CIFAR-10's names, numbers for CIFAR-100."""
+    clean: ImageSet | None = None
+    """The clean images of the same run, whole: their class names, and labels where the tree has none."""
     size: int = 32
 
     _files: dict[str, ArrayFile] = field(default_factory=dict, init=False, repr=False)
@@ -167,14 +178,17 @@ class ArrayTree:
             self._files, below = _in_archive(self.root)
         elif self.root.is_dir():
             self._files = {file.stem: ArrayFile(file) for file in self.root.glob("*.npy")}
-            below = [inner for inner in self.root.iterdir() if (inner / "labels.npy").is_file()]
+            below = [inner for inner in sorted(self.root.iterdir()) if next(inner.glob("*.npy"), None) is not None]
         else:
             raise DataError(f"{printable(self.root)} does not exist. Name the folder of the .npy files, or their .tar.")
-        if "labels" not in self._files:
+        if "labels" not in self._files and not (self.sequences and self._files):
             hint = f" Name {printable(below[0])}." if below else ""
             raise IncompleteError(
                 f"{printable(self.root)} has no labels.npy.{hint} Expected <condition>.npy and labels.npy."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "clean": None}  # workers read the images of a cell; these stay here
 
     def holds(self, condition: str, level: int) -> bool:
         """Whether the file of a cell is there."""
@@ -201,12 +215,12 @@ class ArrayTree:
         self.require([condition], [level])
         found = open_array(
             self._files[self._name(condition, level)],
-            self._files["labels"],
+            self._files.get("labels"),
             name=self.name,
             classes=self.classes,
             severity=None if self.sequences else level,
             frames=self.frames(condition) if self.sequences else None,
-            class_names=self.class_names,
+            clean=self.clean,
         )
         if self.limit is None:
             return found
@@ -215,9 +229,11 @@ class ArrayTree:
 
 
 def _in_archive(path: Path) -> tuple[dict[str, ArrayFile], list[Path]]:
-    """The arrays of an archive, at its top or in its one folder that has labels; and the folders that have labels."""
+    """The arrays of an archive, at its top or in its one folder that has any; and the folders that have."""
     index = open_index(path)
-    tops = [name.removesuffix("labels.npy") for name in index.names if f"/{name}".endswith("/labels.npy")]
+    arrays = [name for name in index.names if name.endswith(".npy")]
+    labelled = [name.removesuffix("labels.npy") for name in arrays if f"/{name}".endswith("/labels.npy")]
+    tops = labelled or sorted({name[: name.rfind("/") + 1] for name in arrays})
     if len(tops) != 1:
         return {}, [path / top for top in tops]
     return {

@@ -13,6 +13,10 @@ Pixels = npt.NDArray[np.uint8]
 """An image as RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
 
 
+UNLABELLED = -1
+"""Label of an image whose class is unknown (CIFAR-P comes without labels; flips need none)."""
+
+
 class ImageSet(Protocol):
     """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
 
@@ -25,7 +29,7 @@ class ImageSet(Protocol):
     ids: tuple[str, ...]
     """Unique ids, sorted; an id never depends on where the data lie on disk."""
     labels: npt.NDArray[np.int64]
-    """[n] class indices in the order of `class_names`."""
+    """[n] class indices in the order of `class_names`, or `UNLABELLED`."""
     class_names: tuple[str, ...]
     """Names of the classes (WNIDs for ImageNet), in index order."""
 

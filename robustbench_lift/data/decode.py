@@ -1,13 +1,16 @@
 """From the bytes of a file to RGB pixels, and from hostile or broken bytes to one clear message.
 
-Pillow decodes and converts with `convert("RGB")`; EXIF orientation is ignored, as the reference scripts do.
-Only raster formats are tried: Pillow would start Ghostscript for EPS.
+Pillow decodes and converts with `convert("RGB")`; EXIF orientation is ignored, as the reference scripts do. Grey images
+of 16 bits are scaled to 8 (Pillow, and torchvision with it, would clip nearly all of them to white); floating point
+numbers, whose range nobody knows, are refused. Only raster formats are tried: Pillow would start Ghostscript for EPS.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import threading
+import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -23,6 +26,7 @@ PIXEL_LIMIT = 64_000_000
 """Largest image that is decoded, in pixels; the largest of ImageNet has 15 million."""
 FRAME_LIMIT = 256
 """Most frames of a clip; the longest of ImageNet-P has 41."""
+_WARNINGS = threading.Lock()  # the filters of warnings are those of the whole process
 
 
 def decode_image(content: bytes, name: str) -> Pixels:
@@ -44,15 +48,37 @@ def decode_image(content: bytes, name: str) -> Pixels:
     (3, 4, 3)
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _open(content) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise DataError(_bomb(name, f"{image.width}x{image.height} pixels"))
-            return np.asarray(image.convert("RGB"))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            return _rgb(image, name)
+    except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise DataError(_bomb(name, f"{pixels[0]} pixels" if pixels else "too many pixels")) from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         raise DataError(f"{name} {_reason(content, error)}. Replace it from the original.") from None
+
+
+def _open(content: bytes) -> Image.Image:
+    """An image whose header is read, without Pillow's warnings of broken metadata, which name no file."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def _rgb(image: Image.Image, name: str) -> Pixels:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        wide = np.asarray(image).astype(np.int64)
+        grey = ((wide + 128) // 257).astype(np.uint8)  # 65,535 is 255, rounded
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"{name} has pixels of {'32-bit integers' if image.mode == 'I' else 'floating point numbers'}, and nothing "
+            "says which is white. Store it with 8 or 16 bits a channel."
+        )
+    image.load()
+    image.info.pop("transparency", None)  # convert would warn of it; colours are the same without
+    return np.asarray(image.convert("RGB"))
 
 
 def decode_clip(content: bytes, name: str) -> Pixels:

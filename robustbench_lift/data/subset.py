@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, left_out_of, notes_of
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
@@ -23,6 +23,7 @@ class Subset:
         self.class_names = images.class_names
         self.ids = tuple(images.ids[i] for i in rows)
         self.labels: npt.NDArray[np.int64] = images.labels[self.rows]
+        self.left_out, self.notes = left_out_of(images), notes_of(images)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """One image."""

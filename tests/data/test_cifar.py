@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustbench_lift.data.base import UNLABELLED
 from robustbench_lift.data.check import check_data
 from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.data.pickles import read_batch
@@ -134,6 +135,24 @@ def test_damaged_and_hostile_pickles_are_one_message(tmp_path: Path, content: by
         open_images(f"cifar10:{tmp_path}")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr" + struct.pack("<I", 2**27) + b".",
+        b"Np134217728\n.",
+        b"\x80\x05\x96" + struct.pack("<Q", 2**30) + b".",
+    ],
+)
+def test_a_few_bytes_do_not_take_gigabytes(tmp_path: Path, content: bytes) -> None:
+    import resource
+
+    (tmp_path / "test_batch").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="test_batch"):
+        open_images(f"cifar10:{tmp_path}")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
 def test_a_shape_that_its_bytes_do_not_fill_is_refused(tmp_path: Path) -> None:
     whole = python2(pixels(2), [1, 2])
     wrong = whole.replace(b"J" + struct.pack("<i", 3072), b"J" + struct.pack("<i", 2**31 - 1))
@@ -227,6 +246,16 @@ def test_missing_and_wrong_arrays_are_named(corrupted: Path) -> None:
         tree.images("snow", 1)
 
 
+def test_labels_as_a_column_are_taken_and_one_hot_ones_explained(corrupted: Path) -> None:
+    labels = np.tile(np.array([3, 1, 4, 1], np.uint8), 5)
+    np.save(corrupted / "labels.npy", labels[:, None])
+    assert open_tree(f"cifar10-c:{corrupted}").images("fog", 2).labels.tolist() == [3, 1, 4, 1]
+    for wrong in (np.eye(10, dtype=np.int64)[labels], labels.astype(float), np.array(3), labels[:7]):
+        np.save(corrupted / "labels.npy", wrong)
+        with pytest.raises(DataError, match=r"labels\.npy: expected one integer label an image"):
+            open_tree(f"cifar10-c:{corrupted}").images("fog", 2)
+
+
 def test_the_folder_above_is_told(corrupted: Path, tmp_path: Path) -> None:
     above = tmp_path.parent / f"{tmp_path.name}-above"
     (above / "CIFAR-10-C").mkdir(parents=True)
@@ -249,6 +278,25 @@ def test_sequences_have_their_frames_and_noise_its_files(tmp_path: Path) -> None
         whole.require(("gaussian_noise", "brightness"), (3,))
     with pytest.raises(DataError, match=r"expected uint8 \[N, 16, 32, 32, 3\]"):
         whole.images("translate", 1)
+
+
+def test_sequences_need_no_labels(make: SimpleNamespace, tmp_path: Path) -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (3, 31, 32, 32, 3), dtype=np.uint8)
+    (tmp_path / "p").mkdir()
+    np.save(tmp_path / "p" / "brightness.npy", clips)
+    np.savez(tmp_path / "clean.npz", x=pixels(3), y=np.array([7, 0, 9]))
+    packed = make.pack(tmp_path / "p.tar", {"CIFAR-10-P/brightness.npy": (tmp_path / "p/brightness.npy").read_bytes()})
+    for place in (tmp_path / "p", packed):
+        images = open_tree(f"cifar10-p:{place}").images("brightness", 1)
+        assert images.labels.tolist() == [UNLABELLED] * 3
+        assert np.array_equal(images.read(2), clips[2])
+        known = open_tree(f"cifar10-p:{place}", clean=open_images(f"cifar10:{tmp_path}/clean.npz"))
+        assert known.images("brightness", 1).labels.tolist() == [7, 0, 9]
+    with pytest.raises(IncompleteError, match=r"no labels\.npy\. Name .*/p\."):
+        open_tree(f"cifar10-p:{tmp_path}")
+    np.save(tmp_path / "p" / "fog.npy", clips[:, 0])
+    with pytest.raises(IncompleteError, match=r"no labels\.npy"):
+        open_tree(f"cifar10-c:{tmp_path / 'p'}")
 
 
 def test_an_archive_of_arrays_is_mapped_where_it_lies(corrupted: Path, make: SimpleNamespace, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import unicodedata
+import warnings
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,11 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from robustbench_lift.data.base import left_out_of, notes_of
+from robustbench_lift.data.check import check_data
 from robustbench_lift.data.classes import class_titles, wnids
 from robustbench_lift.data.decode import decode_clip, decode_image
+from robustbench_lift.data.folders import APPLE, BESIDE, BROKEN, ENDING
 from robustbench_lift.data.kinds import open_images, parse_specs
 from robustbench_lift.data.subset import subset, subset_rows
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
@@ -68,6 +73,100 @@ def test_folders_are_labelled_as_torchvision_labels_them(make: SimpleNamespace, 
     for k, (path, _) in enumerate(sorted(reference.samples)):
         assert np.array_equal(ours.read(k), np.asarray(reference.loader(path)))
     assert ours.name == "pets"
+
+
+def test_what_is_left_out_is_counted_by_reason(make: SimpleNamespace, tmp_path: Path) -> None:
+    content = make.jpeg(make.picture(1))
+    names = (
+        "ant/1.png",
+        "bee/1.png",
+        "bee/more/2.png",
+        "cow/1.png",
+        "cow/2.jfif",
+        "cow/._1.png",
+        "loose.png",
+        "readme",
+    )
+    root = make.write(tmp_path / "x", dict.fromkeys(names, content))
+    (root / "ant" / "gone.png").symlink_to(tmp_path / "unplugged" / "gone.png")
+    images = open_images(f"folder:{root}")
+    assert images.ids == ("ant/1", "bee/1", "bee/more/2", "cow/1"), "images may lie deeper, as for ImageFolder"
+    assert dict(left_out_of(images)) == {BESIDE: 1, BROKEN: 1, ENDING: 1, APPLE: 1}
+    assert left_out_of(subset(images, 2)) == left_out_of(images)
+    packed = open_images(f"folder:{make.pack(tmp_path / 'x.tar', dict.fromkeys(names, content))}")
+    assert packed.ids == images.ids
+    assert dict(left_out_of(packed)) == {BESIDE: 1, ENDING: 1, APPLE: 1}
+    (report,) = check_data(f"folder:{root}")
+    assert all(name in " ".join(report.problems) for name in ("ant/gone.png", "loose.png"))
+    assert all(any(name in finding.text for finding in report.findings) for name in ("cow/2.jfif", "cow/._1.png"))
+
+
+def test_names_are_the_same_on_linux_and_macos(make: SimpleNamespace, tmp_path: Path) -> None:
+    found, accented = [], "\u00e9clair"
+    for form in ("NFC", "NFD"):
+        names = [unicodedata.normalize(form, name) for name in ("echo/1.png", "\u00e9clair/\u00fc.png", "fog/1.png")]
+        found.append(
+            open_images(f"folder:{make.write(tmp_path / form, dict.fromkeys(names, make.jpeg(make.picture(1))))}")
+        )
+    assert found[0].ids == found[1].ids
+    assert found[0].class_names == found[1].class_names == ("echo", "fog", "\u00e9clair")
+    assert all(np.array_equal(found[0].read(k), found[1].read(k)) for k in range(3))
+    both = {f"{unicodedata.normalize(form, accented)}/1.png": b"" for form in ("NFC", "NFD")}
+    with pytest.raises(DataError, match="Unicode form"):
+        open_images(f"folder:{make.write(tmp_path / 'both', both)}")
+
+
+def test_names_that_are_no_text_are_refused_by_name(make: SimpleNamespace, tmp_path: Path) -> None:
+    for name in ("a/caf\udce9.png", "caf\udce9/a.png"):
+        root = make.write(tmp_path / name[:1], {name: b"x", "b/1.png": b"x"})
+        with pytest.raises(DataError, match=r"caf\\udce9.* is a name that is not UTF-8"):
+            open_images(f"folder:{root}")
+
+
+def test_the_order_of_classes_is_said_and_chosen(make: SimpleNamespace, tmp_path: Path) -> None:
+    names = ["class1", "class2", "class10", "Zebra", "apple"]
+    root = make.write(tmp_path / "x", {f"{name}/1.png": b"x" for name in names})
+    images = open_images(f"folder:{root}")
+    assert images.class_names == ("Zebra", "apple", "class1", "class10", "class2")
+    assert "?classes=natural" in " ".join(notes_of(images))
+    assert any("?classes=natural" in finding.text for finding in check_data(f"folder:{root}")[0].findings)
+    natural = open_images(f"folder:{root}?classes=natural")
+    assert natural.class_names == ("apple", "class1", "class2", "class10", "Zebra")
+    assert natural.labels.tolist() == [natural.class_names.index(name.partition("/")[0]) for name in natural.ids]
+    assert notes_of(natural) == ()
+    assert notes_of(open_images(f"folder:{make.write(tmp_path / 'y', few(['a', 'b']))}")) == ()
+
+
+def test_a_class_without_images_keeps_its_number(make: SimpleNamespace, tmp_path: Path) -> None:
+    root = make.write(tmp_path / "x", few(["ant", "cow"]))
+    (root / "bee").mkdir()
+    with pytest.raises(DataError, match=r"without images .*: bee\..*\?empty=allow"):
+        open_images(f"folder:{root}")
+    images = open_images(f"folder:{root}?empty=allow")
+    assert images.class_names == ("ant", "bee", "cow")
+    assert images.labels.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "best"), [(["train/a", "train/b", "val/a", "val/b"], "val"), (["pets/a", "pets/b"], "pets")]
+)
+def test_the_folder_above_the_classes_is_not_taken_for_classes(
+    make: SimpleNamespace, tmp_path: Path, names: list[str], best: str
+) -> None:
+    root = make.write(tmp_path / "x", few(names))
+    archive = make.pack(tmp_path / "x.tar", few(names))
+    for place in (root, archive):
+        with pytest.raises(DataError, match=rf"one folder below\. Name it: {place}/{best}\."):
+            open_images(f"folder:{place}")
+    assert open_images(f"folder:{archive}/{best}").class_names == ("a", "b")
+
+
+def test_a_file_that_no_data_set_has_is_not_read(make: SimpleNamespace, tmp_path: Path) -> None:
+    root = make.write(tmp_path / "x", few(["a"]))
+    with (root / "a" / "a.JPEG").open("r+b") as stream:
+        stream.truncate(3 * 2**30)  # sparse: it takes no room on the disk
+    with pytest.raises(DataError, match=r"a/a\.JPEG has 3,221,225,472 bytes"):
+        open_images(f"folder:{root}").read(0)
 
 
 def few(names: list[str]) -> dict[str, bytes]:
@@ -168,15 +267,46 @@ def test_a_subset_reads_the_images_of_the_whole(make: SimpleNamespace, tmp_path:
     assert subset(whole, None) is whole
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "LA", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "LA", "1"])
 def test_every_mode_becomes_rgb_as_pillow_does_it(mode: str) -> None:
     rng = np.random.default_rng(1)
-    rgb = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8))
-    image = Image.fromarray(rng.integers(0, 60000, (9, 7), dtype=np.uint16)) if mode == "I;16" else rgb.convert(mode)
+    image = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).convert(mode)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG" if mode == "CMYK" else "PNG")
     expected = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
     assert np.array_equal(decode_image(buffer.getvalue(), "x"), expected)
+
+
+def stored(array: np.ndarray, form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_grey_images_of_16_bits_are_scaled_not_clipped(form: str) -> None:
+    wide = np.random.default_rng(1).integers(0, 65536, (9, 7), dtype=np.uint16)
+    wide[0, :3] = 0, 65535, 128
+    expected = np.round(wide / 257).astype(np.uint8)
+    assert np.array_equal(decode_image(stored(wide, form), "x"), np.stack([expected] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_unknown_range_are_refused(kind: type) -> None:
+    with pytest.raises(DataError, match=r"scan\.tif has pixels of .* 8 or 16 bits"):
+        decode_image(stored(np.ones((9, 7), kind), "TIFF"), "scan.tif")
+
+
+def test_pillow_warns_of_nothing_that_names_no_file() -> None:
+    palette, metadata = io.BytesIO(), io.BytesIO()
+    picture = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    picture.convert("P").save(palette, "PNG", transparency=bytes(range(256)))
+    picture.save(metadata, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\xff" * 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [decode_image(file.getvalue(), "x") for file in (palette, metadata)]
+    assert np.array_equal(found[0], np.asarray(picture.convert("P").convert("RGB")))
+    assert found[1].shape == (8, 8, 3)
 
 
 def test_exif_orientation_is_ignored() -> None:
