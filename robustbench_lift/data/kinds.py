@@ -486,7 +486,7 @@ def _cifar(classes: int) -> None:
             files=f"{spec.kind}-npy",
             sequences=sequences,
             limit=limit,
-            class_names=None if clean is None else clean.class_names,
+            clean=clean,
         )
 
     rows = Option("rows", "`a-b` takes rows a to b-1 of an .npz that holds more than the test images.")

@@ -1,7 +1,6 @@
 """A verdict for CI: JUnit XML, GitHub's step summary and annotations, within their limits."""
 
 import os
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,12 +9,12 @@ from robustbench_lift.regression.difference import Difference
 from robustbench_lift.regression.render import row, to_markdown
 from robustbench_lift.regression.verdict import PASS, Outcome
 from robustbench_lift.scores.numbers import NUMBERS, title
+from robustbench_lift.text import xml_text
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a step summary; GitHub refuses more than 1024 kB."""
 ANNOTATIONS = 10
 """Annotations of one kind that GitHub shows for a step."""
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
@@ -51,7 +50,7 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
         "reproduce": outcome.reproduce,
         "accept": outcome.accept,
     }.items():
-        ElementTree.SubElement(properties, "property", name=key, value=_legal(value))
+        ElementTree.SubElement(properties, "property", name=key, value=xml_text(value))
     case = ElementTree.SubElement(
         verdict, "testcase", classname="robustbench_lift.gate", name="verdict", time=f"{seconds:.3f}"
     )
@@ -73,7 +72,7 @@ def junit_error(message: str, *, seconds: float) -> bytes:
     case = ElementTree.SubElement(
         suite, "testcase", classname="robustbench_lift.gate", name="verdict", time=f"{seconds:.3f}"
     )
-    ElementTree.SubElement(case, "error", message=_legal(message.splitlines()[0])).text = _legal(message)
+    ElementTree.SubElement(case, "error", message=xml_text(message.splitlines()[0])).text = xml_text(message)
     ElementTree.indent(root)
     xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return xml
@@ -92,7 +91,7 @@ def _suite(
     for one in numbers:
         name = one if isinstance(one, str) else one.name
         case = ElementTree.SubElement(
-            suite, "testcase", classname=f"robustbench_lift.{protocol}", name=_legal(title(name)), time="0"
+            suite, "testcase", classname=f"robustbench_lift.{protocol}", name=xml_text(title(name)), time="0"
         )
         if isinstance(one, str):
             ElementTree.SubElement(case, "skipped", message="measured on one side only")
@@ -113,17 +112,12 @@ def _gates(d: Difference, outcome: Outcome) -> bool:
 
 def _fail(case: ElementTree.Element, message: str, text: str, advisory: bool) -> None:
     kind = "skipped" if advisory else "failure"
-    ElementTree.SubElement(case, kind, message=_legal(message)).text = _legal(text)
+    ElementTree.SubElement(case, kind, message=xml_text(message)).text = xml_text(text)
 
 
 def _protocol(name: str) -> str:
     head = name.partition("/")[0]
     return NUMBERS[head].protocol if head in NUMBERS else head
-
-
-def _legal(text: str) -> str:
-    """Text without the characters that XML 1.0 forbids."""
-    return _ILLEGAL.sub("?", text)
 
 
 def workflow_commands(outcome: Outcome) -> list[str]:

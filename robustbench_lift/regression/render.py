@@ -11,6 +11,7 @@ from typing import Any
 from robustbench_lift.regression.difference import Comparison, Difference, p_words
 from robustbench_lift.regression.verdict import Outcome
 from robustbench_lift.scores.numbers import title
+from robustbench_lift.text import code_span, markdown
 
 SCHEMA = 1
 MARKER = "<!-- robustbench-lift gate -->"
@@ -138,18 +139,18 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
     lines = [MARKER]
     if outcome is not None:
         lines += [f"### Robustness gate: {outcome.word}", ""]
-        lines += [f"- {escape(reason)}" for reason in outcome.reasons[:20]]
+        lines += [f"- {markdown(reason)}" for reason in outcome.reasons[:20]]
         if len(outcome.reasons) > 20:
             lines.append(f"- and {len(outcome.reasons) - 20} more")
     else:
         lines.append("### Robustness compared")
-    lines += ["", f"{code(comparison.baseline)} -> {code(comparison.candidate)}", ""]
-    lines += [f"> {escape(note)}" for note in comparison.notes]
+    lines += ["", f"{code_span(comparison.baseline)} -> {code_span(comparison.candidate)}", ""]
+    lines += [f"> {markdown(note)}" for note in comparison.notes]
     lines += _table(family(comparison, "headline"), power=True)
     rest = [d for d in comparison.metrics.values() if d.name.partition("/")[0] in ("ce", "fr")]
-    tail = ["", f"signature: {code(comparison.signature)}", ""]
+    tail = ["", f"signature: {code_span(comparison.signature)}", ""]
     if outcome is not None:
-        tail.append(f"To accept the candidate as the new baseline: {code(outcome.accept)}\n")
+        tail.append(f"To accept the candidate as the new baseline: {code_span(outcome.accept)}\n")
     folded = [
         "",
         "<details><summary>corruptions, perturbations and cells, worst first</summary>",
@@ -174,17 +175,5 @@ def _table(rows: list[Difference], *, power: bool) -> list[str]:
     for d in rows:
         *cells, verdict = row(d)
         texts = [*cells, power_words(d) if power else flips(d), verdict]
-        lines.append("| " + " | ".join(escape(text) for text in texts) + " |")
+        lines.append("| " + " | ".join(markdown(text) for text in texts) + " |")
     return lines
-
-
-def code(text: str) -> str:
-    """Text as a code span, which a backtick in it would end."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows literally, whatever a name holds."""
-    for mark in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):
-        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
-    return " ".join(text.split())

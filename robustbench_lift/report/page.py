@@ -19,6 +19,7 @@ from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, 
 from robustbench_lift.report.schema import Document, Flips
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
+from robustbench_lift.text import listed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -157,23 +158,14 @@ def _tiles(document: Document, table: Table) -> list[Tile]:
         ranked = [e for m, e in places if not m.is_normaliser and isinstance(e.value, float)]
         worst = (max if column.direction == "lower" else min)(ranked, key=lambda e: float(e.value or 0.0))
         tied = [m.label for m, e in places if e.tie and e.mark != "best"]
-        others = f"tied with {_few(tied)}" if tied else f"the weakest has {number(column, worst.value)} %"
+        others = f"tied with {listed(tied, most=3)}" if tied else f"the weakest has {number(column, worst.value)} %"
         tiles.append(
             Tile(
                 column.key, column.title.partition(",")[0], number(column, best[0][1].value),
-                _few([m.label for m, _ in best]), others,
+                listed([m.label for m, _ in best], most=3), others,
             )
         )  # fmt: skip
     return tiles
-
-
-def _few(names: Sequence[str]) -> str:
-    """Some names in a line.
-
-    >>> _few(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _gallery(document: Document, pictures: Pictures) -> list[Strip]:

@@ -174,12 +174,12 @@ def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNam
 
 
 def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustbench_lift.weights import LoadedModel
+    from robustbench_lift.networks.resnet import ResNet
 
-    def fail(model: LoadedModel, images: object) -> None:
+    def fail(network: object, images: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x9 and 4x2)\nmore")
 
-    monkeypatch.setattr(LoadedModel, "logits", fail)
+    monkeypatch.setattr(ResNet, "forward", fail)
     shown = CliRunner().invoke(app(), ["check", "photos/resnet-lift", "photos"])
     assert "failed on images of 64 x 64 pixels: RuntimeError: mat1 and mat2 shapes" in shown.output
     assert "240 images in 15 classes" in shown.output

@@ -15,8 +15,9 @@ import pytest
 
 from robustbench_lift.errors import StorageError
 from robustbench_lift.regression import Policy, ci, compare, gate
-from robustbench_lift.regression.render import COMMENT_LIMIT, MARKER, escape, to_csv, to_json, to_markdown
+from robustbench_lift.regression.render import COMMENT_LIMIT, MARKER, to_csv, to_json, to_markdown
 from robustbench_lift.runs import Cell
+from robustbench_lift.text import markdown
 
 QUICK = Policy(replicates=100)
 
@@ -186,7 +187,7 @@ class TestTexts:
         text = to_markdown(evil)
         assert "<script>" not in text
         assert "`a'b|<img>`" in text
-        assert escape("a|b_c*<d>") == "a\\|b\\_c\\*&lt;d&gt;"
+        assert markdown("a|b_c*<d>") == "a\\|b\\_c\\*&lt;d&gt;"
 
     def test_json_is_versioned_and_plain(self, regression: Any) -> None:
         data = json.loads(to_json(regression.comparison, regression), parse_constant=pytest.fail)
