@@ -13,8 +13,7 @@ from torch import Tensor
 
 from corruptions.errors import CorruptionError, unknown
 from corruptions.randomness import Draws, LegacyDraws
-from corruptions.registry import CORRUPTIONS, apply
-from corruptions.tables import SIZES, VARIANTS
+from corruptions.registry import CORRUPTIONS, SIZES, VARIANTS
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -68,7 +67,7 @@ def corrupt(
     Args:
         images: uint8 RGB, torch [N, 3, H, W] on any device, or numpy [H, W, 3] or [N, H, W, 3]; any strides; not
             changed.
-        name: one of `BENCHMARK` or `EXTRA`.
+        name: one of `BENCHMARK` or `EXTRA`, or of a plug-in (`CORRUPTIONS` has all).
         severity: 1 to 5.
         seed: any integer.
         ids: one str or int an image, which fixes the image's draws; 0..N-1 when left out. Give real ids as soon as a
@@ -117,12 +116,13 @@ def _production(
     batch: Tensor, ids: Sequence[str | int], name: str, level: int, seed: int, variant: str, table: int
 ) -> Tensor:
     result = torch.empty_like(batch, memory_format=torch.contiguous_format)
-    piece_size = CORRUPTIONS[name].piece if batch.device.type == "cpu" else _PIECE
+    corruption = CORRUPTIONS[name]
+    piece_size = corruption.piece if batch.device.type == "cpu" else _PIECE
     step = max(1, piece_size * 224 * 224 // (batch.shape[2] * batch.shape[3]))
     for start in range(0, len(batch), step):
         piece = slice(start, start + step)
         draws = Draws(seed, name, level, ids[piece], batch.device)
-        result[piece] = apply(batch[piece].contiguous(), draws, name, level, variant=variant, table=table)
+        result[piece] = corruption.apply(batch[piece].contiguous(), draws, level, variant=variant, table=table)
     return result
 
 
@@ -135,7 +135,8 @@ def _legacy(batch: Tensor, name: str, level: int, state: np.random.RandomState, 
     result = torch.empty_like(batch, memory_format=torch.contiguous_format)
     for index in range(len(batch)):
         image = batch[index : index + 1].contiguous().cpu()
-        result[index : index + 1] = apply(image, LegacyDraws(state), name, level, variant=variant, table=table)
+        draws = LegacyDraws(state)
+        result[index : index + 1] = CORRUPTIONS[name].apply(image, draws, level, variant=variant, table=table)
     return result
 
 

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from corruptions.randomness import Draws, Source
+from corruptions.randomness import Draws, LegacyDraws, Source
 
 LEVELS = 256
 _BITS = 48
@@ -164,8 +163,24 @@ def guide(law: Law, device: torch.device) -> Guide:
     return Guide(first, second, symbols, bits)
 
 
-def sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
-    """Send uint8 levels [N, ...] through the channel: uint8 [N, ...]; takes two sub-streams of the draws."""
+def send(levels: Tensor, law: Law, draws: Source) -> Tensor:
+    """Send uint8 images [N, C, H, W] through a channel: uint8 [N, C, H, W]; takes two sub-streams of the draws.
+
+    With `LegacyDraws` the law's formula is applied literally, and draws in the original's order, [H, W, C].
+
+    Example:
+        >>> image = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
+        >>> sorted(send(image, Impulse(0.5), Draws(0, "example", 1, ["a"])).unique().tolist())
+        [0, 100, 255]
+    """
+    if isinstance(draws, LegacyDraws):
+        return law.literal(levels.movedim(1, -1), draws).movedim(-1, 1)
+    assert isinstance(draws, Draws)
+    return _sample(levels, law, draws)
+
+
+def _sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
+    """`send` by table look-ups, on levels of any shape [N, ...]."""
     table = guide(law, levels.device)
     flat = levels.reshape(len(levels), -1)
     words = draws.words_16(flat.shape[1])

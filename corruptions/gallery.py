@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from corruptions.api import Pixels, corrupt
 from corruptions.errors import CorruptionError
-from corruptions.registry import BENCHMARK, EXTRA
+from corruptions.kernels import BENCHMARK, EXTRA
 
 _SIDE = 224
 _SHOWN = 112  # every picture is shown at half its side

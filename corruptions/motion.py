@@ -6,13 +6,38 @@ Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.randomness import Source
-from corruptions.smoothing import IMAGEMAGICK_LIFT, motion_line, truncate
+IMAGEMAGICK_LIFT = 0.5 / 257
+"""ImageMagick (16 bits a channel) stores floor(round(257 v) / 257), that is floor(v + 0.5 / 257)."""
+
+
+def motion_line(radius: int, sigma: float, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights and whole-pixel offsets (rows, columns) of ImageMagick's motion blur, 2 radius + 1 samples each.
+
+        k_i ~ exp(-i^2 / (2 sigma^2)),   (oy_i, ox_i) = (ceil(i y / r - 0.5), ceil(i x / r - 0.5)),   i = 0..2 radius
+
+    with w = 2 radius + 1, (y, x) = (w sin a, w cos a) and r = hypot(y, x) as ImageMagick computes them: half pixels
+    are common (sin 30 degrees), and only the same rounding drops them on the same side.
+
+    >>> [int(v) for v in motion_line(2, 1.0, 45.0)[1]]
+    [0, 1, 1, 2, 3]
+    """
+    index = np.arange(2 * radius + 1)
+    # The constant factor cancels, but it rounds, and flat areas show on which side of a level the weights sum.
+    weights = np.exp(-(index**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
+    angle = math.pi * degrees / 180.0
+    y, x = len(index) * math.sin(angle), len(index) * math.cos(angle)
+    length = math.hypot(y, x)
+    rows = np.ceil(index * y / length - 0.5).astype(np.int64)
+    columns = np.ceil(index * x / length - 0.5).astype(np.int64)
+    return weights / weights.sum(), rows, columns
 
 
 def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: bool = False) -> Tensor:
@@ -46,10 +71,21 @@ def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: 
     return result
 
 
-def motion_blur(images: Tensor, draws: Source, parameters: tuple[int, float], *, variant: str = "imagenet-c") -> Tensor:
-    """ImageMagick's motion blur along one angle an image, uniform in -45..45 degrees."""
-    radius, sigma = parameters
-    degrees = draws.uniform((), -45.0, 45.0)
-    if variant == "imagecorruptions":
-        return move(images.to(torch.float64), radius, sigma, degrees, darken=True).clamp_(0, 255).to(torch.uint8)
-    return truncate(move(images.to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT))
+def pad_for_blur(images: Tensor, radius: int) -> Tensor:
+    """float32 images with replicated edges, wide enough for every angle: [N, C, H + 4 radius, W + 4 radius]."""
+    return functional.pad(images.float(), (2 * radius,) * 4, mode="replicate")
+
+
+def blur_along(padded: Tensor, radius: int, sigma: float, degrees: float) -> Tensor:
+    """One frame of ImageMagick's motion blur from `pad_for_blur`: uint8 [N, C, H, W].
+
+    All images share the angle, so each offset is a view of the padded batch; weights that meet on a pixel are added.
+    """
+    height, width = padded.shape[-2] - 4 * radius, padded.shape[-1] - 4 * radius
+    taps: Counter[tuple[int, int]] = Counter()
+    for weight, row, column in zip(*(part.tolist() for part in motion_line(radius, sigma, degrees)), strict=True):
+        taps[2 * radius + row, 2 * radius + column] += weight
+    blurred = padded.new_full((*padded.shape[:2], height, width), IMAGEMAGICK_LIFT)
+    for (top, left), weight in taps.items():
+        blurred.add_(padded[..., top : top + height, left : left + width], alpha=weight)
+    return blurred.to(torch.uint8)

@@ -6,7 +6,7 @@ ICLR 2019, section 4.2, and the generator scripts in hendrycks/robustness, `Imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from corruptions.api import MINIMUM, as_batch, check_ids, check_seed, choose_table
-from corruptions.errors import CorruptionError, unknown
-from corruptions.randomness import Draws
-from corruptions.sequences import EXTRA_PERTURBATIONS, NOISE, PERTURBATIONS, TABLES, frames
-
-__all__ = ["DIFFICULTIES", "EXTRA_PERTURBATIONS", "NOISE", "PERTURBATIONS", "frame_count", "perturb"]
+from corruptions.errors import CorruptionError
+from corruptions.randomness import Draws, Source
+from corruptions.registry import find_sequence, frame_count
+from corruptions.sequences.warps import centre_window, shown
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -66,7 +65,8 @@ def perturb(
     Args:
         images: uint8, RGB, at least 32 pixels a side: torch [N, 3, H, W] on any device, or numpy [N, H, W, 3] or
             [H, W, 3].
-        name: one of `PERTURBATIONS` (benchmark) or `EXTRA_PERTURBATIONS` (validation).
+        name: one of `PERTURBATIONS` (benchmark), `EXTRA_PERTURBATIONS` (validation), or a plug-in's
+            (`SEQUENCES` has all).
         difficulty: 1, 2 or 3. A noise sequence has its own parameter for each. For every other sequence difficulty is
             the stride at which a metric compares frames, so the frames are the same at 1, 2 and 3.
         seed: any whole number.
@@ -88,20 +88,19 @@ def perturb(
     >>> frames.shape, frames[0, 0, 0, 0], frames[15, 0, 0, 0], frames[30, 0, 0, 0]
     ((31, 64, 64, 3), np.uint8(51), np.uint8(128), np.uint8(204))
     """
-    known = (*PERTURBATIONS, *EXTRA_PERTURBATIONS)
-    if name not in known:
-        raise unknown("perturbation", name, known)
+    noise = find_sequence(name).noise
     if difficulty not in DIFFICULTIES:
         raise CorruptionError(f"difficulty {difficulty} does not exist: difficulties are 1, 2 and 3.")
     batch = as_batch(images)
     height, width = _frame_size(batch, crop)
-    parameters = TABLES[choose_table(height, width, table, "imagenet-c")]
+    size = choose_table(height, width, table, "imagenet-c")
     names = check_ids(ids, len(batch))
-    count = parameters.count(name)
-    result = torch.empty((len(batch), count, 3, height, width), dtype=torch.uint8, device=batch.device)
-    draws = Draws(check_seed(seed), name, difficulty if name in NOISE else 1, names, batch.device)
+    result = torch.empty(
+        (len(batch), frame_count(name, size), 3, height, width), dtype=torch.uint8, device=batch.device
+    )
+    draws = Draws(check_seed(seed), name, difficulty if noise else 1, names, batch.device)
     if len(batch):
-        for i, frame in enumerate(frames(batch, name, parameters, draws, difficulty=difficulty, crop=crop)):
+        for i, frame in enumerate(frames(batch, name, size, draws, difficulty=difficulty, crop=crop)):
             result[:, i] = frame
     if isinstance(images, Tensor):
         return result
@@ -109,17 +108,25 @@ def perturb(
     return channels_last if images.ndim == 4 else channels_last[0]
 
 
-def frame_count(name: str, table: int) -> int:
-    """Frames of a sequence.
+def frames(
+    images: Tensor, name: str, table: int, draws: Source, *, difficulty: int = 1, crop: int | None = None
+) -> Iterator[Tensor]:
+    """The frames of a sequence, in order, each uint8 [N, 3, h, w]; one frame of the batch in memory at a time.
 
     Args:
-        name: one of the 14.
+        images: uint8 [N, 3, H, W], the base images.
+        name: of the perturbation.
         table: 32, 64, 224 or 299.
-
-    >>> frame_count("translate", 224), frame_count("translate", 64), frame_count("tilt", 32)
-    (41, 31, 31)
+        draws: randomness of these images.
+        difficulty: 1..3; parameter of the noise sequences, of no effect on the others.
+        crop: side of the centre window that the frames show; the whole image without one.
     """
-    return TABLES[table].count(name)
+    entry, count = find_sequence(name), frame_count(name, table)
+    parameters = entry.rows[table][difficulty - 1] if entry.noise else entry.rows[table]
+    window = centre_window(images.shape[-2], images.shape[-1], crop)
+    if entry.whole_image:
+        return entry.frames(images, draws, parameters, count, window=window)
+    return entry.frames(shown(images, window).contiguous(), draws, parameters, count)
 
 
 def _frame_size(batch: Tensor, crop: int | None) -> tuple[int, int]:

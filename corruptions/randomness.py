@@ -12,14 +12,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from corruptions.channel import Law
 
 _MASK_32 = 0xFFFFFFFF
 _MASK_64 = 0xFFFFFFFFFFFFFFFF
@@ -47,8 +44,6 @@ class Source(Protocol):
     def offsets(self, reach: int, count: int) -> Tensor: ...
 
     def poisson(self, rate: Tensor) -> Tensor: ...
-
-    def through(self, levels: Tensor, law: Law) -> Tensor: ...
 
 
 class Draws:
@@ -141,7 +136,7 @@ class Draws:
     def poisson(self, rate: Tensor) -> Tensor:
         """Poisson counts with the given rates [N, ...]: float32, by inversion of 24-bit uniforms (rates up to 1000).
 
-        Images of 256 levels have a faster and exact way: `through` with `corruptions.channel.Shot`.
+        Images of 256 levels have a faster and exact way: `corruptions.channel.send` with `Shot`.
         """
         uniform = self.uniform(rate.shape[1:]).double().add_(2.0**-25)
         rates = rate.double()
@@ -157,12 +152,6 @@ class Draws:
             probability.mul_(rates).div_(k)
             cumulative.add_(probability)
         return count.to(torch.float32)
-
-    def through(self, levels: Tensor, law: Law) -> Tensor:
-        """Send uint8 levels [N, ...] through a memoryless channel (see `corruptions.channel`): uint8 [N, ...]."""
-        from corruptions.channel import sample
-
-        return sample(levels, law, self)
 
 
 class LegacyDraws:
@@ -204,10 +193,6 @@ class LegacyDraws:
         """Poisson counts with the given rates [1, ...]: float64."""
         return torch.from_numpy(self.random_state.poisson(rate.double().numpy()).astype(np.float64))
 
-    def through(self, levels: Tensor, law: Law) -> Tensor:
-        """Apply the law's formula literally to uint8 images [1, C, H, W]; the original draws in the order [H, W, C]."""
-        return law.literal(levels.permute(0, 2, 3, 1), self).permute(0, 3, 1, 2)
-
 
 def image_keys(seed: int, condition: str, severity: int, ids: Sequence[str | int]) -> np.ndarray:
     """The 128-bit Philox key of each image: uint64 [N, 2], BLAKE2b of (seed, condition, severity, id).
@@ -221,7 +206,8 @@ def image_keys(seed: int, condition: str, severity: int, ids: Sequence[str | int
     keys = bytearray()
     for image_id in ids:
         digest = prefix.copy()
-        digest.update(str(image_id).encode())
+        # a file name that is no UTF-8 reaches here with surrogates; all others encode as ever
+        digest.update(str(image_id).encode("utf-8", "surrogateescape"))
         keys += digest.digest()
     return np.frombuffer(bytes(keys), dtype="<u8").reshape(-1, 2)
 

@@ -5,7 +5,6 @@ Shapes: N images, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import cv2
@@ -26,9 +25,6 @@ _DOUBT = 4e-7
 
 # Share of doubtful values from which on they are computed in float64: above the 0.05 % of planes without flat areas.
 _SHARE = 1e-3
-
-IMAGEMAGICK_LIFT = 0.5 / 257
-"""ImageMagick (16 bits a channel) stores floor(round(257 v) / 257), that is floor(v + 0.5 / 257)."""
 
 
 def truncate(values: Tensor, lift: float = LIFT) -> Tensor:
@@ -173,6 +169,28 @@ def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) ->
     return rows @ (planes.reshape(-1, width) @ columns.T).view(planes.shape)
 
 
+def smooth_in_order(values: Tensor, weights: list[float]) -> Tensor:
+    """Separable symmetric filter, edges replicated: float64 [..., H, W].
+
+    Rows first and the far taps before the near ones, as scipy.ndimage adds them. At the small sigmas of this sequence
+    many sums are whole levels but for rounding, and only the same order drops the fraction on the same side.
+
+    Args:
+        values: float64 [..., H, W].
+        weights: at distance 0, 1, ..., r.
+    """
+    radius = len(weights) - 1
+    for dim in (-2, -1):
+        size = values.shape[dim]
+        edge = torch.arange(-radius, size + radius, device=values.device).clamp_(0, size - 1)
+        padded = values.index_select(dim, edge)
+        values = padded.narrow(dim, radius, size) * weights[0]
+        for d in range(radius, 0, -1):
+            pair = padded.narrow(dim, radius - d, size) + padded.narrow(dim, radius + d, size)
+            values += pair.mul_(weights[d])
+    return values
+
+
 def correlate(stacked: Tensor, kernel: Tensor) -> Tensor:
     """Correlate every plane of [1, P, H, W] with one kernel [h, w], without padding."""
     planes = stacked.shape[1]
@@ -190,20 +208,3 @@ def smoothing_matrix(size: int, sigma: float, cut: float, device: torch.device) 
         radius = int(cut * sigma + 0.5)
         identity = ndimage.gaussian_filter1d(identity, sigma, axis=0, mode="reflect", radius=radius)
     return torch.from_numpy(identity).to(device)
-
-
-def motion_line(radius: int, sigma: float, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights and whole-pixel offsets (rows, columns) of ImageMagick's motion blur, 2 radius + 1 samples each.
-
-        k_i ~ exp(-i^2 / (2 sigma^2)),   (oy_i, ox_i) = (ceil(i sin a - 0.5), ceil(i cos a - 0.5)),   i = 0..2 radius
-
-    >>> [int(v) for v in motion_line(2, 1.0, 45.0)[1]]
-    [0, 1, 1, 2, 3]
-    """
-    index = np.arange(2 * radius + 1)
-    # The constant factor cancels, but it rounds, and flat areas show on which side of a level the weights sum.
-    weights = np.exp(-(index**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
-    angle = math.radians(degrees)
-    rows = np.ceil(index * math.sin(angle) - 0.5).astype(np.int64)
-    columns = np.ceil(index * math.cos(angle) - 0.5).astype(np.int64)
-    return weights / weights.sum(), rows, columns

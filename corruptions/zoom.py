@@ -7,16 +7,10 @@ Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
-import scipy.sparse
-import torch
 from torch import Tensor
 from torch.nn import functional
-
-from corruptions.randomness import Source
-from corruptions.smoothing import truncate
 
 
 def zoom_taps(size: int, factor: float, *, trim: bool = True) -> tuple[int, np.ndarray, np.ndarray]:
@@ -67,44 +61,3 @@ def centre_zoom(planes: Tensor, factor: float, *, trim: bool = True) -> Tensor:
     if not trim:
         return large
     return large[..., (size[0] - height) // 2 :, (size[1] - width) // 2 :][..., :height, :width]
-
-
-@lru_cache(maxsize=2)
-def _blur_operator(height: int, width: int, factors: tuple[float, ...], trim: bool) -> scipy.sparse.csr_array:
-    """Mean of the image and its zooms as one sparse matrix: float32 [H W, H W], some 40 entries a row."""
-    total = scipy.sparse.eye_array(height * width, format="csr")
-    for factor in factors:
-        down = zoom_matrix(height, factor, trim=trim)[:height]
-        across = zoom_matrix(width, factor, trim=trim)[:width]
-        total = total + scipy.sparse.kron(scipy.sparse.csr_array(down), scipy.sparse.csr_array(across), format="csr")
-    total = total / (len(factors) + 1)
-    total.sum_duplicates()
-    result: scipy.sparse.csr_array = total.astype(np.float32)
-    result.indices = result.indices.astype(np.int32)
-    result.indptr = result.indptr.astype(np.int32)
-    return result
-
-
-@lru_cache(maxsize=2)
-def _blur_operator_on(height: int, width: int, factors: tuple[float, ...], trim: bool, device: torch.device) -> Tensor:
-    matrix = _blur_operator(height, width, factors, trim)
-    rows, columns, weights = (
-        torch.from_numpy(part).to(device) for part in (matrix.indptr, matrix.indices, matrix.data)
-    )
-    return torch.sparse_csr_tensor(rows, columns, weights, size=list(matrix.shape))
-
-
-def zoom_blur(images: Tensor, draws: Source, factors: tuple[float, ...], *, variant: str = "imagenet-c") -> Tensor:
-    """Mean of the image and its enlargements by every factor; factor 1 is among them, so the image counts twice.
-
-    The whole mean is linear in the image, so it is one sparse matrix applied to all planes at once.
-    """
-    height, width = images.shape[-2:]
-    trim = variant != "imagecorruptions"
-    columns = images.reshape(-1, height * width).T.to(torch.float32)
-    if images.device.type == "cpu":
-        # scipy's product needs no vendor library and beats torch's on a CPU
-        blurred = torch.from_numpy(_blur_operator(height, width, factors, trim) @ columns.contiguous().numpy())
-    else:
-        blurred = _blur_operator_on(height, width, factors, trim, images.device) @ columns
-    return truncate(blurred).T.reshape(images.shape)

@@ -26,6 +26,8 @@ REGISTRIES = {
     "pooling": ("robustbench_lift.pooling", "POOLINGS"),
     "up-pooling": ("robustbench_lift.pooling", "UP_POOLINGS"),
     "backbone": ("robustbench_lift.networks", "BACKBONES"),
+    "corruption": ("corruptions", "CORRUPTIONS"),
+    "perturbation": ("corruptions", "SEQUENCES"),
 }
 """What can be added: the module and the dictionary that holds each."""
 

@@ -9,6 +9,7 @@ Shapes: N images, C channels, H x W pixels; `images` is uint8 [N, C, H, W].
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +142,14 @@ def warp_affine(rows: Tensor, taps: Taps) -> Tensor:
 def as_images(rows: Tensor, like: Tensor, window: Window) -> Tensor:
     """[P, N C] back to [N, C, h, w]."""
     return rows.T.reshape(*like.shape[:2], *window[2:])
+
+
+def affine_frames(images: Tensor, matrices: list[Matrix], window: Window) -> Iterator[Tensor]:
+    """One bilinear affine frame a matrix."""
+    height, width = images.shape[-2:]
+    rows = pixel_rows(images)
+    for matrix in matrices:
+        yield as_images(warp_affine(rows, affine_taps(matrix, height, width, window, images.device)), images, window)
 
 
 def tilt_matrix(height: int, width: int, degrees: float) -> npt.NDArray[np.float64]:

@@ -1,31 +1,25 @@
-"""Worker processes: from source images to files."""
+"""From source images to files: what one job of a tree does, in any process."""
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from corruptions.api import corrupt
 from corruptions.errors import CorruptionError
-from corruptions.sequences import NOISE
+from corruptions.preparation import Pixels, prepared, sequence
+from corruptions.registry import is_noise
 from corruptions.storage import encode_jpeg, encode_video
-from corruptions.tree.manifest import write_whole
-from corruptions.tree.source import Pixels, SourceImage, prepared, read, sequence
+from corruptions.tree.record import write_whole
+from corruptions.tree.source import SourceImage, read
 from corruptions.tree.spec import TreeCell, TreeSpec
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -38,6 +32,8 @@ class Job:
     spec: TreeSpec
     source: Path
     out: Path
+    partial: Path
+    """Folder of files under way."""
     images: tuple[SourceImage, ...]
     known: tuple[bytes, ...]
     """For each cell, one byte an image: 1 where a checksum is on record."""
@@ -59,8 +55,10 @@ class Done:
 
 @dataclass(slots=True)
 class Totals:
-    """What became of all jobs."""
+    """What became of all jobs of a share."""
 
+    images: int = 0
+    """Source images of the share."""
     written: int = 0
     kept: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -121,7 +119,7 @@ def run(job: Job) -> Done:
             continue
         for row, content in _encoded(job, cell, good, loaded):
             name = target(spec, cell, job.images[row])
-            done.written.append((index, name, write_whole(job.out, name, content)))
+            done.written.append((index, name, write_whole(job.out, job.partial, name, content)))
     return done
 
 
@@ -129,16 +127,8 @@ def _encoded(job: Job, cell: TreeCell, rows: list[int], loaded: dict[int, Any]) 
     spec = job.spec
     if spec.sequences:
         for row in rows:
-            clip = sequence(
-                loaded[row],
-                cell.condition,
-                size=spec.size,
-                difficulty=cell.level,
-                seed=spec.seed,
-                image_id=job.images[row].id,
-                device=job.device,
-            )
-            yield row, encode_video(clip, noise=cell.condition in NOISE)
+            clip = perturbed(loaded[row], cell, job.images[row].id, spec, job.device)
+            yield row, encode_video(clip, noise=is_noise(cell.condition))
         return
     ids = [job.images[row].id for row in rows]
     made = corrupted(np.stack([loaded[row] for row in rows]), cell, ids, spec, job.device)
@@ -154,46 +144,14 @@ def corrupted(images: Pixels, cell: TreeCell, ids: list[str], spec: TreeSpec, de
     return made.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iterator[R]:
-    """Results in the order in which they are ready; one worker works in this process.
-
-    Raises:
-        CorruptionError: a worker was killed, most often for lack of memory.
-    """
-    if workers == 1:
-        for job in jobs:
-            yield work(job)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
-    waiting: set[Future[R]] = set()
-    try:
-        for job in jobs:
-            waiting.add(pool.submit(work, job))
-            if len(waiting) >= 2 * workers:
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ready)
-    except BrokenProcessPool:
-        raise CorruptionError(
-            "a worker process was killed, most often because memory ran out. Use fewer --workers; "
-            "the same command goes on from there."
-        ) from None
-    finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=not waiting, cancel_futures=True)
-        if waiting:  # left early: do not wait for what is under way
-            for process in processes:
-                process.terminate()
+def perturbed(image: Image.Image, cell: TreeCell, image_id: str, spec: TreeSpec, device: str) -> Pixels:
+    """The sequence of a source image [T, H, W, 3], made on the device."""
+    return sequence(
+        image,
+        cell.condition,
+        size=spec.size,
+        difficulty=cell.level,
+        seed=spec.seed,
+        image_id=image_id,
+        device=device,
+    )

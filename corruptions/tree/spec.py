@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from corruptions.errors import CorruptionError, unknown
-from corruptions.registry import BENCHMARK, EXTRA
-from corruptions.sequences import EXTRA_PERTURBATIONS, NOISE, PERTURBATIONS
-from corruptions.tables import VARIANTS
+from corruptions.kernels import BENCHMARK
+from corruptions.registry import CORRUPTIONS, SEQUENCES, SIZES, VARIANTS
+from corruptions.sequences import PERTURBATIONS
 
 LAYOUTS: dict[str, str] = {
     "imagenet-c": "<corruption>/<severity>/<class>/<name>.JPEG, JPEG quality 85",
@@ -16,8 +16,6 @@ LAYOUTS: dict[str, str] = {
     "cifar-p": "<perturbation>.npy uint8 [images, frames, side, side, 3] and labels.npy; harder noise in ..._2 and _3",
 }
 """Layout -> what is on disk."""
-
-SIZES = (32, 64, 224, 299)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,6 @@ class TreeCell:
     """Severity of a corruption, difficulty of a perturbation."""
     folder: str
     """Path below the root, for example `fog/3` or `gaussian_noise_2`."""
-
-    @property
-    def key(self) -> str:
-        """The folder as a file name."""
-        return self.folder.replace("/", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +43,9 @@ class TreeSpec:
     layout: str = "imagenet-c"
     """One of `LAYOUTS`."""
     conditions: tuple[str, ...] = ()
-    """Names of corruptions or perturbations; the 15 or 10 of the benchmark unless told."""
+    """Names of corruptions or perturbations; the 15 or 10 of the benchmark when empty."""
     levels: tuple[int, ...] = ()
-    """Severities 1..5 of corruptions (all unless told); difficulties 1..3 of noise sequences (1 unless told)."""
+    """Severities 1..5 of corruptions (all when empty); difficulties 1..3 of noise sequences (1 when empty)."""
     size: int = 224
     """Side of the images: 224, 299, 64 or 32; it fixes the preparation of the base image and the parameter table."""
     seed: int = 0
@@ -65,7 +58,7 @@ class TreeSpec:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise unknown("layout", self.layout, LAYOUTS)
-        known = (*PERTURBATIONS, *EXTRA_PERTURBATIONS) if self.sequences else (*BENCHMARK, *EXTRA)
+        known = tuple(SEQUENCES) if self.sequences else tuple(CORRUPTIONS)
         if not self.conditions:
             object.__setattr__(self, "conditions", PERTURBATIONS if self.sequences else BENCHMARK)
         if not self.levels:
@@ -91,7 +84,7 @@ class TreeSpec:
             return [TreeCell(c, s, f"{c}/{s}") for c in self.conditions for s in self.levels]
         cells = []
         for name in self.conditions:
-            for level in self.levels if name in NOISE else (1,):
+            for level in self.levels if SEQUENCES[name].noise else (1,):
                 cells.append(TreeCell(name, level, name if level == 1 else f"{name}_{level}"))
         return cells
 

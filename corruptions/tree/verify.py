@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from corruptions.perturbations import frame_count
+from corruptions.registry import frame_count
 from corruptions.storage import decode_jpeg, decode_video
-from corruptions.tree import manifest
-from corruptions.tree.render import Progress, in_parallel, usable_cores
+from corruptions.tree.pool import in_parallel, usable_cores
+from corruptions.tree.record import list_digest, load, read_checksums
+from corruptions.tree.render import Progress
 
 FILES = 64
 """Files of a job."""
@@ -41,13 +42,13 @@ def verify_tree(out: Path, *, workers: int | None = None, progress: Progress | N
 
     Args:
         out: a tree that `write_tree` wrote.
-        workers: processes; all cores unless told.
-        progress: told the number of files done.
+        workers: processes; None takes all cores.
+        progress: called with the files done and the files in all.
 
     Raises:
         CorruptionError: the folder holds no tree.
     """
-    state = manifest.load(out)
+    state = load(out)
     tell = progress or (lambda done, total: None)
     problems: list[str] = []
     parts: list[_Part] = []
@@ -56,9 +57,8 @@ def verify_tree(out: Path, *, workers: int | None = None, progress: Progress | N
     if not state["cells"]:
         problems.append("no condition is complete: run the same command again, it goes on from there")
     for name, entry in sorted(state["cells"].items()):
-        path = manifest.checksum_file(out, name.replace("/", "-"))
-        lines = manifest.read_checksums(path)
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["digest"]:
+        lines = read_checksums(out, name)
+        if list_digest(out, name) != entry["digest"]:
             problems.append(f"{name}: its checksums are not those of the manifest")
         expected = 1 if arrays else usable
         if len(lines) != expected:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from corruptions.errors import CorruptionError
-from corruptions.tree import manifest
 from corruptions.tree.arrays import write_arrays
-from corruptions.tree.render import Job, Progress, Totals, in_parallel, run, target, usable_cores
-from corruptions.tree.source import SourceFolder, scan
+from corruptions.tree.pool import in_parallel, usable_cores
+from corruptions.tree.record import Record, open_record, read_checksums
+from corruptions.tree.render import Job, Progress, Totals, run, target
+from corruptions.tree.source import SourceFolder, SourceImage, scan
 from corruptions.tree.spec import TreeSpec
 
 BATCH = {"cpu": 8, "cuda": 64}
@@ -35,7 +35,7 @@ class Report:
 
     out: Path
     images: int
-    """Source images."""
+    """Source images of the share."""
     written: int
     """Files written now (arrays count by file)."""
     kept: int
@@ -54,21 +54,24 @@ def write_tree(
     workers: int | None = None,
     device: str = "cpu",
     limit: int | None = None,
+    share: tuple[int, int] = (1, 1),
     progress: Progress | None = None,
 ) -> Report:
     """Write what is missing of a tree.
 
     Interrupted at any moment, the tree holds whole files only, and the same call goes on. Results depend neither on the
-    number of workers nor on interruptions.
+    number of workers, nor on shares, nor on interruptions.
 
     Args:
         source: folder of class folders of images.
         out: the tree; new, empty, or written by an earlier call with the same settings.
         spec: what to write.
-        workers: processes; all cores unless told. 1 works in this process.
+        workers: processes; None takes all cores. 1 works in this process.
         device: where images are corrupted, `cpu` or `cuda`; files are always encoded on the CPU.
-        limit: the first so many images of every class.
-        progress: told the number of images done.
+        limit: the first so many images of every class; None takes all.
+        share: (i, n), i from 1 to n: do the i-th of n parts of the work. Jobs of all parts may run side by side, on
+            one machine or on many that share the folder; together they write what one job writes.
+        progress: called with the images done and the images in all.
 
     Returns:
         counts, and the source images that could not be used; everything else is written.
@@ -80,77 +83,70 @@ def write_tree(
         raise CorruptionError(f"{workers} workers: use at least 1.")
     if limit is not None and limit < 1:
         raise CorruptionError(f"a limit of {limit} images leaves nothing to do: use at least 1.")
+    if not 1 <= share[0] <= share[1]:
+        raise CorruptionError(f"share {share[0]}/{share[1]} does not exist: i/n goes from 1/n to n/n.")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise CorruptionError(f"device {device}: this PyTorch sees no CUDA device. Use cpu, or check the driver.")
     folder = scan(source, limit)
-    state = manifest.open_tree(out, spec, folder)
-    with manifest.only_writer(out):
-        try:
-            manifest.fresh_partial(out)
-            totals = _go_on(folder, out, spec, state, workers or usable_cores(), device, progress)
-        finally:
-            manifest.clear_partial(out)
+    with open_record(out, source, share) as record:
+        record.begin(spec, folder)
+        write = write_arrays if spec.arrays else _write_files
+        tell = progress or (lambda done, total: None)
+        totals = write(folder, record, spec, share, workers or usable_cores(), device, tell)
+        tried = folder.images if spec.arrays else folder.images[share[0] - 1 :: share[1]]
+        record.finish(_names(spec, share), (image.path for image in tried), totals.failed)
     failures = tuple(Failure(path, reason) for path, reason in sorted(totals.failed))
-    return Report(out, len(folder.images), totals.written, totals.kept, failures, folder.ignored)
+    return Report(out, totals.images, totals.written, totals.kept, failures, folder.ignored)
 
 
-def _go_on(
-    folder: SourceFolder,
-    out: Path,
-    spec: TreeSpec,
-    state: dict[str, Any],
-    workers: int,
-    device: str,
-    progress: Progress | None,
-) -> Totals:
-    """Write what is missing and bring the manifest up to date."""
-    used = manifest.versions(spec.sequences)
-    if used not in state["versions"]:
-        state["versions"].append(used)
-    manifest.save(out, state)
-    manifest.drop_torn_lines(out)
-    write = write_arrays if spec.arrays else _write_files
-    totals = write(folder, out, spec, workers, device, progress or (lambda done, total: None))
-    for name in (*(spec.conditions if spec.layout == "cifar-c" else spec.folders), *(["labels"] * spec.arrays)):
-        state["cells"][name] = manifest.settle(out, name.replace("/", "-"))
-    state["failed"] = [list(failure) for failure in sorted(totals.failed)]
-    manifest.save(out, state)
-    return totals
+def _names(spec: TreeSpec, share: tuple[int, int]) -> tuple[str, ...]:
+    """The lists of checksums that a share adds to: every cell of a tree, or every n-th array."""
+    if not spec.arrays:
+        return spec.folders
+    return ("labels", *(spec.conditions if spec.layout == "cifar-c" else spec.folders))[share[0] - 1 :: share[1]]
 
 
 def _write_files(
-    folder: SourceFolder, out: Path, spec: TreeSpec, workers: int, device: str, progress: Progress
+    folder: SourceFolder,
+    record: Record,
+    spec: TreeSpec,
+    share: tuple[int, int],
+    workers: int,
+    device: str,
+    progress: Progress,
 ) -> Totals:
-    images, totals = len(folder.images), Totals()
-    known = _known(folder, out, spec)
+    """Write the files of a share that are missing: every n-th image, through all cells."""
+    images = folder.images[share[0] - 1 :: share[1]]
+    totals = Totals(images=len(images))
+    known = _known(images, record.root, spec)
     step = 1 if spec.sequences else BATCH.get(device.partition(":")[0], 8)
 
     def jobs() -> Iterator[Job]:
-        for start in range(0, images, step):
+        for start in range(0, len(images), step):
             part = slice(start, start + step)
             here = tuple(bytes(marks[part]) for marks in known)
-            yield Job(spec, folder.root, out, folder.images[part], here, device)
+            yield Job(spec, folder.root, record.root, record.partial, images[part], here, device)
 
-    progress(0, images)
+    progress(0, len(images))
     handled = 0
     for done in in_parallel(run, jobs(), workers):
         by_cell: dict[int, list[tuple[str, str]]] = {}
         for index, name, digest in done.written:
             by_cell.setdefault(index, []).append((name, digest))
         for index, lines in by_cell.items():
-            manifest.append_checksums(manifest.checksum_file(out, spec.cells[index]), lines)
+            record.append(spec.cells[index], lines)
         totals.written += len(done.written)
         totals.kept += done.kept
         totals.failed += done.failed
         handled += done.images
-        progress(handled, images)
+        progress(handled, len(images))
     return totals
 
 
-def _known(folder: SourceFolder, out: Path, spec: TreeSpec) -> list[bytearray]:
+def _known(images: tuple[SourceImage, ...], out: Path, spec: TreeSpec) -> list[bytearray]:
     """For each cell, one byte an image: 1 where a checksum is on record."""
     known = []
     for cell in spec.cells:
-        listed = manifest.read_checksums(manifest.checksum_file(out, cell))
-        known.append(bytearray(target(spec, cell, image) in listed for image in folder.images))
+        listed = read_checksums(out, cell)
+        known.append(bytearray(target(spec, cell, image) in listed for image in images))
     return known

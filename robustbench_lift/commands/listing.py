@@ -109,6 +109,9 @@ def _conditions(kind: str) -> Table:
     table = _table(kind.capitalize(), "name", "set")
     for name in (*benchmark, *extra):
         table.add_row(name, "benchmark" if name in benchmark else "extra")
+    for name in corruptions.CORRUPTIONS if kind == "corruptions" else corruptions.SEQUENCES:
+        if name not in (*benchmark, *extra):
+            table.add_row(name, "plug-in")
     return table
 
 

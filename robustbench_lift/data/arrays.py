@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from corruptions.sequences import TABLES
+from corruptions import frame_count
 from robustbench_lift.data.base import UNLABELLED, ImageSet, Pixels
 from robustbench_lift.data.cifar import SIDE
 from robustbench_lift.data.cifar import class_names as known_names
@@ -196,7 +196,7 @@ class ArrayTree:
 
     def frames(self, condition: str) -> int:
         """Frames of each image: those of the sequence, or one."""
-        return TABLES[self.size].count(condition) if self.sequences else 1
+        return frame_count(condition, self.size) if self.sequences else 1
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every file that is missing."""

@@ -333,8 +333,8 @@ def _conditions(sequences: bool) -> tuple[str, ...]:
     import corruptions
 
     if sequences:
-        return (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
-    return (*corruptions.BENCHMARK, *corruptions.EXTRA)
+        return tuple(corruptions.SEQUENCES)
+    return tuple(corruptions.CORRUPTIONS)
 
 
 def _open_folder(spec: DataSpec) -> ImageSet:

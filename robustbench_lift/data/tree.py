@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from corruptions.sequences import NOISE, TABLES
+from corruptions import frame_count, is_noise
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.decode import SUFFIXES
@@ -66,7 +66,7 @@ def folder_name(condition: str, difficulty: int) -> str:
     >>> folder_name("shot_noise", 3), folder_name("tilt", 3)
     ('shot_noise_3', 'tilt')
     """
-    return f"{condition}_{difficulty}" if condition in NOISE and difficulty > 1 else condition
+    return f"{condition}_{difficulty}" if difficulty > 1 and is_noise(condition) else condition
 
 
 def find_conditions(path: Path, known: Sequence[str]) -> dict[str, Place]:
@@ -251,7 +251,7 @@ class FileTree:
 
     def frames(self, condition: str) -> int:
         """Frames of each image: those of the sequence, or one."""
-        return TABLES[self.size].count(condition) if self.sequences else 1
+        return frame_count(condition, self.size) if self.sequences else 1
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
         """Raise IncompleteError, naming every folder that is missing."""

@@ -64,7 +64,7 @@ class GeneratedSequences:
     def frames(self, cell: Cell) -> int:
         """Frames of the sequence, by the table of the frame size."""
         from corruptions.api import choose_table
-        from corruptions.perturbations import frame_count
+        from corruptions import frame_count
 
         side = self.crop or self.geometry.side
         return frame_count(cell.condition, choose_table(side, side, self.table, "imagenet-c"))
@@ -75,8 +75,7 @@ class GeneratedSequences:
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """The sequences: [n, 3, h, w] -> [n, T, 3, h, w]."""
-        from corruptions import perturb
-        from corruptions.sequences import NOISE
+        from corruptions import is_noise, perturb
         from corruptions.storage import round_trip
 
         sequences = perturb(
@@ -88,7 +87,7 @@ class GeneratedSequences:
             crop=self.crop,
             table=self.table,
         )
-        return round_trip(sequences, self.storage, noise=cell.condition in NOISE)
+        return round_trip(sequences, self.storage, noise=is_noise(cell.condition))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,9 +121,9 @@ class _Clips:
         """The clip of an image, uint8 [T, size, size, 3]."""
         from PIL import Image
 
-        from corruptions.sequences import NOISE
+        from corruptions import is_noise
+        from corruptions.preparation import sequence
         from corruptions.storage import round_trip
-        from corruptions.tree.source import sequence
 
         made, name = self._sequences, self._cell.condition
         clip = sequence(
@@ -134,9 +133,8 @@ class _Clips:
             difficulty=self._cell.severity,
             seed=made.seed,
             image_id=self.ids[index],
-            device="cpu",
         )
-        return round_trip(clip, made.storage, noise=name in NOISE, threads=1)
+        return round_trip(clip, made.storage, noise=is_noise(name), threads=1)
 
 
 @protocol("perturbation")

@@ -239,14 +239,14 @@ class OpenedData:
         Raises:
             UsageError: there is none for this size.
         """
-        from corruptions.sequences import TABLES
+        from corruptions.registry import SIZES
 
         _, views = self.clean(protocol)
         assert self.clean_spec is not None
         named = self.clean_spec.options.get("table")
         table = named if named == "nearest" else self.clean_spec.pixels("table", None)
-        if needed and table is None and views.geometry.side not in TABLES:
-            sizes = ", ".join(map(str, sorted(TABLES)))
+        if needed and table is None and views.geometry.side not in SIZES:
+            sizes = ", ".join(map(str, SIZES))
             raise UsageError(
                 f"{protocol}s have severity tables for images of {sizes} pixels, not of {views.geometry.side}. "
                 "Say which to take in the data spec, ?table=nearest or a size; the signature names it."

@@ -161,10 +161,9 @@ def category(condition: str) -> str:
 
 def generated(protocol: str) -> tuple[str, ...]:
     """All conditions of a protocol that frames can be generated for, those of plug-ins too, in benchmark order."""
-    from corruptions import EXTRA_PERTURBATIONS, PERTURBATIONS
-    from corruptions.registry import CORRUPTIONS
+    from corruptions import CORRUPTIONS, SEQUENCES
 
-    return tuple(CORRUPTIONS) if protocol == "corruption" else (*PERTURBATIONS, *EXTRA_PERTURBATIONS)
+    return tuple(CORRUPTIONS if protocol == "corruption" else SEQUENCES)
 
 
 def conditions_of(protocol: str) -> tuple[str, ...]:

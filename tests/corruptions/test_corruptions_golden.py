@@ -53,6 +53,12 @@ ELASTIC = {
     ],
 }
 MOTION = {224: [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)], 32: [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)]}
+DEFOCUS = {
+    299: [(4, 0.1), (5, 0.5), (7, 0.5), (10, 0.5), (12, 0.5)],
+    224: [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)],
+    64: [(0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)],
+    32: [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)],
+}
 PIXELATE = {299: [0.5, 0.4, 0.3, 0.25, 0.2], 32: [0.95, 0.9, 0.85, 0.75, 0.65]}
 ZOOM_SMALL = [1.06, 1.11, 1.16, 1.21, 1.26]
 
@@ -144,7 +150,19 @@ def zoom_blur(image, state, side, severity):
     return (np.clip(total / (len(factors) + 1), 0, 1) * 255).astype(np.uint8)
 
 
+def defocus_blur(image, state, side, severity):
+    radius, sigma = DEFOCUS[side][severity - 1]
+    reach, size = (8, 3) if radius <= 8 else (radius, 5)
+    offsets = np.arange(-reach, reach + 1)
+    x, y = np.meshgrid(offsets, offsets)
+    disk = np.array((x**2 + y**2) <= radius**2, dtype=np.float32)
+    kernel = cv2.GaussianBlur(disk / disk.sum(), ksize=(size, size), sigmaX=sigma)
+    planes = [cv2.filter2D(image[..., channel] / 255.0, -1, kernel) for channel in range(3)]
+    return (np.clip(np.stack(planes, axis=-1), 0, 1) * 255).astype(np.uint8)
+
+
 CASES = [
+    *((defocus_blur, side) for side in (299, 224, 64, 32)),
     *((motion_blur, side) for side in (224, 32)),
     *((snow, side) for side in (224, 32)),
     *((frost, side) for side in (224, 64, 32)),
@@ -168,3 +186,11 @@ def test_equals_the_formula_in_float64(photograph, literal, side, severity):
         same += int((difference == 0).sum())
         total += difference.size
     assert same >= 0.999 * total, f"{same / total:.5f} of the values are identical"
+
+
+@pytest.mark.parametrize("side", [64, 32])
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_defocus_blur_of_small_images_has_every_level(severity, side):
+    """Side taps of 1.5e-6 decide where the sum of five equal weights is a whole level."""
+    image = np.random.RandomState(0).randint(0, 256, (side, side, 3)).astype(np.uint8)
+    assert np.array_equal(corrupt(image, "defocus_blur", severity), defocus_blur(image, None, side, severity))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from corruptions.channel import Gaussian, Impulse, Shot, Speckle, guide
+from corruptions.channel import Gaussian, Impulse, Shot, Speckle, guide, send
 from corruptions.randomness import Draws, LegacyDraws, image_keys, philox_words
 
 COUNT = 200_000
@@ -99,7 +99,7 @@ def test_poisson_counts_follow_their_law(rate):
 def test_channels_follow_the_law_of_their_formula(law):
     """The 256 x 256 counts against the probabilities, and those against draws of the literal formula."""
     image = torch.arange(256, dtype=torch.uint8).repeat(2000).view(1, -1)
-    found = Draws(5, "test", 1, ["x"]).through(image, law)
+    found = send(image, law, Draws(5, "test", 1, ["x"]))
     steps = law.distribution()
     symbols = torch.arange(steps.shape[1] + 1, dtype=torch.int16)
     mass = np.diff(np.column_stack([steps, np.ones(len(steps))]), axis=1, prepend=0)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 import corruptions
+from corruptions.preparation import prepared, sequence
 from corruptions.storage import round_trip
-from corruptions.tree.source import prepared, sequence
 from robustbench_lift.data.classes import wnids
 from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.errors import DataError, IncompleteError, UsageError

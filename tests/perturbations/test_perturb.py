@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import corruptions
 from corruptions import CorruptionError, perturb
-from corruptions.perturbations import NOISE, frame_count
+from corruptions.perturbations import frames
 from corruptions.randomness import Draws, LegacyDraws
-from corruptions.sequences import TABLES, frames
+from corruptions.registry import SEQUENCES, frame_count
 
 ALL = (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
-RANDOM = (*sorted(NOISE), "snow", "spatter")
+NOISE = ("gaussian_noise", "shot_noise", "speckle_noise")
+RANDOM = (*NOISE, "snow", "spatter")
 
 
 def photographs(count: int, size: int) -> torch.Tensor:
@@ -73,7 +74,7 @@ def test_noise_equals_the_formula_on_numpy_draws(size, difficulty):
     }
     for name, formula in formulas.items():
         draws = LegacyDraws(np.random.RandomState(5))
-        found = list(frames(images, name, TABLES[size], draws, difficulty=difficulty))
+        found = list(frames(images, name, size, draws, difficulty=difficulty))
         state = np.random.RandomState(5)
         assert (found[0] == images).all()
         for frame in found[1:4]:
@@ -85,15 +86,11 @@ def test_noise_equals_the_formula_on_numpy_draws(size, difficulty):
 @pytest.mark.parametrize("difficulty", [1, 2, 3])
 def test_noise_follows_its_law(difficulty):
     """Chi-square of a flat image's frames against the exact distribution of levels."""
-    level, table = 90, TABLES[64]
+    level = 90
     image = torch.full((1, 3, 64, 64), level, dtype=torch.uint8)
     x = level / 255.0
     edges = np.arange(1, 256) / 255.0
-    sd, photons, speckle = (
-        table.gaussian_noise[difficulty - 1],
-        table.shot_noise[difficulty - 1],
-        table.speckle_noise[difficulty - 1],
-    )
+    sd, photons, speckle = (SEQUENCES[name].rows[64][difficulty - 1] for name in NOISE)
     laws = {
         "gaussian_noise": stats.norm.cdf(edges, x, sd),
         "shot_noise": stats.poisson.cdf(np.ceil(edges * photons - 1e-9) - 1, x * photons),
@@ -113,7 +110,7 @@ def test_noise_follows_its_law(difficulty):
         assert p > 1e-4, (name, p)
 
 
-@pytest.mark.parametrize("name", sorted(NOISE))
+@pytest.mark.parametrize("name", NOISE)
 def test_noise_is_independent_between_frames_images_channels_and_pixels(name):
     images = torch.full((2, 3, 64, 64), 120, dtype=torch.uint8)
     noise = perturb(images, name, seed=9)[:, 1:].double() - 120
@@ -232,7 +229,7 @@ def test_memory_is_bounded_by_one_frame_of_the_batch(name):
     batch = images.numel()
     mode = LargestTensor()
     with mode:
-        for frame in frames(images, name, TABLES[64], Draws(0, name, 1, [0, 1])):
+        for frame in frames(images, name, 64, Draws(0, name, 1, [0, 1])):
             assert frame.shape == images.shape
     assert mode.bytes <= 48 * batch
     assert result_bytes >= 31 * batch

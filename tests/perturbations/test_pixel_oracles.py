@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ import skimage.color
 import skimage.data
 
 import corruptions
+from corruptions.motion import motion_line
 from corruptions.randomness import Draws
-from corruptions.sequences import TABLES
 
 SEED, ID = 11, "n01440764/a"
 
@@ -21,16 +23,23 @@ def photograph(name: str, size: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[40 : 40 + size, 70 : 70 + size])
 
 
+def imagemagick_offset(i, radius, degrees):
+    """effect.c: point = (width sin, width cos); ceil(i point.y / hypot(point.x, point.y) - 0.5), and so on."""
+    width = 2 * radius + 1
+    point_x, point_y = width * math.sin(math.pi * degrees / 180.0), width * math.cos(math.pi * degrees / 180.0)
+    length = math.hypot(point_x, point_y)
+    return math.ceil(i * point_y / length - 0.5), math.ceil(i * point_x / length - 0.5)
+
+
 def imagemagick_motion_blur(pixels, radius, sigma, degrees):
     """ImageMagick 6, 16 bits a channel: one-sided Gaussian weights at whole-pixel offsets, edges replicated."""
     weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2.0 * sigma**2))
     weights /= weights.sum()
     height, width = pixels.shape[:2]
     rows, columns = np.arange(height), np.arange(width)
-    angle = np.deg2rad(degrees)
     total = np.zeros(pixels.shape)
     for i, weight in enumerate(weights):
-        dx, dy = int(np.ceil(i * np.cos(angle) - 0.5)), int(np.ceil(i * np.sin(angle) - 0.5))
+        dx, dy = imagemagick_offset(i, radius, degrees)
         r, c = np.clip(rows + dy, 0, height - 1), np.clip(columns + dx, 0, width - 1)
         total += weight * pixels[r][:, c]
     return np.floor(np.round(257 * total) / 257).astype(np.uint8)
@@ -162,6 +171,17 @@ def test_a_crop_is_taken_before_what_is_not_a_warp(name):
     assert (margin == alone).all()
 
 
+def test_half_pixels_of_a_motion_line_fall_where_imagemagick_drops_them():
+    # sin(-150 degrees) is -1/2 but for its last bit, so that every odd sample of a line lies between two rows.
+    rows = motion_line(10, 2.0, -150)[1].tolist()
+    assert rows == [imagemagick_offset(i, 10, -150)[1] for i in range(21)]
+    for radius in (6, 10, 12, 13, 14, 15, 20):
+        for degrees in range(-180, 181, 2):
+            _, found_rows, found_columns = motion_line(radius, 2.0, degrees)
+            expected = [imagemagick_offset(i, radius, degrees) for i in range(2 * radius + 1)]
+            assert list(zip(found_columns.tolist(), found_rows.tolist(), strict=True)) == expected, (radius, degrees)
+
+
 def test_saturated_and_flat_areas_stay_put_under_blur():
     for level in (0, 1, 100, 254, 255):
         flat = np.full((64, 64, 3), level, np.uint8)
@@ -191,7 +211,7 @@ def test_one_snow_layer_moves_through_the_sequence():
 def test_spatter_without_a_drop_leaves_the_image():
     import torch
 
-    from corruptions.sequences import weather
+    from corruptions.perturbations import frames as frames_of
 
     class Dry(Draws):
         def normal(self, shape):
@@ -199,14 +219,14 @@ def test_spatter_without_a_drop_leaves_the_image():
 
     pixels = photograph("coffee", 64)
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    frames = list(weather.spatter(image, TABLES[64], Dry(0, "spatter", 1, [0])))
+    frames = list(frames_of(image, "spatter", 64, Dry(0, "spatter", 1, [0])))
     assert all(torch.equal(frame, image) for frame in frames)
 
 
 def test_the_liquid_runs_down():
     import torch
 
-    from corruptions.sequences.weather import flow
+    from corruptions.sequences.spatter import flow
 
     column = torch.zeros(1, 8, 3, dtype=torch.float64)
     column[0, 3] = 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from PIL import Image
 
 import corruptions
 from corruptions import CorruptionError
+from corruptions.preparation import prepared, sequence
 from corruptions.storage import decode_jpeg, decode_video, encode_jpeg, encode_video
 from corruptions.tree import TreeSpec, verify_tree, write_tree
-from corruptions.tree.source import prepared, read, scan, sequence
+from corruptions.tree.source import read, scan
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def digests(root: Path) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name not in ("manifest.json", ".lock")
+        if path.is_file() and path.name != "manifest.json" and not path.name.startswith(".lock")
     }
 
 
@@ -106,8 +109,9 @@ def test_an_imagenet_p_tree_has_the_official_layout(source, tmp_path):
         "tilt/n01/a.mp4",
         "tilt/n02/c.mp4",
     ]
-    base = np.asarray(prepared(read(source / "n01/a.JPEG"), 64))
-    expected = corruptions.perturb(base, "gaussian_noise", difficulty=2, ids=["n01/a"])
+    whole = read(source / "n01/a.JPEG").resize((64 * 260 // 200, 64), Image.Resampling.BILINEAR)
+    base = np.asarray(whole)[:, 10:74]  # (83 - 64) / 2 rounded half to even
+    expected = corruptions.perturb(np.ascontiguousarray(base), "gaussian_noise", difficulty=2, ids=["n01/a"])
     content = (out / "gaussian_noise_2/n01/a.mp4").read_bytes()
     assert content == encode_video(expected, noise=True)
     assert decode_video(content).shape == (31, 64, 64, 3)
@@ -135,7 +139,7 @@ def test_sequences_of_224_warp_the_256_base():
     assert (found[40] == whole[16:240, 60:284]).all()  # 384 pixels are wide enough: no black
 
 
-def test_sequences_of_299_and_64_use_the_whole_image_where_the_benchmark_does():
+def test_sequences_of_299_use_the_whole_image_where_the_benchmark_does():
     photo = Image.fromarray(np.ascontiguousarray(skimage.data.coffee()[:120, :160]))
     options = {"difficulty": 1, "seed": 0, "image_id": "x", "device": "cpu"}
     rotated = sequence(photo, "rotate", size=299, **options)
@@ -145,9 +149,43 @@ def test_sequences_of_299_and_64_use_the_whole_image_where_the_benchmark_does():
     moved = np.zeros((120, 160, 3), np.uint8)
     moved[:, 5:] = np.asarray(photo)[:, :-5]
     assert (translated[25] == np.asarray(prepared(Image.fromarray(moved), 299))).all()
-    blurred = sequence(photo, "motion_blur", size=64, **options)
-    before = corruptions.perturb(np.asarray(photo), "motion_blur", table=64)
-    assert (blurred[7] == np.asarray(prepared(Image.fromarray(before[7]), 64))).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (160, 120), (100, 100)])
+def test_sequences_of_64_show_the_centre_of_the_resized_photograph(height, width):
+    pixels = np.ascontiguousarray(skimage.data.coffee()[:height, :width])
+    photo = Image.fromarray(pixels)
+    options = {"size": 64, "difficulty": 1, "seed": 0, "image_id": "x", "device": "cpu"}
+    shape = (64, int(64 * height / width)) if width < height else (int(64 * width / height), 64)
+    left, top = (round((side - 64) / 2) for side in shape)
+
+    def centre(whole):
+        small = np.asarray(Image.fromarray(whole).resize(shape, Image.Resampling.BILINEAR))
+        return small[top : top + 64, left : left + 64]
+
+    moved = sequence(photo, "translate", **options)
+    assert (moved[15] == centre(pixels)).all()
+    blurred = sequence(photo, "motion_blur", **options)
+    for i in (0, 7, 30):
+        expected = centre(motion_blurred(pixels, 14, 3, (i - 30) * 5))
+        difference = np.abs(blurred[i].astype(int) - expected)
+        assert difference.max() <= 1
+        assert (difference == 0).mean() > 0.995
+
+
+def motion_blurred(pixels, radius, sigma, degrees):
+    """ImageMagick's motion blur in float64: sums of whole-pixel shifts, edges replicated, 16 bits."""
+    width = 2 * radius + 1
+    y, x = width * math.sin(math.pi * degrees / 180), width * math.cos(math.pi * degrees / 180)
+    rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    total, weights = np.zeros(pixels.shape), 0.0
+    for i in range(width):
+        weight = math.exp(-i * i / (2 * sigma * sigma))
+        row = np.clip(rows + math.ceil(i * y / math.hypot(y, x) - 0.5), 0, pixels.shape[0] - 1)
+        column = np.clip(columns + math.ceil(i * x / math.hypot(y, x) - 0.5), 0, pixels.shape[1] - 1)
+        total += weight * pixels[row, column]
+        weights += weight
+    return np.floor(np.round(257 * total / weights) / 257).astype(np.uint8)
 
 
 def test_a_tree_goes_on_where_it_was_stopped_and_ends_the_same(source, tmp_path, monkeypatch):
@@ -382,6 +420,81 @@ def test_two_writers_of_one_tree_are_refused(source, tmp_path):
 
     assert write_tree(source, out, FOG, workers=1, progress=second).written == 20
     assert complaints
+
+
+def test_shares_written_side_by_side_are_the_tree_of_one_job(source, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    write_tree(source, whole, FOG, workers=1)
+    inner = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not inner:
+            inner.append(write_tree(source, out, FOG, workers=1, share=(2, 3)))
+
+    first = write_tree(source, out, FOG, workers=1, share=(1, 3), progress=meanwhile)
+    assert (first.images, first.written, inner[0].images, inner[0].written) == (2, 8, 2, 8)
+    assert "3 files on record, expected 5" not in str(verify_tree(out, workers=1).problems)
+    assert any("4 files on record, expected 5" in problem for problem in verify_tree(out, workers=1).problems)
+    assert write_tree(source, out, FOG, workers=1, share=(3, 3)).written == 4
+    assert digests(out) == digests(whole)
+    assert verify_tree(out, workers=1).problems == ()
+    assert write_tree(source, out, FOG, workers=1).kept == 20
+    with pytest.raises(CorruptionError, match=r"share 4/3 does not exist: i/n goes from 1/n to n/n"):
+        write_tree(source, out, FOG, share=(4, 3))
+
+
+def test_what_a_killed_share_left_on_record_is_kept_by_the_next_job(source, tmp_path):
+    out = tmp_path / "out"
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_tree(source, out, FOG, workers=1, share=(1, 2), progress=stop)
+    report = write_tree(source, out, FOG, workers=1)
+    assert (report.written, report.kept) == (8, 12)
+    assert not list(out.rglob("*.part"))
+    assert verify_tree(out, workers=1).problems == ()
+
+
+def test_shares_of_arrays_are_whole_arrays(cifar, tmp_path):
+    spec = TreeSpec(layout="cifar-c", conditions=("fog", "contrast"), levels=(1, 2), size=32)
+    write_tree(cifar, tmp_path / "whole", spec, workers=1)
+    for index in (1, 2):
+        write_tree(cifar, tmp_path / "out", spec, workers=1, share=(index, 2))
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    assert verify_tree(tmp_path / "out", workers=1).problems == ()
+
+
+def test_a_writer_that_was_killed_before_its_first_manifest_can_begin_again(source, tmp_path, monkeypatch):
+    out = tmp_path / "c"
+    rename = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if ".partial" in self.parts:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr("shutil.rmtree", lambda *_args, **_options: None)  # as after SIGKILL
+    with pytest.raises(KeyboardInterrupt):
+        write_tree(source, out, FOG, workers=1)
+    assert sorted(entry.name for entry in out.iterdir()) == [".checksums", ".partial"]
+    monkeypatch.undo()
+    assert write_tree(source, out, FOG, workers=1).written == 20
+    assert verify_tree(out, workers=1).problems == ()
+
+
+def test_names_that_are_not_utf_8_are_written_and_verified(tmp_path):
+    root = tmp_path / "val" / os.fsdecode(b"c\xff")
+    root.mkdir(parents=True)
+    Image.fromarray(skimage.data.chelsea()[:64, :64].copy()).save(root / os.fsdecode(b"k\xe4se.png"))
+    (root / os.fsdecode(b"broken\xfe.png")).write_bytes(b"no")
+    report = write_tree(tmp_path / "val", tmp_path / "out", FOG, workers=1)
+    assert (report.written, len(report.failed)) == (4, 1)
+    assert verify_tree(tmp_path / "out", workers=1).problems == ()
+    assert write_tree(tmp_path / "val", tmp_path / "out", FOG, workers=1).kept == 4
 
 
 def test_two_sources_of_one_name_are_refused(source):

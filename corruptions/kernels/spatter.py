@@ -1,5 +1,6 @@
 """Spatter: drops of water or splashes of mud on the lens.
 
+Rows: (mean, standard deviation, sigma, threshold, intensity of water or sigma of mud, 0 water or 1 mud).
 Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
 Source: Hendrycks and Dietterich, ICLR 2019, appendix B and `make_imagenet_c.py`.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from corruptions.randomness import Source
+from corruptions.registry import corruption
 from corruptions.smoothing import smooth, truncate
 
 WATER = (175.0, 238.0, 238.0)
@@ -57,6 +59,47 @@ def mud(images: Tensor, layer: Tensor, threshold: float, sigma: float) -> Tensor
     return truncate((1.0 - mask) * images + mask * colour)
 
 
+_224 = (
+    (0.65, 0.3, 4, 0.69, 0.6, 0),
+    (0.65, 0.3, 3, 0.68, 0.6, 0),
+    (0.65, 0.3, 2, 0.68, 0.5, 0),
+    (0.65, 0.3, 1, 0.65, 1.5, 1),
+    (0.67, 0.4, 1, 0.65, 1.5, 1),
+)
+_299 = (
+    (0.65, 0.3, 4, 0.69, 0.9, 0),
+    (0.65, 0.3, 3.5, 0.68, 0.9, 0),
+    (0.65, 0.3, 3, 0.68, 0.8, 0),
+    (0.65, 0.3, 1.2, 0.65, 1.8, 1),
+    (0.67, 0.4, 1.2, 0.65, 1.8, 1),
+)
+_64 = (
+    (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+    (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+    (0.65, 0.3, 1, 0.69, 0.6, 0),
+    (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+    (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+)
+_32 = (
+    (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+    (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+    (0.65, 0.3, 1, 0.69, 0.5, 0),
+    (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+    (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+)
+
+
+@corruption(
+    "spatter",
+    category="weather",
+    rows={
+        224: _224,
+        299: _299,
+        64: _64,
+        32: _32,
+    },
+    piece=8,
+)
 def spatter(images: Tensor, draws: Source, parameters: tuple[float, float, float, float, float, int]) -> Tensor:
     """Water (mode 0) or mud (mode 1) where a smoothed normal field passes a threshold."""
     mean, sd, sigma, threshold, strength, mode = parameters

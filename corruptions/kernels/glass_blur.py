@@ -1,6 +1,6 @@
 """Glass blur: pixels copied from their neighbourhood between two Gaussian blurs.
 
-Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
+Rows: (sigma in pixels, largest shift in pixels, rounds). Shapes: N images, H x W pixels.
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
 """
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from corruptions.channel import positions
 from corruptions.randomness import Source
+from corruptions.registry import corruption
 from corruptions.smoothing import smooth_images
 
 
@@ -51,6 +52,17 @@ def glass_sources(offsets: Tensor, height: int, width: int, reach: int) -> Tenso
     return pointer.sub_(total)
 
 
+@corruption(
+    "glass_blur",
+    category="blur",
+    rows={
+        224: ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        299: ((0.8, 1, 3), (1, 3, 1), (1.1, 2, 4), (1.2, 4, 2), (1.6, 5, 2)),
+        64: ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+        32: ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    },
+    piece=5,
+)
 def glass_blur(images: Tensor, draws: Source, parameters: tuple[float, int, int]) -> Tensor:
     """Gaussian blur, then rounds in which pixels copy a neighbour (`glass_sources`), then the Gaussian again."""
     sigma, reach, rounds = parameters

@@ -1,6 +1,7 @@
 """Frost: a weighted sum of the image and a random crop of a photograph of frost.
 
-The six photographs are read from the installed distribution `imagecorruptions` (a dependency), which is not imported.
+Rows: (weight of the image, weight of the frost). The photographs are read from the installed distribution
+`imagecorruptions` (a dependency), which is not imported.
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
 """
 
@@ -19,7 +20,10 @@ from torch import Tensor
 
 from corruptions.errors import CorruptionError
 from corruptions.randomness import Source
-from corruptions.tables import FROST_SCALE
+from corruptions.registry import corruption
+
+SCALE: dict[int, float] = {32: 0.2, 64: 0.3, 224: 1.0, 299: 1.0}
+"""Factor by which the textures are shrunk (bilinear) before they are cropped, by table."""
 
 FILES: dict[str, str] = {
     "frost1.png": "6ead634ace1f366d77e87078b465863c",
@@ -74,8 +78,8 @@ def _scaled(height: int, width: int, variant: str, table: int, device: torch.dev
             size = (math.ceil(columns * factor), math.ceil(rows * factor))
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         else:
-            if FROST_SCALE[table] != 1.0:
-                picture = cv2.resize(picture, (0, 0), fx=FROST_SCALE[table], fy=FROST_SCALE[table])
+            if SCALE[table] != 1.0:
+                picture = cv2.resize(picture, (0, 0), fx=SCALE[table], fy=SCALE[table])
             rows, columns = picture.shape[:2]
             factor = max((height + 1) / rows, (width + 1) / columns)
             if factor > 1.0:
@@ -93,6 +97,16 @@ def _sums(image_weight: float, frost_weight: float, device: torch.device) -> Ten
     return torch.from_numpy(np.clip(total, 0, 255).astype(np.uint8).ravel()).to(device)
 
 
+@corruption(
+    "frost",
+    category="weather",
+    rows={
+        224: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+        299: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+        64: ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
+        32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    },
+)
 def frost(
     images: Tensor, draws: Source, parameters: tuple[float, float], *, variant: str = "imagenet-c", table: int = 224
 ) -> Tensor:

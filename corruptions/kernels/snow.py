@@ -1,5 +1,6 @@
 """Snow: a layer of enlarged, wind-blown flakes over a whitened image.
 
+Rows: (mean, standard deviation, zoom, threshold, blur radius, blur sigma, weight of the image).
 Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.motion import move
+from corruptions.motion import IMAGEMAGICK_LIFT, move
 from corruptions.randomness import Source
-from corruptions.smoothing import IMAGEMAGICK_LIFT, truncate
+from corruptions.registry import corruption
+from corruptions.smoothing import truncate
 from corruptions.zoom import centre_zoom
 
 # OpenCV's weights of red, green and blue in grey (ITU-R BT.601).
@@ -33,6 +35,39 @@ def whiten(images: Tensor, mix: float) -> Tensor:
     return values.mul_(mix).add_(bright, alpha=1.0 - mix)
 
 
+_LARGE = (
+    (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+    (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+    (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+    (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+    (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+)
+_64 = (
+    (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+    (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+)
+_32 = (
+    (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+    (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+)
+
+
+@corruption(
+    "snow",
+    category="weather",
+    rows={
+        224: _LARGE,
+        299: _LARGE,
+        64: _64,
+        32: _32,
+    },
+)
 def snow(
     images: Tensor,
     draws: Source,

@@ -1,6 +1,6 @@
 """Elastic transform: a random affine map and a smooth random displacement.
 
-Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
+Rows: (displacement factor, sigma, range of the affine corners) in pixels. Shapes: N images, H x W pixels.
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`, after Simard, Steinkraus and Platt,
 "Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from corruptions.randomness import Source
+from corruptions.registry import Rows, corruption
 from corruptions.smoothing import smooth_reflected, truncate
 
 
@@ -52,6 +53,29 @@ def sample(images: Tensor, grid: Tensor, *, half: bool) -> Tensor:
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=not half)
 
 
+def _multiples(side: int, *rows: tuple[float, float, float]) -> Rows:
+    """Parameters given as multiples of a side."""
+    first, second, third, fourth, fifth = ((side * alpha, side * sigma, side * corner) for alpha, sigma, corner in rows)
+    return first, second, third, fourth, fifth
+
+
+_LARGE = ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+_64 = ((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02))
+_32 = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
+
+
+@corruption(
+    "elastic_transform",
+    category="digital",
+    rows={
+        # 244, not 224: the original's slip, kept because the published data have it.
+        224: _multiples(244, *_LARGE),
+        299: _multiples(360, *_LARGE),
+        64: _multiples(64, *_64),
+        32: _multiples(32, *_32),
+    },
+    package_rows=(250 * 0.05, 250 * 0.065, 250 * 0.085, 250 * 0.1, 250 * 0.12),
+)
 def elastic_transform(
     images: Tensor,
     draws: Source,

@@ -1,6 +1,6 @@
 """Fog: a diamond-square height map laid over the image.
 
-Shapes: N images, S x S map, H x W pixels; images are uint8 [N, 3, H, W].
+Rows: (strength, decay of the noise from level to level). Shapes: N images, S x S map, H x W pixels.
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
 """
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from corruptions.randomness import Source
+from corruptions.registry import corruption
 from corruptions.smoothing import truncate
 
 
@@ -51,6 +52,17 @@ def height_maps(draws: Source, size: int, decay: float) -> Tensor:
     return corners.sub_(low).div_(high - low)
 
 
+@corruption(
+    "fog",
+    category="weather",
+    rows={
+        224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+        299: ((1.5, 2), (2, 2), (2.5, 1.8), (2.5, 1.6), (3, 1.5)),
+        64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+        32: ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+    },
+    piece=8,
+)
 def fog(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
     """(x + s M) m / (m + s) with M the fog map, equal on all channels, and m the image's largest value."""
     strength, decay = parameters

@@ -1,4 +1,4 @@
-"""Digital damage: pixelation and JPEG compression.
+"""Pixelation: shrunk and enlarged again. Rows: the side of the small image as a fraction.
 
 Shapes: N images, H x W pixels; images are uint8 [N, 3, H, W].
 Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from corruptions.randomness import Source
+from corruptions.registry import corruption
 
 
 @lru_cache(maxsize=64)
@@ -49,6 +49,16 @@ def _box(values: Tensor, target: int, dim: int) -> Tensor:
     return total.mul_(share if dim == 3 else share.view(-1, 1)).add_(0.5).floor_()
 
 
+@corruption(
+    "pixelate",
+    category="digital",
+    rows={
+        224: (0.6, 0.5, 0.4, 0.3, 0.25),
+        299: (0.5, 0.4, 0.3, 0.25, 0.2),
+        64: (0.9, 0.8, 0.7, 0.6, 0.5),
+        32: (0.95, 0.9, 0.85, 0.75, 0.65),
+    },
+)
 def pixelate(images: Tensor, draws: Source, scale: float, *, variant: str = "imagenet-c") -> Tensor:
     """Box shrinking to int(scale side), each pass rounded to 8 bits, and box (imagecorruptions: nearest) enlarging."""
     height, width = images.shape[-2:]
@@ -67,18 +77,3 @@ def _nearest(source: int, target: int, device: torch.device) -> Tensor:
     # Pillow adds the step from sample to sample, which decides where a place falls on a whole number.
     places = np.add.accumulate(np.concatenate([[0.5 * step], np.full(target - 1, step)])).astype(np.int64)
     return torch.from_numpy(np.minimum(places, source - 1)).to(device)
-
-
-def jpeg_compression(images: Tensor, draws: Source, quality: int) -> Tensor:
-    """Encode and decode as baseline JPEG with libjpeg's defaults (4:2:0, standard tables).
-
-    The result is what libjpeg computes, so libjpeg does it, image by image. Through OpenCV it takes half of the time
-    that it takes through Pillow, for the same pixels.
-    """
-    result = np.empty(images.shape, dtype=np.uint8)
-    for source, target in zip(images.cpu().numpy(), result, strict=True):
-        stream = cv2.imencode(".jpg", cv2.merge(source[::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR)
-        assert decoded is not None  # it has just been encoded
-        cv2.split(decoded, target[::-1])
-    return torch.from_numpy(result).to(images.device)

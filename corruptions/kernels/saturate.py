@@ -1,0 +1,91 @@
+"""Saturation: the saturation of HSV scaled and raised. Rows: (factor, addend).
+
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from corruptions.channel import LEVELS, positions, to_levels
+from corruptions.hsv import literally
+from corruptions.randomness import Source
+from corruptions.registry import corruption
+from corruptions.smoothing import LIFT
+
+
+@corruption(
+    "saturate",
+    category="digital",
+    rows={
+        224: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        299: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        64: ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+        32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+    },
+)
+def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
+    """Saturation of HSV times a factor plus an addend, clipped to [0, 1].
+
+        x' = V - (V - x) S' V / (V - min),   S' = clip(S factor + addend, 0, 1)
+
+    The largest channel stays, the smallest follows from (V, min) by a table, the middle one is computed.
+    """
+    factor, addend = parameters
+    value, least = images.amax(1), images.amin(1)
+    middle = (images.sum(1, dtype=torch.int16) - value).sub_(least)
+    pairs = value.to(torch.int32).mul_(LEVELS).add_(least).view(-1)
+    stretch, lowest = _stretch(factor, addend, images.device)
+    distance = (value - middle).to(torch.float32).mul_(stretch.index_select(0, pairs).view(value.shape))
+    lowered = lowest.index_select(0, pairs).view(value.shape)
+    upper = (value + LIFT).sub_(distance)
+    lower = upper.sub(2 * LIFT).clamp_(0.0, 255.0).to(torch.uint8)
+    moved = upper.clamp_(0.0, 255.0).to(torch.uint8)
+    # Where the middle channel equals another there is nothing to decide.
+    doubtful = positions((moved != lower) & (middle > least) & (middle < value))
+    moved.view(-1)[doubtful] = _middle_literally(images, doubtful, factor, addend)
+    result = _pick(images == least.unsqueeze(1), lowered.unsqueeze(1), moved.unsqueeze(1))
+    result = _pick(images == value.unsqueeze(1), images, result)
+    if not addend:
+        return result
+    greys = positions(value == least)  # they take on a colour: the original gives them the hue of red
+    return literally(images, result, greys, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
+
+
+def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`torch.where` for uint8, by arithmetic modulo 256: without a branch a value, which a CPU often guesses wrong."""
+    return (yes - no).mul(mask.view(torch.uint8)).add_(no)
+
+
+def _middle_literally(images: Tensor, pixels: Tensor, factor: float, addend: float) -> Tensor:
+    """The middle channel after `saturate`, uint8 [P], of pixels without equal channels, in the original's steps."""
+    area = images.shape[-2] * images.shape[-1]
+    places = pixels + torch.div(pixels, area, rounding_mode="floor").mul_(2 * area)
+    flat = images.reshape(-1)
+    red, green, blue = (flat.index_select(0, places + shift * area).double().div_(255.0) for shift in range(3))
+    value = torch.maximum(torch.maximum(red, green), blue)
+    spread = value - torch.minimum(torch.minimum(red, green), blue)
+    is_green, is_blue = green == value, blue == value
+    difference = torch.where(is_blue, red - green, torch.where(is_green, blue - red, green - blue)).div_(spread)
+    hue = difference.add_(is_green, alpha=2.0).add_(is_blue, alpha=4.0).div_(6.0)
+    hue = torch.where(hue < 0.0, hue + 1.0, hue).mul_(6.0)
+    sector = torch.floor(hue)
+    fraction = hue.sub_(sector)
+    fraction = torch.where(sector.to(torch.int32) % 2 == 1, fraction, 1.0 - fraction)
+    saturation = spread.div_(value).mul_(factor).add_(addend).clamp_(0.0, 1.0)
+    return to_levels(value.mul_(1.0 - fraction.mul_(saturation)))
+
+
+@lru_cache(maxsize=16)
+def _stretch(factor: float, addend: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For every (V, min): S' V / (V - min), float32 [256 * 256], and what the smallest channel becomes, uint8."""
+    levels = torch.arange(LEVELS, dtype=torch.float64) / 255.0
+    value, spread = levels.view(-1, 1), levels.view(-1, 1) - levels
+    saturation = (spread / value).mul_(factor).add_(addend).clamp_(0.0, 1.0)
+    table = saturation * value / spread
+    table[spread == 0] = 0.0
+    lowest = to_levels((value * (1.0 - saturation)).nan_to_num_(0.0))
+    return table.to(torch.float32).view(-1).to(device), lowest.view(-1).to(device)

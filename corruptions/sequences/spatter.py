@@ -1,0 +1,63 @@
+"""Spatter that runs down.
+
+Rows: (mean, standard deviation, sigma, threshold) of the liquid layer, filter down the columns.
+
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.2, and the four generator scripts (see `corruptions.sequences`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from corruptions.kernels.spatter import water
+from corruptions.randomness import Source
+from corruptions.registry import perturbation
+from corruptions.smoothing import gaussian_weights, smooth_in_order
+
+INTENSITY = 0.6
+"""Weight of the liquid."""
+
+
+@perturbation(
+    "spatter",
+    category="weather",
+    rows={
+        224: ((0.65, 0.27, 3.7, 0.69), (0.05, 0.1, 0.15, 0.7)),
+        299: ((0.65, 0.3, 4, 0.69), (0.05, 0.1, 0.15, 0.7)),
+        64: ((0.6, 0.25, 1.75, 0.7), (0.2, 0.8)),
+        32: ((0.6, 0.265, 1.75, 0.7), (0.2, 0.8)),
+    },
+)
+def spatter(
+    images: Tensor,
+    draws: Source,
+    parameters: tuple[tuple[float, float, float, float], tuple[float, ...]],
+    count: int,
+) -> Iterator[Tensor]:
+    """Drops of water, one liquid layer a sequence, that run down by one filter step a frame.
+
+    Frame = clip(x + intensity relief (175, 238, 238) / 255), fraction dropped.
+    """
+    (mean, sd, sigma, threshold), weights_down = parameters
+    # float64: the layer is cut to 8 bits in every frame, and edges and histogram make much of a level
+    field = draws.normal(images.shape[-2:]).double().mul_(sd).add_(mean)
+    weights = gaussian_weights(sigma)
+    layer = smooth_in_order(field, weights[len(weights) // 2 :].tolist())
+    layer.masked_fill_(layer < threshold, 0.0)
+    for i in range(count):
+        if i:
+            layer = flow(layer, weights_down)
+        yield water(images, layer, INTENSITY)
+
+
+def flow(layer: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Convolve down the columns of [N, H, W], zeros beyond the edges, aligned as numpy.convolve(mode="same")."""
+    count, height = len(weights), layer.shape[1]
+    padded = torch.nn.functional.pad(layer, (0, 0, count - 1 - (count - 1) // 2, (count - 1) // 2))
+    moved = torch.zeros_like(layer)
+    for k, weight in enumerate(weights):
+        moved.add_(padded[:, count - 1 - k : count - 1 - k + height], alpha=weight)
+    return moved

@@ -1,0 +1,35 @@
+"""Zoom blur that grows: the mean of more and more enlargements. Rows: zoom between frames.
+
+Source: Hendrycks and Dietterich, ICLR 2019, section 4.2, and the four generator scripts (see `corruptions.sequences`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from corruptions.randomness import Source
+from corruptions.registry import perturbation
+from corruptions.sequences.warps import Window, affine_frames, inverse_affine, shown
+
+
+@perturbation("zoom_blur", category="blur", rows=0.004)
+def zoom_blur(images: Tensor, draws: Source, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
+    """Frame i is the mean of the zooms by 1 + step j, j = 0..i, of the base image; frame 0 is clean.
+
+    The running sum is float32 in the order of the frames, as the reference keeps it, so that flat areas fall on the
+    same side of a level.
+    """
+    height, width = images.shape[-2:]
+    matrices = [inverse_affine(height, width, scale=1 + step * j) for j in range(1, count)]
+    clean = shown(images, window)
+    yield clean
+    # divisors as tensors: CUDA would multiply by the reciprocal of a Python number and round otherwise
+    counts = torch.arange(2.0, 2.0 + len(matrices), device=images.device)
+    full = torch.full((1,), 255.0, device=images.device)
+    total = clean / full
+    for number, frame in zip(counts, affine_frames(images, matrices, window), strict=True):
+        total += frame / full
+        yield (total / number.view(1) * 255).to(torch.uint8)
