@@ -90,7 +90,7 @@ class Perturbation:
     counts: Mapping[int, int]
     """Frames by image side."""
     noise: bool
-    """Frames are independent noise on frame 0: difficulty is a parameter, and frames are compared with frame 0."""
+    """Frames are independent noise on frame 0, as its name says: difficulty is a parameter, and frames are compared with frame 0."""
     whole_image: bool
     """The base image is warped and a window of it shown (keyword `window`); else the window alone is perturbed."""
     unprepared_at: frozenset[int]
@@ -151,18 +151,17 @@ def perturbation(
     category: str,
     rows: Any,
     count: int | Mapping[int, int] = 31,
-    noise: bool = False,
     unprepared_at: tuple[int, ...] = (),
 ) -> Callable[[FramesT], FramesT]:
     """Register a generator of frames as a perturbation sequence.
 
     Args:
-        name: how `perturb`, protocols and commands call it.
+        name: how `perturb`, protocols and commands call it. The frames of a sequence whose name contains `noise` are
+            independent noise on frame 0 and are compared with it, as in the benchmark's own test script.
         category: noise, blur, weather, geometric, or a word of your own; reports group by it.
         rows: the parameters, for all image sizes or by image side (32, 64, 224, 299); of noise, a tuple of three, one
             a difficulty.
         count: frames, for all image sizes or by image side.
-        noise: frames are independent noise on frame 0, so they are compared with it.
         unprepared_at: sizes at which the photograph is perturbed as it is, and each frame prepared afterwards.
 
     Returns:
@@ -182,7 +181,9 @@ def perturbation(
     def register(frames: FramesT) -> FramesT:
         _check_free(SEQUENCES.get(name), name, frames, "perturbation")
         whole = "window" in inspect.signature(frames).parameters
-        SEQUENCES[name] = Perturbation(name, frames, category, tables, counts, noise, whole, frozenset(unprepared_at))
+        SEQUENCES[name] = Perturbation(
+            name, frames, category, tables, counts, "noise" in name, whole, frozenset(unprepared_at)
+        )
         return frames
 
     return register

@@ -18,7 +18,6 @@ from corruptions.sequences.noise import noisy
 @perturbation(
     "gaussian_noise",
     category="noise",
-    noise=True,
     rows={
         224: (0.03, 0.05, 0.08),
         299: (0.035, 0.055, 0.085),

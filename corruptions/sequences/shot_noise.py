@@ -18,7 +18,6 @@ from corruptions.sequences.noise import noisy
 @perturbation(
     "shot_noise",
     category="noise",
-    noise=True,
     rows={
         224: (300, 120, 60),
         299: (250, 100, 50),

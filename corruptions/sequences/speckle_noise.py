@@ -18,7 +18,6 @@ from corruptions.sequences.noise import noisy
 @perturbation(
     "speckle_noise",
     category="noise",
-    noise=True,
     rows={
         224: (0.05, 0.10, 0.15),
         299: (0.06, 0.11, 0.16),
