@@ -90,7 +90,7 @@ class Perturbation:
     counts: Mapping[int, int]
     """Frames by image side."""
     noise: bool
-    """Frames are independent noise on frame 0, as the name says: difficulty is a parameter, frame 0 is compared with."""
+    """Frames are independent noise on frame 0, as the name says; difficulty is its parameter."""
     whole_image: bool
     """The base image is warped and a window of it shown (keyword `window`); else the window alone is perturbed."""
     unprepared_at: frozenset[int]

@@ -63,8 +63,8 @@ class GeneratedSequences:
 
     def frames(self, cell: Cell) -> int:
         """Frames of the sequence, by the table of the frame size."""
-        from corruptions.api import choose_table
         from corruptions import frame_count
+        from corruptions.api import choose_table
 
         side = self.crop or self.geometry.side
         return frame_count(cell.condition, choose_table(side, side, self.table, "imagenet-c"))
