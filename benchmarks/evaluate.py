@@ -29,7 +29,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from robustbench_lift.data.geometry import CenterCrop  # noqa: E402
 from robustbench_lift.data.photos import PHOTOGRAPHS, pixels  # noqa: E402
-from robustbench_lift.evaluation.evaluate import Settings, evaluate  # noqa: E402
+from robustbench_lift.evaluation.engine import Engine, evaluate  # noqa: E402
+from robustbench_lift.evaluation.settings import Settings  # noqa: E402
 from robustbench_lift.networks import build_model  # noqa: E402
 from robustbench_lift.protocols.clean import Clean  # noqa: E402
 from robustbench_lift.protocols.corruption import Corruption, GeneratedCorruptions  # noqa: E402
@@ -125,11 +126,10 @@ def main() -> None:
 
 def bare(net: LoadedModel, images: Photographs, settings: Settings) -> None:
     """The forward passes alone, on preloaded tensors, in the batches that evaluation would use."""
-    from robustbench_lift.evaluation.engine import Engine
-
     engine = Engine(settings)
     whole = torch.stack([torch.from_numpy(images.read(i).transpose(2, 0, 1).copy()) for i in range(len(images.ids))])
-    engine.predict(net, whole.to(engine.device).unsqueeze(1))
+    labels = torch.from_numpy(images.labels).to(engine.device)
+    engine.predict(net, whole.to(engine.device).unsqueeze(1), labels)
 
 
 def run(net: LoadedModel, protocol: Clean, out: Path, settings: Settings) -> None:

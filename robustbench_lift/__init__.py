@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from robustbench_lift import names
 
 if TYPE_CHECKING:
-    from robustbench_lift.evaluation.evaluate import Settings, evaluate
+    from robustbench_lift.evaluation.engine import evaluate
+    from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.networks import replace_pooling
     from robustbench_lift.protocols.request import Request
     from robustbench_lift.regression import compare
@@ -47,9 +48,9 @@ _HOMES = {
     "Policy": "robustbench_lift.regression.policy",
     "Request": "robustbench_lift.protocols.request",
     "Run": "robustbench_lift.runs",
-    "Settings": "robustbench_lift.evaluation.evaluate",
+    "Settings": "robustbench_lift.evaluation.settings",
     "compare": "robustbench_lift.regression",
-    "evaluate": "robustbench_lift.evaluation.evaluate",
+    "evaluate": "robustbench_lift.evaluation.engine",
     "gate": "robustbench_lift.regression.verdict",
     "load_model": "robustbench_lift.weights",
     "replace_pooling": "robustbench_lift.networks",

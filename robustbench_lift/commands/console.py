@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from robustbench_lift.evaluation.evaluate import Progress as State
+    from robustbench_lift.evaluation.settings import Progress as State
 
 console = Console(soft_wrap=False, highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -89,16 +89,34 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def follow(advance: Advance, weights: dict[str, float]) -> Callable[[State], None]:
-    """Turn an evaluation's progress into a share of the work; `weights` is the cost of each cell by key."""
-    total = sum(weights.values()) or 1.0
-    done: dict[str, float] = {}
+def follow(advance: Advance) -> Callable[[State], None]:
+    """Turn an evaluation's progress into a share of the work; notes are printed."""
 
     def report(state: State) -> None:
         if state.note:
             console.print(state.note, markup=False)
-        key = state.cell.key
-        done[key] = weights.get(key, 0.0) * state.images_done / max(1, state.images_total)
-        advance(min(1.0, sum(done.values()) / total), key)
+        advance(state.fraction, state.cell.key)
 
     return report
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """SIGTERM (a batch system, `kill`) and SIGHUP (a closed terminal) end like Ctrl-C: tidily and with a message."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python takes no handlers
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -57,7 +57,7 @@ def plan(
     from rich.table import Table
 
     from robustbench_lift.evaluation.engine import Engine
-    from robustbench_lift.evaluation.evaluate import Settings
+    from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.weights import load_model
 
     request = options.make_request(
@@ -75,7 +75,14 @@ def plan(
         seed=seed,
     )
     specs = options.models_for(request, models)
-    engine = Engine(Settings(device=device, precision=precision, batch_size=batch_size, workers=workers))
+    engine = Engine(
+        Settings(
+            device=device,
+            precision=precision,  # type: ignore[arg-type]  # checked there
+            batch_size=batch_size,
+            workers=workers,
+        )
+    )
     plans = request.build()
     loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
     many = "1 model" if len(specs) == 1 else f"{len(specs)} models"
@@ -132,15 +139,15 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
 
 def _measure(engine: Engine, protocol: EvaluationProtocol, cell: Cell, models: list[LoadedModel]) -> _Cost:
     """What one image of a condition costs."""
-    from robustbench_lift.workers import Work, read_batches
+    from robustbench_lift.evaluation.engine import PreparedImages, stack
 
     images = protocol.images(cell)
-    work = Work(protocol=protocol, cell=cell, images=images, rows=list(range(min(SAMPLE, len(images.ids)))))
-    count = len(work.rows)
-    reading, batches = _seconds(lambda: list(read_batches([work], size=lambda one: count)))
-    batch = batches[0][2].to(engine.device)
-    rendering, shown = _seconds(lambda: protocol.render(cell, batch, [images.ids[i] for i in work.rows]))
-    networks = sum(_seconds(lambda one=model: engine.predict(one, shown))[0] for model in models)  # type: ignore[misc]
+    prepared = PreparedImages(protocol, images)
+    count = min(SAMPLE, len(images.ids))
+    reading, (batch, targets) = _seconds(lambda: stack([prepared[row] for row in range(count)]))
+    batch, targets = batch.to(engine.device), targets.to(engine.device)
+    rendering, shown = _seconds(lambda: protocol.render(cell, batch, list(images.ids[:count])))
+    networks = sum(_seconds(lambda one=model: engine.predict(one, shown, targets))[0] for model in models)  # type: ignore[misc]
     return _Cost(shown.shape[1], reading / count, rendering / count, networks / count)
 
 

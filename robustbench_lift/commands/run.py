@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_lift.commands import options
-from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.commands.console import console, follow, progress, stop_on_signals
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import model_notes, shift_words
 from robustbench_lift.errors import UsageError
@@ -17,7 +17,6 @@ from robustbench_lift.shares import Share
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from robustbench_lift.protocols.base import EvaluationProtocol
     from robustbench_lift.runs import Run
 
 EMBEDDED_OUT = Path("runs/photos")
@@ -63,6 +62,13 @@ def run(
     allow_chance: Annotated[
         bool, typer.Option("--allow-chance", help="Go on although a model answers no better than guessing.")
     ] = False,
+    allow_dependent: Annotated[
+        bool,
+        typer.Option(
+            "--allow-dependent",
+            help="Go on although a network's answers depend on the batch or change; the signature is marked.",
+        ),
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
 ) -> None:
     """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
@@ -72,7 +78,8 @@ def run(
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
     from robustbench_lift.device import pick_device
-    from robustbench_lift.evaluation.evaluate import Settings, evaluate
+    from robustbench_lift.evaluation.engine import evaluate
+    from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.weights import load_model
 
     request = options.make_request(
@@ -92,10 +99,11 @@ def run(
     settings = Settings(
         batch_size=batch_size,
         device=device,
-        precision=precision,
+        precision=precision,  # type: ignore[arg-type]  # checked there
         workers=workers,
         compile=compile_,
         allow_chance=allow_chance,
+        allow_dependent=allow_dependent,
         shard=_shard(shard),
     )
     plans = request.build()
@@ -108,14 +116,14 @@ def run(
     if settings.shard[0] == 0:
         for note in model_notes(loaded, plans):
             console.print(note, markup=False, soft_wrap=True)
-    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
+    with stop_on_signals(), progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
         runs = evaluate(
             loaded,
             plans,
             run=[folder / name for name in folders],
             settings=settings,
             normaliser=divisor,
-            progress=follow(advance, _weights(plans)),
+            progress=follow(advance),
         )
     _tell(runs, folder, report=report)
 
@@ -192,12 +200,6 @@ def _folder_names(specs: Sequence[str]) -> list[str]:
                 "own --out."
             )
     return names
-
-
-def _weights(plans: Sequence[EvaluationProtocol]) -> dict[str, float]:
-    """Cost of each cell in frames, for the time left; no cell is listed for it but the first of a protocol."""
-    counts = [(plan, plan.count()) for plan in plans]
-    return {cell.key: float(count * plan.frames(cell)) for plan, count in counts for cell in plan.cells()}
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .cells import Cell, Predictions
+from .cells import Cell, Predictions, Record, record
 from .manifest import SCHEMA, Manifest, differences, signature_line
 from .run import Run
 
-__all__ = ["SCHEMA", "Cell", "Manifest", "Predictions", "Run", "differences", "signature_line"]
+__all__ = ["SCHEMA", "Cell", "Manifest", "Predictions", "Record", "Run", "differences", "record", "signature_line"]

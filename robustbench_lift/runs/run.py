@@ -1,25 +1,35 @@
 """The run folder: one model's predictions, a file a cell, and the manifest that says what they are.
 
-    RUN/run.json                                 manifest: signature, model, data, versions, expected cells
-    RUN/cells/<protocol>/<condition>/<severity>.npz   ids, labels, top5, confidence
+    RUN/run.json                                              manifest: signature, model, data, versions, all cells
+    RUN/cells/<protocol>/<condition>/<severity>.npz               a cell
+    RUN/cells/<protocol>/<condition>/<severity>.share-i-of-n.npz  what job i of n has of it, until all shares are there
 
 A cell is written to a temporary name and renamed, so a file that exists is whole; a cell that exists is never
-computed again. A folder of other weights, another protocol or other images is refused, never mixed.
+computed again. A folder of other weights, another protocol or other images is refused, never mixed; a cell that was
+exchanged, edited or damaged is refused by name. Any number of processes may write into one folder at a time.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
 import os
-from dataclasses import asdict
+import re
 from pathlib import Path
-
-import numpy as np
+from typing import TypeVar
 
 from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError
-from robustbench_lift.files import write_atomic
-from robustbench_lift.runs.cells import Cell, Predictions, encode, load
-from robustbench_lift.runs.manifest import SCHEMA, Manifest, differences, signature_line
+from robustbench_lift.files import folder_lock, write_atomic
+from robustbench_lift.runs.cells import Cell, Predictions, Record
+from robustbench_lift.runs.manifest import Manifest, differences, signature_line
+from robustbench_lift.runs.storage import Owner, encode, load
+
+MOST_CLASSES = 1 << 15
+"""Classes are stored as int16."""
+logger = logging.getLogger(__name__)
+R = TypeVar("R", bound=Record)
+SHARE = re.compile(r"(\d{1,3})\.(share|part)-(\d+)-of-(\d+)\.npz")
+"""A share of a cell; those named `part` are of an earlier version and of no use any more."""
 
 
 class Run:
@@ -38,27 +48,28 @@ class Run:
             DataError: run.json is damaged, or of a newer layout.
             StorageError: it cannot be read.
         """
-        folder = Path(path)
+        run = cls._open(Path(path))
+        if run.manifest.schema == 1:
+            logger.warning(
+                "%s was written by an earlier version: its cells do not say whose they are, and hold no probability of "
+                "the label. Evaluate again, into another folder, for negative log-likelihood and Brier score.",
+                run.path,
+            )
+        return run
+
+    @classmethod
+    def _open(cls, folder: Path) -> Run:
         try:
-            raw = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            raw["cells"] = tuple(raw["cells"])
-            manifest = Manifest(**raw)
+            return cls(folder, Manifest.read(folder / "run.json"))
         except (FileNotFoundError, NotADirectoryError):
             raise IncompleteError(
                 f"{folder} is not a run: it has no run.json. Name a folder that `robustbench-lift run --out` wrote, "
                 "one folder a model."
             ) from None
-        except OSError as error:
-            raise StorageError(f"{folder / 'run.json'} cannot be read: {error.strerror}.") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{folder / 'run.json'} is damaged ({error}). Restore it from a copy, or delete the whole folder."
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{folder / 'run.json'} cannot be read: {getattr(error, 'strerror', None) or error}."
             ) from None
-        if manifest.schema != SCHEMA:
-            raise DataError(
-                f"{folder} has run layout {manifest.schema}; this version reads {SCHEMA}. Update or re-run."
-            )
-        return cls(folder, manifest)
 
     @classmethod
     def prepare(cls, path: str | os.PathLike[str], manifest: Manifest) -> Run:
@@ -71,27 +82,34 @@ class Run:
             StorageError: the folder cannot be written.
         """
         folder = Path(path)
-        if (folder / "run.json").exists():
+        with contextlib.suppress(IncompleteError):
             old = cls.open(folder)
-            wrong = differences(old.manifest.identity(common_to=manifest), manifest.identity(common_to=old.manifest))
-            if wrong:
-                raise IncomparableError(
-                    f"{folder} holds a run of something else:\n  "
-                    + "\n  ".join(wrong)
-                    + "\nNothing was changed. Choose another --out, or delete that folder if it is no longer needed."
-                )
-            run = cls(folder, old.manifest.joined(manifest))
+            run = old._joined(manifest)
             if run.manifest == old.manifest:
-                return run
-        elif any((folder / "cells").rglob("*.npz")):
-            raise IncomparableError(
-                f"{folder} holds cells but no run.json, so nobody knows which model they are of. Restore run.json, or "
-                "delete the folder and run again."
-            )
-        else:
-            run = cls(folder, manifest)
-        write_atomic(folder / "run.json", (json.dumps(asdict(run.manifest), indent=1) + "\n").encode())
+                return run  # nothing to write: the folder may be read-only
+        with folder_lock(folder, ".run.json.lock"):  # others may add their protocols meanwhile
+            try:
+                run = cls._open(folder)._joined(manifest)
+            except IncompleteError:
+                if any((folder / "cells").rglob("*.npz")):
+                    raise IncomparableError(
+                        f"{folder} holds cells but no run.json, so nobody knows which model they are of. Restore "
+                        "run.json, or delete the folder and run again."
+                    ) from None
+                run = cls(folder, manifest)
+            write_atomic(folder / "run.json", run.manifest.text())
         return run
+
+    def _joined(self, manifest: Manifest) -> Run:
+        """This run with what another call of the same model and data adds."""
+        wrong = differences(self.manifest.identity(common_to=manifest), manifest.identity(common_to=self.manifest))
+        if wrong:
+            raise IncomparableError(
+                f"{self.path} holds a run of something else:\n  "
+                + "\n  ".join(wrong)
+                + "\nNothing was changed. Choose another --out, or delete that folder if it is no longer needed."
+            )
+        return Run(self.path, self.manifest.joined(manifest))
 
     @property
     def name(self) -> str:
@@ -120,56 +138,93 @@ class Run:
         """Expected cells that are not there yet."""
         return tuple(cell for cell in self.expected if not self.has(cell))
 
-    def part(self, cell: Cell, index: int, count: int) -> Path:
-        """Where job `index` of `count` leaves its share of a cell until all shares are there."""
+    def share_file(self, cell: Cell, index: int, count: int) -> Path:
+        """Where job `index` (from 0) of `count` leaves its share of a cell until all shares are there."""
         whole = self.file(cell)
-        return whole if count == 1 else whole.with_name(f"{cell.severity}.part-{index}-of-{count}.npz")
+        return whole if count == 1 else whole.with_name(f"{cell.severity}.share-{index + 1}-of-{count}.npz")
 
-    def has_part(self, cell: Cell, index: int, count: int) -> bool:
+    def has_share(self, cell: Cell, index: int, count: int) -> bool:
         """Whether a job has nothing left to do for a cell."""
-        return self.has(cell) or self.part(cell, index, count).exists()
+        return self.has(cell) or self.share_file(cell, index, count).exists()
 
-    def write(self, cell: Cell, predictions: Predictions, *, shard: tuple[int, int] = (0, 1)) -> None:
-        """Store a cell, or one job's share of it, whole or not at all."""
-        write_atomic(self.part(cell, *shard), encode(predictions))
+    def other_shares(self, count: int) -> list[Path]:
+        """Shares that jobs of another number left: they are not used, and go when their cells are complete."""
+        found = []
+        for file in sorted((self.path / "cells").glob("*/*/*-of-*.npz")):
+            match = SHARE.fullmatch(file.name)
+            if match is not None and (match[2] == "part" or int(match[4]) != count):
+                found.append(file)
+        return found
+
+    def write(self, cell: Cell, stored: Record, *, shard: tuple[int, int] = (0, 1)) -> None:
+        """Store a cell, or one job's share of it (job i of n as (i - 1, n)), whole or not at all."""
+        write_atomic(self.share_file(cell, *shard), encode(stored, self._owner(cell, shard)))
+        if shard[1] == 1:
+            self._remove_shares(cell)
 
     def merge(self, cell: Cell, count: int) -> bool:
-        """Make the cell out of its shares when all are there; whoever comes last does it, twice does no harm."""
-        parts = [self.part(cell, index, count) for index in range(count)]
-        if count == 1 or self.has(cell) or not all(part.exists() for part in parts):
-            return self.has(cell)
-        shares = [share for share in map(load, parts) if len(share.ids)]  # a job may have got no image
-        self.write(
-            cell,
-            Predictions.sorted(
-                np.concatenate([share.ids for share in shares]),
-                np.concatenate([share.labels for share in shares]),
-                np.concatenate([share.top5 for share in shares]),
-                np.concatenate([share.confidence for share in shares]),
-            ),
-        )
-        for part in parts:
-            part.unlink(missing_ok=True)
+        """Make the cell out of its shares when all are there; whoever comes last does it, twice does no harm.
+
+        Returns:
+            whether the cell is there.
+        """
+        if not self.has(cell):
+            files = [self.share_file(cell, index, count) for index in range(count)]
+            if count == 1 or not all(file.exists() for file in files):
+                return False
+            try:
+                shares = [load(file, self._owner(cell, (index, count))) for index, file in enumerate(files)]
+            except IncompleteError:
+                return self.has(cell)  # another job was faster and has removed them
+            self.write(cell, type(shares[0]).joined(shares))
+        self._remove_shares(cell)
         return True
 
-    def read(self, cell: Cell) -> Predictions:
-        """The predictions of a cell.
+    def _remove_shares(self, cell: Cell) -> None:
+        """Remove the shares of a cell that is there, of jobs of any number."""
+        for file in self.file(cell).parent.glob(f"{cell.severity}.*-of-*.npz"):
+            if SHARE.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+
+    def record(self, cell: Cell, kind: type[R]) -> R:
+        """What a cell holds, of a kind of record.
 
         Raises:
             IncompleteError: the cell is not there.
-            DataError: the file is damaged; the message says which to delete.
+            DataError: the file is damaged, edited, or not this run's cell; the message says which to delete.
         """
-        file = self.file(cell)
-        if not file.exists():
+        try:
+            stored = load(self.file(cell), self._owner(cell))
+        except IncompleteError:
             raise IncompleteError(
                 f"{self.path} has no predictions for {cell.key} ({len(self.missing())} of {len(self.expected)} cells "
                 "are missing). Run the same command again: it goes on where it stopped."
-            )
-        predictions = load(file)
-        images = self.manifest.data.get("sets", {}).get(cell.protocol, self.manifest.data)["images"]
-        if len(predictions.ids) != images:
+            ) from None
+        if len(stored.ids) != self.manifest.images(cell.protocol):
             raise DataError(
-                f"{file} holds {len(predictions.ids)} images, the run has {images}. Delete this file and run the same "
-                "command again."
+                f"{self.file(cell)} holds {len(stored.ids)} images, the run has "
+                f"{self.manifest.images(cell.protocol)}. Delete this file and run the same command again."
             )
-        return predictions
+        if not isinstance(stored, kind):
+            raise DataError(f"{cell.key} of {self.path} is a {stored.KIND} record, not a {kind.KIND} one.")
+        return stored
+
+    def read(self, cell: Cell) -> Predictions:
+        """The predictions of a cell of a classifier.
+
+        Raises:
+            IncompleteError: the cell is not there.
+            DataError: the file is damaged, edited, or not this run's cell; the message says which to delete.
+        """
+        return self.record(cell, Predictions)
+
+    def _owner(self, cell: Cell, shard: tuple[int, int] = (0, 1)) -> Owner:
+        """Whose a file of this run is."""
+        return Owner(
+            cell=cell,
+            run=self.manifest.cell_identity(cell.protocol),
+            share=None if shard[1] == 1 else f"{shard[0] + 1}/{shard[1]}",
+            images=self.manifest.images(cell.protocol),
+            classes=int(self.manifest.data.get("classes", MOST_CLASSES)),
+            old=self.manifest.schema == 1,
+        )

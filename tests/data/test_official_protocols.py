@@ -17,8 +17,9 @@ from corruptions.preparation import prepared, sequence
 from corruptions.storage import round_trip
 from robustbench_lift.data.classes import wnids
 from robustbench_lift.data.kinds import open_images, open_tree
-from robustbench_lift.errors import DataError, IncompleteError, UsageError
-from robustbench_lift.evaluation.evaluate import Settings, evaluate
+from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.evaluation.engine import evaluate
+from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.protocols import Corruption, Perturbation, Request
 from robustbench_lift.protocols.sources import StoredCells
 from robustbench_lift.runs import Cell
@@ -81,7 +82,7 @@ def test_official_frames_reach_the_network_unchanged(data: dict[str, Path], tmp_
         severities=(1, 3),
     )
     network = model(1000)
-    (run,) = evaluate(network, request.build(), run=tmp_path / "run", settings=Settings(device="cpu", batch_size=4))
+    run = evaluate(network, request.build(), run=tmp_path / "run", settings=Settings(device="cpu", batch_size=4))
     assert not run.missing()
     found = run.read(Cell("corruption", "snow", 3))
     for k, name in enumerate(found.ids):
@@ -136,7 +137,7 @@ def test_clips_become_frames(data: dict[str, Path], tmp_path: Path) -> None:
     assert isinstance(protocol, Perturbation)
     assert isinstance(protocol.source, StoredCells)
     assert protocol.frames(protocol.cells()[0]) == 31
-    (run,) = evaluate(model(1000), protocol, run=tmp_path / "run", settings=Settings(device="cpu", batch_size=31))
+    run = evaluate(model(1000), protocol, run=tmp_path / "run", settings=Settings(device="cpu", batch_size=31))
     assert run.read(Cell("perturbation", "tilt", 2)).top5.shape == (2, 31, 5)
     assert run.manifest.signature["perturbation"]["n"] == "2"
 
@@ -196,7 +197,7 @@ def test_cifar_needs_no_resizing_and_no_codec(tmp_path: Path) -> None:
     assert (clean.fields()["geometry"], corruption.fields()["storage"]) == ("as-stored32", "none")
     assert (perturbation.fields()["storage"], shift.fields()["window"]) == ("none", "32")
     assert shift.fields()["geometry"] == "as-stored32-zeropad4"
-    (run,) = evaluate(model(10), [clean, corruption, shift], run=tmp_path / "run", settings=Settings(device="cpu"))
+    run = evaluate(model(10), [clean, corruption, shift], run=tmp_path / "run", settings=Settings(device="cpu"))
     assert not run.missing()
 
 
@@ -221,11 +222,11 @@ def test_what_cannot_be_evaluated_says_what_is_needed(data: dict[str, Path], tmp
         Corruption(source=StoredCells(tree=open_tree(spec(data, "imagenet-c"))), severities=(0,))
 
 
-def test_a_broken_file_stops_the_run_by_name(data: dict[str, Path], tmp_path: Path) -> None:
+def test_a_broken_file_is_named_and_its_cell_left_out(data: dict[str, Path], tmp_path: Path) -> None:
     broken = next((data["c"] / "fog" / "1").glob("*/*.JPEG"))
     broken.write_bytes(broken.read_bytes()[:300])
     request = Request(data=spec(data, "imagenet-c"), protocols=("corruption",), corruptions=("fog",), severities=(1,))
-    with pytest.raises(DataError, match=broken.name):
+    with pytest.raises(IncompleteError, match=rf"1 image cannot be read:\n.*{broken.name}"):
         evaluate(model(1000), request.build(), run=tmp_path / "run", settings=Settings(device="cpu"))
 
 

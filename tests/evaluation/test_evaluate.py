@@ -14,10 +14,10 @@ from torch import Tensor
 
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
-from robustbench_lift.evaluation.engine import ahead, rank
-from robustbench_lift.evaluation.evaluate import Progress, Settings, evaluate
+from robustbench_lift.evaluation.engine import ahead, evaluate
+from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.clean import Clean
-from robustbench_lift.runs import Cell, Run
+from robustbench_lift.runs import Cell, Predictions, Run
 from robustbench_lift.weights import LoadedModel, Preprocessing
 
 
@@ -84,18 +84,18 @@ def contents(run: Run) -> dict[str, npt.NDArray[np.int16]]:
 
 
 def test_batch_size_does_not_change_predictions(tmp_path: Path) -> None:
-    reference = contents(evaluate(network(), steps(), run=tmp_path / "a")[0])
+    reference = contents(evaluate(network(), steps(), run=tmp_path / "a"))
     assert set(reference) == {"corruption/fog/1", "corruption/fog/2", "corruption/fog/3"}
     for batch_size in (1, 5, 64):
         settings = Settings(batch_size=batch_size)
-        run = evaluate(network(), steps(), run=tmp_path / str(batch_size), settings=settings)[0]
+        run = evaluate(network(), steps(), run=tmp_path / str(batch_size), settings=settings)
         for key, top5 in contents(run).items():
             np.testing.assert_array_equal(top5, reference[key])
 
 
 def test_predictions_are_the_models_own(tmp_path: Path) -> None:
     model, protocol = network(), steps()
-    run = evaluate(model, protocol, run=tmp_path)[0]
+    run = evaluate(model, protocol, run=tmp_path)
     cell = Cell("corruption", "fog", 2)
     stored = run.read(cell)
     image = torch.from_numpy(CenterCrop(32)(Noise().read(4)).transpose(2, 0, 1).copy())[None]
@@ -109,8 +109,8 @@ def test_predictions_are_the_models_own(tmp_path: Path) -> None:
 def test_several_models_see_the_same_frames_rendered_once(tmp_path: Path) -> None:
     protocol = steps()
     evaluate([network(0), network(1)], protocol, run=[tmp_path / "0", tmp_path / "1"])
-    assert len(protocol.rendered) == 3
-    alone = evaluate(network(1), steps(), run=tmp_path / "alone")[0]
+    assert len(protocol.rendered) == 1 + 3  # one image is shown before the first cell
+    alone = evaluate(network(1), steps(), run=tmp_path / "alone")
     for key, top5 in contents(Run.open(tmp_path / "1")).items():
         np.testing.assert_array_equal(top5, contents(alone)[key])
 
@@ -120,17 +120,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         evaluate(network(), steps(fail_at="corruption/fog/3"), run=tmp_path / "run")
     assert [cell.severity for cell in Run.open(tmp_path / "run").missing()] == [3]
     again = steps()
-    run = evaluate(network(), again, run=tmp_path / "run")[0]
-    assert set(again.rendered) == {"corruption/fog/3"}
-    whole = evaluate(network(), steps(), run=tmp_path / "whole")[0]
+    run = evaluate(network(), again, run=tmp_path / "run")
+    assert set(again.rendered[1:]) == {"corruption/fog/3"}
+    whole = evaluate(network(), steps(), run=tmp_path / "whole")
     for key, top5 in contents(run).items():
         np.testing.assert_array_equal(top5, contents(whole)[key])
 
 
 def test_shards_without_padding_merge_to_the_single_process_run(tmp_path: Path) -> None:
-    whole = contents(evaluate(network(), steps(), run=tmp_path / "whole")[0])
+    whole = contents(evaluate(network(), steps(), run=tmp_path / "whole"))
     for index in (1, 2, 0):
-        run = evaluate(network(), steps(), run=tmp_path / "sharded", settings=Settings(shard=(index, 3)))[0]
+        run = evaluate(network(), steps(), run=tmp_path / "sharded", settings=Settings(shard=(index, 3)))
     assert not run.missing()
     for key, top5 in contents(run).items():
         np.testing.assert_array_equal(top5, whole[key])
@@ -138,10 +138,10 @@ def test_shards_without_padding_merge_to_the_single_process_run(tmp_path: Path) 
 
 def test_a_job_may_have_no_image(tmp_path: Path) -> None:
     clean = Clean(source=Noise(3), geometry=CenterCrop(32))
-    alone = contents(evaluate(network(), clean, run=tmp_path / "a")[0])
+    alone = contents(evaluate(network(), clean, run=tmp_path / "a"))
     for index in (4, 0, 2, 1, 3):
         settings = Settings(shard=(index, 5))
-        run = evaluate(network(), clean, run=tmp_path / "b", settings=settings)[0]
+        run = evaluate(network(), clean, run=tmp_path / "b", settings=settings)
     assert run.missing() == ()
     np.testing.assert_array_equal(contents(run)["clean/clean/0"], alone["clean/clean/0"])
 
@@ -176,7 +176,7 @@ def test_a_model_that_guesses_stops_the_run_with_a_diagnosis(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"net0: clean/clean/0: .*\n.*--allow-chance"):
         evaluate(guessing, clean, run=tmp_path / "a")
     assert len(Run.open(tmp_path / "a").missing()) == 1
-    run = evaluate(guessing, clean, run=tmp_path / "b", settings=Settings(allow_chance=True))[0]
+    run = evaluate(guessing, clean, run=tmp_path / "b", settings=Settings(allow_chance=True))
     assert not run.missing()
 
 
@@ -201,9 +201,9 @@ def test_memory_shortage_halves_the_batch_and_says_so(tmp_path: Path) -> None:
     notes: list[str] = []
     hungry = replace(network(), module=Hungry(network().module).eval())
     settings = Settings(batch_size=16)
-    run = evaluate(hungry, steps(), run=tmp_path / "a", settings=settings, progress=lambda p: notes.append(p.note))[0]
+    run = evaluate(hungry, steps(), run=tmp_path / "a", settings=settings, progress=lambda p: notes.append(p.note))
     assert any("batch size is now 4" in note for note in notes)
-    whole = evaluate(network(), steps(), run=tmp_path / "b")[0]
+    whole = evaluate(network(), steps(), run=tmp_path / "b")
     for key, top5 in contents(run).items():
         np.testing.assert_array_equal(top5, contents(whole)[key])
 
@@ -224,7 +224,7 @@ def test_memory_shortage_in_one_default_pass_on_a_cpu_helps_at_once(tmp_path: Pa
 
     hungry = Hungry(network().module).eval()
     evaluate(replace(network(), module=hungry), Clean(source=Noise(), geometry=CenterCrop(32)), run=tmp_path)
-    assert hungry.tried == [23, 12, 11]
+    assert hungry.tried == [2, 2, 1, 1, 23, 12, 11]
 
 
 def test_memory_shortage_while_rendering_halves_the_batch_and_changes_nothing(tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_memory_shortage_while_rendering_halves_the_batch_and_changes_nothing(tm
 
     notes: list[str] = []
     hungry = Hungry(source=Noise(), geometry=CenterCrop(32))
-    run = evaluate(network(), hungry, run=tmp_path / "a", progress=lambda p: notes.append(p.note))[0]
+    run = evaluate(network(), hungry, run=tmp_path / "a", progress=lambda p: notes.append(p.note))
     assert "out of memory: the batch size is now 6" in notes[:4]
-    whole = evaluate(network(), steps(), run=tmp_path / "b")[0]
+    whole = evaluate(network(), steps(), run=tmp_path / "b")
     for key, top5 in contents(run).items():
         np.testing.assert_array_equal(top5, contents(whole)[key])
     never = Hungry(source=Noise(), geometry=CenterCrop(32), most=0)
@@ -250,11 +250,21 @@ def test_memory_shortage_while_rendering_halves_the_batch_and_changes_nothing(tm
 
 
 def test_equal_logits_rank_by_class_index() -> None:
-    order, confidence = rank(torch.tensor([[1.0, 3.0, 3.0, 0.0, 3.0, 1.0]]), "net")
-    assert order.tolist() == [[1, 2, 4, 0, 5]]
-    assert rank(torch.tensor([[0.0, 1.0]]), "net")[0].tolist() == [[1, 0, -1, -1, -1]]
-    np.testing.assert_allclose(rank(torch.tensor([[0.0, 0.0]]), "net")[1], [0.5])
-    assert confidence.shape == (1,)
+    label = torch.tensor([0])
+    found = Predictions.measure(torch.tensor([[1.0, 3.0, 3.0, 0.0, 3.0, 1.0]]), label)
+    assert found["top5"].tolist() == [[1, 2, 4, 0, 5]]
+    assert Predictions.measure(torch.tensor([[0.0, 1.0]]), label)["top5"].tolist() == [[1, 0, -1, -1, -1]]
+    np.testing.assert_allclose(Predictions.measure(torch.tensor([[0.0, 0.0]]), label)["confidence"], [0.5])
+    assert found["confidence"].shape == (1,)
+
+
+def test_probabilities_are_those_of_the_logits() -> None:
+    logits, labels = torch.tensor([[1.0, -2.0, 0.5], [0.0, 4.0, 1.0]]), torch.tensor([2, 1])
+    found = Predictions.measure(logits, labels)
+    p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
+    np.testing.assert_allclose(found["label_probability"], [p[0, 2], p[1, 1]], rtol=1e-6)
+    np.testing.assert_allclose(found["squared_probability"], (p**2).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(found["confidence"], p.max(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +297,7 @@ def test_a_caller_that_leaves_early_stops_the_thread() -> None:
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     clean = Clean(source=Noise(), geometry=CenterCrop(32))
-    alone = contents(evaluate(network(), clean, run=tmp_path / "a")[0])
+    alone = contents(evaluate(network(), clean, run=tmp_path / "a"))
     settings = Settings(workers=2, batch_size=4)
-    shared = contents(evaluate(network(), clean, run=tmp_path / "b", settings=settings)[0])
+    shared = contents(evaluate(network(), clean, run=tmp_path / "b", settings=settings))
     np.testing.assert_array_equal(alone["clean/clean/0"], shared["clean/clean/0"])

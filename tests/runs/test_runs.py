@@ -20,7 +20,7 @@ FOG = Cell("corruption", "fog", 3)
 def make_manifest(**changes: object) -> Manifest:
     base = Manifest(
         model={"spec": "x", "name": "x", "arch": "resnet8", "pooling": "lift", "weights_sha256": "ab" * 32},
-        data={"name": "toy", "images": 4, "classes": 3},
+        data={"name": "toy", "images": 4, "classes": 5},
         signature={"common": {"data": "toy@1234", "n": "4"}, "corruption": {"seed": "0"}},
         cells=("clean/clean/0", FOG.key),
         normaliser="alexnet",
@@ -102,7 +102,7 @@ def test_some_protocols_of_a_run_may_be_asked_for_again(tmp_path: Path) -> None:
     ("changes", "named"),
     [
         ({"model": {"weights_sha256": "cd" * 32, "arch": "resnet8", "pooling": "lift"}}, "weights: abab"),
-        ({"data": {"name": "toy", "images": 5, "classes": 3}}, "data.images: 4 != 5"),
+        ({"data": {"name": "toy", "images": 5, "classes": 5}}, "data.images: 4 != 5"),
         (
             {"signature": {"common": {"data": "toy@1234", "n": "4"}, "corruption": {"seed": "1"}}},
             "signature.corruption.seed: 0 != 1",
@@ -185,7 +185,7 @@ def test_a_missing_cell_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_shares_of_jobs_merge_to_the_single_process_cell(tmp_path: Path) -> None:
     whole = make_predictions(n=10)
-    run = Run.prepare(tmp_path, make_manifest(data={"name": "toy", "images": 10, "classes": 3}))
+    run = Run.prepare(tmp_path, make_manifest(data={"name": "toy", "images": 10, "classes": 5}))
     for index in (2, 0, 1):
         assert not run.has(FOG)
         rows = slice(index, None, 3)

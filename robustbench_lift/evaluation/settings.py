@@ -1,0 +1,87 @@
+"""How to evaluate, and where an evaluation stands; free of torch, since the command line reads its options here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
+
+from robustbench_lift.device import PRECISIONS, Precision
+from robustbench_lift.errors import UsageError
+from robustbench_lift.runs import Cell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How to evaluate; none of it but precision, `allow_dependent` and the networks' rounding changes a number.
+
+    Predicted classes do not depend on batch size, workers or shards. Stored probabilities may differ in their last
+    bits (by about 1e-6) where passes of fewer than eight frames make a library choose other kernels.
+
+    >>> Settings(batch_size=64).precision
+    'fp32'
+    """
+
+    batch_size: Annotated[
+        int | None,
+        Doc(
+            "Frames in one forward pass; 256 on CUDA and what fits the caches on a CPU when absent. It is halved when "
+            "memory runs out."
+        ),
+    ] = None
+    device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, ...; auto takes CUDA when there is one.")] = "auto"
+    precision: Annotated[
+        Precision, Doc("fp32 (without TF32), tf32, bf16 or fp16; part of the signature, since it flips labels.")
+    ] = "fp32"
+    workers: Annotated[int, Doc("Processes that read and prepare images; 0 reads in this process.")] = 0
+    compile: Annotated[bool, Doc("Compile each network with torch.compile.")] = False
+    allow_chance: Annotated[
+        bool,
+        Doc(
+            "Go on although a model answers no better than guessing, which is nearly always a mistake in data or "
+            "weights."
+        ),
+    ] = False
+    allow_dependent: Annotated[
+        bool,
+        Doc(
+            "Go on although a network is no function of one image: its answers depend on the other images of a batch, "
+            "or change from call to call. The signature is marked."
+        ),
+    ] = False
+    shard: Annotated[
+        tuple[int, int],
+        Doc("(i - 1, n) for job i of n: it takes every n-th image; the last of the n jobs merges the cells."),
+    ] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
+        if self.workers < 0:
+            raise UsageError(f"the number of workers is 0 or more, not {self.workers}.")
+        index, count = self.shard
+        if count < 1 or not 0 <= index < count:
+            raise UsageError(f"share {index + 1} of {count} does not exist: shares i/n count from 1 to n.")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an evaluation stands, told after every batch."""
+
+    cell: Cell
+    """The cell under way."""
+    cells_done: int
+    """Cells complete, those found on disk included."""
+    cells_total: int
+    """All cells."""
+    images_done: int
+    """Images of this cell that are done."""
+    images_total: int
+    """Images of this cell."""
+    fraction: float = 0.0
+    """Share of all frames of all cells that is done, 0..1."""
+    note: str = ""
+    """Something to say once: a smaller batch after running out of memory."""
