@@ -312,7 +312,7 @@ class _Samples(Dataset[tuple[Tensor, int]]):
             cut = Image.fromarray(image).crop(box)
             image = np.asarray(cut.resize((recipe.size, recipe.size), Image.Resampling.BILINEAR))
         else:
-            image = fit(image, recipe)
+            image = ResizeCrop(resize=recipe.resize, crop=recipe.size)(image)
             if recipe.augmentation == "crop-flip" and recipe.padding:
                 pad = recipe.padding
                 padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
@@ -386,25 +386,6 @@ class ImageSource:
 # ---------------------------------------------------------------- test images
 
 
-def fit(image: Pixels, recipe: Recipe) -> Pixels:
-    """A test image as the recipe's square, by the geometry of an evaluation: `ResizeCrop(recipe.resize, recipe.size)`.
-
-    Args:
-        image: RGB uint8 [H, W, 3].
-        recipe: short side to resize to (None: no resizing), side of the central square, pixels.
-
-    Raises:
-        DataError: the image is smaller than the square.
-    """
-    height, width = image.shape[:2]
-    if recipe.resize is None and min(height, width) < recipe.size:
-        raise DataError(
-            f"an image of {height}x{width} pixels is smaller than {recipe.size}x{recipe.size}. Resize first: --set "
-            f"resize={recipe.size}."
-        )
-    return ResizeCrop(resize=recipe.resize, crop=recipe.size)(image)
-
-
 def normalise(images: Tensor, recipe: Recipe, *, channels_last: bool = False) -> Tensor:
     """uint8 [n, 3, H, W] to float32 (x / 255 - mean) / std.
 
@@ -424,13 +405,14 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 class _TestSamples(Dataset[tuple[Tensor, int]]):
     def __init__(self, images: ImageSet, recipe: Recipe) -> None:
-        self.images, self.recipe = images, recipe
+        self.images = images
+        self._geometry = ResizeCrop(resize=recipe.resize, crop=recipe.size)
 
     def __len__(self) -> int:
         return len(self.images.ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = fit(self.images.read(index), self.recipe)
+        image = self._geometry(self.images.read(index))
         return torch.from_numpy(image.transpose(2, 0, 1).copy()), int(self.images.labels[index])
 
 

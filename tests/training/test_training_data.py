@@ -13,11 +13,12 @@ from PIL import Image
 from robustbench_lift.data import photos
 from robustbench_lift.data.folders import open_folder
 from robustbench_lift.data.geometry import ResizeCrop
+from robustbench_lift.data.memory import array_images
 from robustbench_lift.data.subset import held_out
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import RECIPES, ArraySource, ImageSource, PhotoSource, Recipe, draws
 from robustbench_lift.training.data import open_data
-from robustbench_lift.training.samples import check_fit, epoch_batches, fit, resized_crop_box
+from robustbench_lift.training.samples import TestImages, check_fit, epoch_batches, resized_crop_box
 
 CPU = torch.device("cpu")
 
@@ -147,18 +148,28 @@ def test_a_strip_falls_back_to_its_centre() -> None:
     assert box == (193, 0, 206, 10)
 
 
-def test_test_images_are_resized_and_cropped_as_evaluation_and_torchvision_do(recipe: Recipe) -> None:
+def shown(image: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """What a network is shown of one test image, uint8 [size, size, 3]."""
+    images = array_images(image[None], np.zeros(1, int), class_names=("a",), name="one")
+    batch, _ = next(TestImages(images, recipe=recipe).batches(CPU))
+    return batch[0].permute(1, 2, 0).numpy()
+
+
+def test_test_images_are_resized_and_cropped_as_torchvision_does(recipe: Recipe) -> None:
     from torchvision.transforms import v2
 
     image = np.random.default_rng(0).integers(0, 256, (50, 83, 3), dtype=np.uint8)
     theirs = v2.Compose([v2.Resize(37), v2.CenterCrop(32)])(Image.fromarray(image))
-    assert np.array_equal(fit(image, dataclasses.replace(recipe, size=32, resize=37)), np.asarray(theirs))
-    with pytest.raises(DataError, match="50x83 pixels is smaller than 64x64"):
-        fit(image, dataclasses.replace(recipe, size=64))
-    # one pixel more or less where the proportion is computed in another order
+    assert np.array_equal(shown(image, dataclasses.replace(recipe, size=32, resize=37)), np.asarray(theirs))
+    with pytest.raises(DataError, match=r"50x83 pixels is smaller than the 64-pixel crop.*--set resize=64"):
+        shown(image, dataclasses.replace(recipe, size=64))
+
+
+def test_test_images_are_those_of_an_evaluation(recipe: Recipe) -> None:
+    """One pixel more or less where the proportion is computed in another order, such as in 686 x 98 pixels."""
     image = np.random.default_rng(1).integers(0, 256, (686, 98, 3), dtype=np.uint8)
-    evaluated = ResizeCrop(resize=256, crop=224)(image)
-    assert np.array_equal(fit(image, dataclasses.replace(recipe, size=224, resize=256)), evaluated)
+    square = shown(image, dataclasses.replace(recipe, size=224, resize=256))
+    assert np.array_equal(square, ResizeCrop(resize=256, crop=224)(image))
 
 
 def test_held_out_parts_are_balanced_and_do_not_move() -> None:
