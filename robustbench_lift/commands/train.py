@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 import signal
 import sys
 import time
@@ -185,7 +186,18 @@ def _open(recipe: Recipe, images: TrainingImages, settings: TrainingSettings) ->
     from robustbench_lift.training.data import open_data
 
     pick_device(settings.device)  # a device that is not there is told before the data are read
-    return open_data(recipe, **dataclasses.asdict(images), workers=settings.workers)
+    data = open_data(recipe, **dataclasses.asdict(images), workers=settings.workers)
+    if data.held_out:
+        _say(
+            f"{len(data.images.ids):,} images are set aside for testing; evaluate on these, not on the images that are "
+            f"trained on: --data {shlex.quote(data.held_out)}"
+        )
+    elif images.hold_out is not None:
+        _say(
+            f"{len(data.images.ids):,} images are set aside for testing, and no data spec of `run` names them: an "
+            f"evaluation on {printable(str(images.data))} would count images that were trained on."
+        )
+    return data
 
 
 def _train(

@@ -6,7 +6,7 @@ Reading is that of the evaluation (`data`): the same decoder, the same messages,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
 from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.subset import Subset, held_out, held_out_part
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource
 
@@ -35,6 +35,8 @@ class TrainingData(NamedTuple):
     """Training samples."""
     images: ImageSet
     """Test images."""
+    held_out: str | None = None
+    """Data spec of test images that were set aside, as `run` takes it; None where none were, or no spec names them."""
 
 
 class Parts(NamedTuple):
@@ -96,24 +98,48 @@ def open_data(
             f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {data} aside."
         )
     everything = parts.train()
-    rows = np.arange(len(everything.ids))
-    images: ImageSet
-    if hold_out is not None:
-        aside = held_out(everything.ids, everything.labels, hold_out)
-        images = held_out_part(everything, hold_out)
-        rows = np.flatnonzero(~aside)
-    else:
+    if hold_out is None:
         assert test is not None
-        images = test()
-    return TrainingData(_source(everything, rows.tolist(), recipe, workers), images)
+        return TrainingData(_source(everything, range(len(everything.ids)), recipe, workers), test())
+    aside = held_out(everything.ids, everything.labels, hold_out)
+    images = held_out_part(everything, hold_out)
+    source = _source(everything, np.flatnonzero(~aside).tolist(), recipe, workers)
+    return TrainingData(source, images, _held_out_spec(data, hold_out, images))
 
 
-def _source(images: ImageSet, rows: list[int], recipe: Recipe, workers: int) -> TrainingSource:
+def _source(images: ImageSet, rows: Sequence[int], recipe: Recipe, workers: int) -> TrainingSource:
     if isinstance(images, MemoryImages) and recipe.augmentation != "resized-crop-flip":
+        chosen = np.array(rows)
         return ArraySource(
-            images.images[rows], images.labels[rows], class_names=images.class_names, recipe=recipe, name=images.name
+            images.images[chosen],
+            images.labels[chosen],
+            class_names=images.class_names,
+            recipe=recipe,
+            name=images.name,
         )
     return ImageSource(Subset(images, rows, name=images.name), recipe=recipe, workers=workers)
+
+
+def _held_out_spec(data: str | Path, hold_out: float, images: ImageSet) -> str | None:
+    """The data spec that gives these held-out images to `run`, found by opening what may be it."""
+    spec = _spec_of(data)
+    part = {"part": "test", "hold_out": repr(hold_out)}
+    candidates = [spec] if spec is not None else [DataSpec(kind, Path(data).expanduser()) for kind in KINDS]
+    for candidate in candidates:
+        if kind_of(candidate).images is None or {"part", "hold_out"} & set(candidate.options):
+            continue
+        for path in (candidate.path / "train", candidate.path):
+            if not path.exists():
+                continue
+            text = str(DataSpec(candidate.kind, path, {**candidate.options, **part}))
+            try:
+                found = open_images(text)
+            except RobustbenchError:
+                continue
+            same = found.ids == images.ids and np.array_equal(found.labels, images.labels)
+            if same and len(found.class_names) == len(images.class_names):
+                return text
+    return None
 
 
 def parts_of(place: str | Path) -> Parts:
@@ -126,17 +152,26 @@ def parts_of(place: str | Path) -> Parts:
     Traceback (most recent call last):
     robustbench_lift.errors.UsageError: 'photos:x': photos takes no path and no options; write photos.
     """
-    name, colon, _ = str(place).partition(":")
-    if not colon or name not in KINDS or isinstance(place, Path) or Path(place).exists():
+    spec = _spec_of(place)
+    if spec is None:
         return _plain(Path(place).expanduser())
-    spec = parse_spec(place)
     ignored = sorted({"resize", "crop", "interpolation", "table"} & set(spec.options))
     if ignored:
         raise UsageError(f"{place}: ?{ignored[0]}= is for an evaluation; in a training the recipe says it (--set).")
+    if "part" in spec.options:
+        return Parts(lambda: open_images(spec), None)
     training = kind_of(spec).training
     if training is not None:
         return Parts(*training(spec))
     return _two_folders(spec.path, lambda path: open_images(_at(spec, path)))
+
+
+def _spec_of(place: str | Path) -> DataSpec | None:
+    """The data spec that a user wrote; None for a plain path."""
+    name, colon, _ = str(place).partition(":")
+    if not colon or name not in KINDS or isinstance(place, Path) or Path(place).exists():
+        return None
+    return parse_spec(place)
 
 
 def _at(spec: DataSpec, path: Path) -> DataSpec:

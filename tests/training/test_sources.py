@@ -13,6 +13,7 @@ from PIL import Image
 
 from robustbench_lift.data.base import fingerprint
 from robustbench_lift.data.folders import open_folder
+from robustbench_lift.data.kinds import open_images
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.training import ArraySource, ImageSource, Recipe
 from robustbench_lift.training.data import open_data, parts_of
@@ -164,3 +165,36 @@ def test_tiny_imagenet_as_published(tmp_path: Path, recipe: Recipe) -> None:
     data = open_data(recipe, data=f"tiny-imagenet:{tmp_path}")
     assert (len(data.source), len(data.images.ids)) == (200, 200)
     assert data.source.class_names == data.images.class_names
+
+
+def test_held_out_images_have_a_spec_that_run_takes(tmp_path: Path, recipe: Recipe) -> None:
+    """Evaluated on it, a network meets no image that it was trained on."""
+    names = [f"{part}/{kind}/{k}.png" for part in ("train", "val") for kind in ("cat", "dog") for k in range(8)]
+    root = write(tmp_path / "pets", names)
+    for given in (str(root / "train"), f"folder:{root}/train", f"folder:{root}", str(root)):
+        data = open_data(recipe, data=given, hold_out=0.25)
+        assert data.held_out == f"folder:{root}/train?part=test&hold_out=0.25"
+        assert isinstance(data.source, ImageSource)
+        evaluated = open_images(data.held_out)
+        assert evaluated.ids == data.images.ids
+        assert len(evaluated.ids) == 4
+        assert not set(evaluated.ids) & set(data.source._samples.images.ids)
+        again = open_data(recipe, data=data.held_out.replace("part=test", "part=train"), test_data=data.held_out)
+        assert again.source.fingerprint == data.source.fingerprint
+        assert again.images.ids == data.images.ids
+    assert open_data(recipe, data=root).held_out is None
+
+
+def test_held_out_arrays_have_a_spec_where_run_reads_them(tmp_path: Path, recipe: Recipe) -> None:
+    arrays = dataclasses.replace(recipe, data="arrays", size=32, augmentation="crop-flip")
+    generator = np.random.default_rng(0)
+    file = tmp_path / "c.npz"
+    np.savez(file, x=generator.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 10)
+    data = open_data(arrays, data=f"cifar10:{file}", hold_out=0.5)
+    assert data.held_out == f"cifar10:{file}?part=test&hold_out=0.5"
+    assert open_images(data.held_out).ids == data.images.ids
+    batches = tmp_path / "cifar-10-batches-py"
+    for k in range(5):
+        batch(batches / f"data_batch_{k + 1}", 20, "labels", 10, k)
+    batch(batches / "test_batch", 30, "labels", 10, 9)
+    assert open_data(arrays, data=f"cifar10:{tmp_path}", hold_out=0.5).held_out is None  # run reads the test batch

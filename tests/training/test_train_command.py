@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from robustbench_lift.commands import train as command
@@ -162,3 +163,18 @@ def test_the_options_need_no_torch() -> None:
 
     program = "import robustbench_lift.commands.train, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_held_out_part_is_named_for_run(app: typer.Typer, archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    for kind in ("cat", "dog"):
+        (folder / kind).mkdir(parents=True)
+        for k in range(8):
+            Image.fromarray(np.full((40, 40, 3), 20 * k, np.uint8)).save(folder / kind / f"{k}.png")
+    call = ["train", "imagenette-64", "--model", "resnet8/max", "--data", str(folder), "--hold-out", "0.25"]
+    call += ["--device", "cpu", "--out", str(tmp_path / "out"), "--set", "resize=36", *SMALL, "--set", "epochs=1"]
+    answer = runner.invoke(app, call, catch_exceptions=False)
+    assert answer.exit_code == 0
+    assert f"--data 'folder:{folder}?part=test&hold_out=0.25'" in answer.stdout
+    unnamed = runner.invoke(app, arguments(archive, tmp_path / "other"), catch_exceptions=False)
+    assert "no data spec of `run` names them" in unnamed.stdout
