@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.baseline import ALEXNET, CORRUPTIONS, Baseline
-from metrics.errors import MetricError, classes
+from metrics.errors import MetricError, classes, is_number
 
 Errors = Mapping[str, Sequence[float]]
 """Top-1 errors by corruption, severities 1..5, fractions."""
@@ -188,6 +188,11 @@ def mean_error(errors: Errors) -> float:
 
 
 def _benchmark(errors: Errors, whose: str) -> dict[str, list[float]]:
+    found: object = errors
+    if not isinstance(found, Mapping):
+        raise MetricError(
+            f"{whose}: expected five errors for each corruption, {{name: [...]}}, found {type(errors).__name__}."
+        )
     missing = [name for name in CORRUPTIONS if name not in errors]
     if missing:
         raise MetricError(
@@ -203,7 +208,13 @@ def _benchmark(errors: Errors, whose: str) -> dict[str, list[float]]:
 
 
 def _five(name: str, errors: Sequence[float]) -> list[float]:
-    values = [float(e) for e in errors]
+    try:
+        values = [float(e) for e in errors]
+    except (TypeError, ValueError):
+        raise MetricError(
+            f"{name}: expected the errors of severities 1 to 5, five fractions, found {repr(errors)[:60]}. "
+            "The mean over the severities is not enough: give each."
+        ) from None
     if len(values) != SEVERITIES:
         raise MetricError(f"{name}: expected the errors of severities 1 to 5, found {len(values)} values.")
     for value in values:
@@ -212,6 +223,8 @@ def _five(name: str, errors: Sequence[float]) -> list[float]:
 
 
 def _fraction(name: str, value: float) -> None:
+    if not is_number(value):
+        raise MetricError(f"{name}: expected one number between 0 and 1, found {repr(value)[:60]}.")
     if not 0.0 <= value <= 1.0:  # NaN is refused too
         hint = " Fractions are expected, not percent." if value > 1 else ""
         raise MetricError(f"{name}: {value} is not an error between 0 and 1.{hint}")

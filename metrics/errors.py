@@ -12,6 +12,11 @@ class MetricError(ValueError):
     exit_code = 2
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is one number, not text, a sequence or nothing."""
+    return not isinstance(value, (str, bytes)) and value is not None and np.ndim(value) == 0  # type: ignore[arg-type]
+
+
 def classes(values: npt.ArrayLike, what: str) -> npt.NDArray[np.integer]:
     """Class indices as an array; fractions and NaN are no classes.
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.baseline import ALEXNET, PERTURBATIONS, Baseline
-from metrics.errors import MetricError, classes
+from metrics.errors import MetricError, classes, is_number
 
 
 def is_noise(perturbation: str) -> bool:
@@ -184,6 +184,9 @@ def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) 
 
 def _mean_ratio(values: Mapping[str, float], divisors: Mapping[str, float], name: str, *, highest: float) -> float:
     for whose, given in (("values", values), (name, divisors)):
+        found: object = given
+        if not isinstance(found, Mapping):
+            raise MetricError(f"{whose}: expected one number for each perturbation, found {type(given).__name__}.")
         missing = [p for p in PERTURBATIONS if p not in given]
         if missing:
             raise MetricError(
@@ -194,6 +197,9 @@ def _mean_ratio(values: Mapping[str, float], divisors: Mapping[str, float], name
     if extra:
         raise MetricError(f"{', '.join(extra)} do not enter the benchmark's mean of 10 perturbations; leave them out.")
     for p in PERTURBATIONS:
+        for whose, value in (("values", values[p]), (name, divisors[p])):
+            if not is_number(value):
+                raise MetricError(f"{whose}: expected one number for {p}, found {repr(value)[:60]}.")
         if not 0.0 <= values[p] <= highest:
             raise MetricError(f"{p}: {values[p]} is not between 0 and {highest:g}.")
         if not divisors[p] > 0:

@@ -9,6 +9,8 @@ import typer
 
 from robustbench_lift.commands.console import console, errors, progress
 from robustbench_lift.errors import IncompleteError, UsageError
+from robustbench_lift.shares import Share
+from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
     from corruptions.tree import Report, Verification
@@ -29,11 +31,21 @@ def corrupt(
         str, typer.Option(help="`imagenet-c`, `imagenet-p`, `cifar-c` or `cifar-p` (.npy).")
     ] = "imagenet-c",
     conditions: Annotated[
-        str | None, typer.Option(help="Names, comma-separated, or `all`; the 15 or 10 of the benchmark unless told.")
+        str | None,
+        typer.Option(
+            "--conditions",
+            "--corruptions",
+            "--perturbations",
+            help="Names, comma-separated, or `all`; by default the 15 or 10 of the benchmark.",
+        ),
     ] = None,
     levels: Annotated[
         str | None,
-        typer.Option(help="Severities (1,2,3,4,5 unless told), or difficulties of noise sequences (1 unless told)."),
+        typer.Option(
+            "--levels",
+            "--severities",
+            help="Severities, by default 1,2,3,4,5, or difficulties of noise sequences, by default 1.",
+        ),
     ] = None,
     size: Annotated[
         int | None,
@@ -41,9 +53,16 @@ def corrupt(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     variant: Annotated[str, typer.Option(help="imagenet-c or imagecorruptions.")] = "imagenet-c",
-    workers: Annotated[int | None, typer.Option(help="Processes; all cores unless told.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda: where images are corrupted.")] = "cpu",
     limit: Annotated[int | None, typer.Option(help="The first so many images of every class.")] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar=Share.METAVAR,
+            help="Do the i-th of n shares of the work; jobs of all shares may run side by side.",
+        ),
+    ] = "",
     verify: Annotated[bool, typer.Option("--verify", help="Afterwards read every file back and compare.")] = False,
 ) -> None:
     """Write an ImageNet-C or ImageNet-P tree from clean images: official layout and storage, resumable.
@@ -63,6 +82,7 @@ def corrupt(
         seed=seed,
         variant=variant,
     )
+    share = Share.parse(shard) if shard else Share.of_process()
     with progress(f"{len(spec.cells)} conditions") as advance:
         report = write_tree(
             source,
@@ -71,6 +91,7 @@ def corrupt(
             workers=workers,
             device=device,
             limit=limit,
+            share=(share.index + 1, share.count),
             progress=lambda done, total: advance(done / max(total, 1), f"image {done} of {total}"),
         )
     _tell_report(report)
@@ -88,21 +109,23 @@ def corrupt(
 
 def _tell_report(report: Report) -> None:
     console.print(
-        f"{report.out}: {report.written} files written, {report.kept} were there, from {report.images} images",
+        f"{printable(str(report.out))}: {report.written} files written, {report.kept} were there, from {report.images} "
+        "images",
         markup=False,
         soft_wrap=True,
     )
     if report.ignored:
         console.print(f"{report.ignored} files of the source folder are no images and were left out")
     for failure in report.failed[:SHOWN]:
-        errors.print(f"cannot be used: {failure.path} ({failure.reason})", markup=False, soft_wrap=True)
+        text = f"cannot be used: {printable(failure.path)} ({printable(failure.reason)})"
+        errors.print(text, markup=False, soft_wrap=True)
 
 
 def _tell_verification(found: Verification) -> None:
     if not found.problems:
         console.print(f"verified: {found.files} files are as written")
     for problem in found.problems[:SHOWN]:
-        errors.print(problem, markup=False, soft_wrap=True)
+        errors.print(printable(problem), markup=False, soft_wrap=True)
 
 
 def _judge(report: Report, found: Verification | None) -> None:
@@ -120,14 +143,14 @@ def _judge(report: Report, found: Verification | None) -> None:
 
 
 def _conditions(text: str | None, layout: str) -> tuple[str, ...]:
-    """Names; every known one for `all`; none, which means the benchmark, when nothing was said."""
+    """Names; every known one for `all`; none, which means the benchmark, when none is given."""
     if text != "all":
         return _parts(text)
     import corruptions
 
     if layout.endswith("-p"):
-        return (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
-    return (*corruptions.BENCHMARK, *corruptions.EXTRA)
+        return tuple(corruptions.SEQUENCES)
+    return tuple(corruptions.CORRUPTIONS)
 
 
 def _parts(text: str | None) -> tuple[str, ...]:

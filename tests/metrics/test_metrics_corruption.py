@@ -123,6 +123,22 @@ class TestRefusals:
             metric(complete() | {"frost": [50.0] * 5})
 
 
+@pytest.mark.parametrize("one", [0.5, None, "0.5", "zero", {"1": 0.5}])
+def test_one_number_for_five_is_explained(one: object) -> None:
+    with pytest.raises(MetricError, match=r"five fractions|found 3 values|found 1 values|0 and 1"):
+        metrics.mean_corruption_error(dict.fromkeys(metrics.CORRUPTIONS, one))
+    with pytest.raises(MetricError, match="severities 1 to 5"):
+        metrics.corruption_error(0.5, [0.5] * 5)
+    with pytest.raises(MetricError, match="for each corruption"):
+        metrics.mean_error([0.5] * 15)
+    with pytest.raises(MetricError, match="expected one number"):
+        metrics.relative_corruption_error([0.5] * 5, [0.2], [0.6] * 5, 0.3)
+    with pytest.raises(MetricError, match="for each perturbation"):
+        metrics.mean_flip_rate(0.3)
+    with pytest.raises(MetricError, match="expected one number for gaussian_noise"):
+        metrics.mean_flip_rate({name: [0.1, 0.2] for name in metrics.PERTURBATIONS})
+
+
 def test_a_normaliser_with_holes_is_named() -> None:
     partial = {name: [0.5] * 5 for name in CORRUPTIONS[1:]}
     with pytest.raises(MetricError, match="own: 1 of the 15 corruptions are missing: gaussian_noise"):

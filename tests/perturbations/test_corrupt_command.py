@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -74,6 +75,59 @@ def test_problems_that_verification_finds_end_in_exit_code_3(app, source, tmp_pa
     result = run(app, source, tmp_path / "c", *OPTIONS, "--verify")
     assert isinstance(result.exception, IncompleteError)
     assert "1 problems" in str(result.exception)
+
+
+def test_shares_and_the_words_of_run_are_taken(app, source, tmp_path):
+    options = ("--corruptions", "fog", "--severities", "2", "--size", "64", "--workers", "1")
+    assert run(app, source, tmp_path / "whole", *options).exit_code == 0
+    for shard in ("2/2", "1/2"):
+        result = run(app, source, tmp_path / "c", *options, "--shard", shard)
+        assert result.exit_code == 0, result.output
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*/*/*/*.JPEG")}
+    assert len(whole) == 6
+    assert {path.name: path.read_bytes() for path in (tmp_path / "c").glob("*/*/*/*.JPEG")} == whole
+    assert verify_tree(tmp_path / "c", workers=1).problems == ()
+    assert isinstance(run(app, source, tmp_path / "c", *options, "--shard", "0/2").exception, UsageError)
+
+
+def test_names_are_printed_safely(app, source, tmp_path, capfd):
+    (source / "n01" / os.fsdecode(b"b\xff\x1b[31m.png")).write_bytes(b"no")
+    result = run(app, source, tmp_path / "c", *OPTIONS)
+    assert isinstance(result.exception, IncompleteError)
+    printed = capfd.readouterr().err + result.stderr
+    assert "cannot be used" in printed
+    assert "\x1b[31m.png" not in printed
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_a_killed_parent(source, tmp_path, number):
+    mark = str(tmp_path / "c")
+    command = [sys.executable, "-m", "robustbench_lift", "corrupt", str(source), mark, "--size", "64"]
+    environment = os.environ | {"CORRUPT_TEST_MARK": mark}
+
+    def alive() -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"CORRUPT_TEST_MARK={mark}".encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
+
+    with subprocess.Popen(
+        [*command, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "c").glob("*/*/*/*.JPEG")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert process.poll() is None
+        assert len(alive()) >= 3
+        process.send_signal(number)
+        process.wait(timeout=60)
+    while alive():
+        assert time.monotonic() < deadline, alive()
+        time.sleep(0.05)
 
 
 def test_mistakes_are_usage_errors(app, source, tmp_path):
