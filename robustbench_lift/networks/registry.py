@@ -14,7 +14,8 @@ from robustbench_lift.errors import RobustbenchError, UsageError, unknown
 from robustbench_lift.networks.placement import CONV_PADDINGS, Pools, pad_convolutions
 from robustbench_lift.pooling import PoolingError
 
-Renaming = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+KeyMap = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Renames the keys of a state dict."""
 
 NETWORK_OPTIONS = ("input_size", "conv_padding")
 """Options that speak of the network and not of its pooling."""
@@ -46,7 +47,7 @@ class Backbone:
     """Names of the placements, the default first."""
     published_pooling: str = "skip"
     """The pooling with which it is the published network."""
-    antialiased: Renaming | None = None
+    antialiased: KeyMap | None = None
     """How antialiased-cnns' keys become ours."""
     same_keys: tuple[str, ...] = ()
     """Networks of other sources whose keys and shapes are the same; such weights cannot tell which they are."""
@@ -63,7 +64,7 @@ def backbone(
     input_size: int,
     placements: tuple[str, ...] = ("stage",),
     published_pooling: str = "skip",
-    antialiased: Renaming | None = None,
+    antialiased: KeyMap | None = None,
     same_keys: tuple[str, ...] = (),
 ) -> Callable[[B], B]:
     """Register a function that builds a backbone: `NAME/lift`, `train` and `list models` then know it.

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_lift.errors import CheckpointError, StorageError
+from robustbench_lift import plugins
+from robustbench_lift.errors import CheckpointError
+from robustbench_lift.files import write_atomic
+from robustbench_lift.text import printable
 from robustbench_lift.weights.read import RawWeights
+from robustbench_lift.weights.spec import LIBRARIES, ModelSpec
 
 FORMAT = "robustbench-lift"
 """Value of the card's `format`; a file without it is somebody else's."""
@@ -63,7 +68,7 @@ def encode(state: Mapping[str, Tensor], card: Mapping[str, str]) -> bytes:
     for key in sorted(state, key=lambda name: (-state[name].element_size(), name)):  # keeps every tensor aligned
         value = state[key]
         if value.dtype not in _DTYPES:
-            raise CheckpointError(f"{key} is {value.dtype}, which is not stored.")
+            raise CheckpointError(f"{printable(key)} is {value.dtype}, which is not stored.")
         data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
         end = offset + len(data)
         header[key] = {"dtype": _DTYPES[value.dtype], "shape": list(value.shape), "data_offsets": [offset, end]}
@@ -77,8 +82,8 @@ def encode(state: Mapping[str, Tensor], card: Mapping[str, str]) -> bytes:
 def save_checkpoint(path: Path | str, module: nn.Module, card: Mapping[str, str]) -> str:
     """Store the weights of a module and what is known of them; returns the sha256 of the file.
 
-    Written to a fresh file beside it and renamed, so that a reader never sees half a file, and a link at `path` is
-    replaced, not followed. The same weights and card give the same bytes.
+    Written whole or not at all; a link at `path` is replaced, not followed. The same weights and card give the same
+    bytes.
 
     Args:
         path: a name that ends in .safetensors.
@@ -99,23 +104,9 @@ def save_checkpoint(path: Path | str, module: nn.Module, card: Mapping[str, str]
     state = tensors_of(module)
     for key, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{key} holds NaN or infinity; such weights are not stored.")
+            raise CheckpointError(f"{printable(key)} holds NaN or infinity; such weights are not stored.")
     content = encode(state, {**card, "format": FORMAT})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as stream:  # never through a link that lies there
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if not isinstance(error, FileExistsError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written and has room."
-        ) from None
+    write_atomic(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -132,7 +123,9 @@ def class_names_of(card: Mapping[str, str], classes: int, source: str) -> tuple[
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
-        raise CheckpointError(f"the card of {source} has no list of {classes} class names where one is announced.")
+        raise CheckpointError(
+            f"the card of {printable(source)} has no list of {classes} class names where one is announced."
+        )
     return tuple(names)
 
 
@@ -141,15 +134,62 @@ def card_of(raw: RawWeights | None) -> dict[str, str]:
     return dict(raw.card) if raw is not None and raw.card.get("format") == FORMAT else {}
 
 
-def check_network(card: Mapping[str, str], network: str, source: str) -> None:
-    """Refuse a converted file whose card names another network than the spec.
+def network_entries(network: ModelSpec) -> dict[str, str]:
+    """What a card says of the network: which it is, and the plug-in that it needs.
+
+    Args:
+        network: of our backbones with its pooling and placement, or of another source.
+
+    >>> network_entries(ModelSpec(source="zoo", name="resnet8", pooling="lift", placement="stage"))["pooling"]
+    'lift'
+    >>> network_entries(ModelSpec.parse("torchvision:resnet50?pooling=lift"))
+    {'network': 'torchvision:resnet50?pooling=lift'}
+    """
+    if network.source == "zoo":
+        options = {key: list(value) if isinstance(value, tuple) else value for key, value in network.options.items()}
+        entries = {
+            "architecture": network.name,
+            "pooling": network.pooling or "",
+            "placement": network.placement or "",
+            "options": json.dumps(options),
+        }
+    else:
+        kept = network.options if network.source in LIBRARIES and network.pooling else {}
+        entries = {"network": str(replace(network.network, options=kept))}
+    provided = {
+        plugins.provider("pooling", network.pooling or ""),
+        plugins.provider("backbone", network.name if network.source == "zoo" else ""),
+    }
+    named = sorted(name for name in provided if name)
+    return entries | ({"plugin": ",".join(named)} if named else {})
+
+
+def needed_plugin(card: Mapping[str, str]) -> str:
+    """A sentence for a card whose plug-in is not loaded, else empty. Nothing is imported because a card says so."""
+    absent = [name for name in card.get("plugin", "").split(",") if name and name not in plugins.loaded()]
+    return f" {plugins.missing(absent[0])}" if absent else ""
+
+
+def check_network(card: Mapping[str, str], network: ModelSpec, source: str) -> None:
+    """Refuse a file whose card names another network than the spec.
 
     Raises:
         CheckpointError: the card says otherwise.
     """
-    recorded = card.get("network")
-    if recorded and recorded != network:
-        raise CheckpointError(f"{source} belongs to {recorded} (its card says so), not to {network}.")
+    recorded, asked = card.get("network"), network_entries(network).get("network", "")
+    if recorded and recorded != asked:
+        raise CheckpointError(
+            f"{printable(source)} belongs to {printable(recorded)} (its card says so), not to {asked}."
+        )
     if card.get("architecture") and not recorded:
-        theirs = f"{card['architecture']}/{card.get('pooling', '')}"
-        raise CheckpointError(f"{source} belongs to {theirs} (its card says so), not to {network}: write @{source}.")
+        theirs = printable(f"{card['architecture']}/{card.get('pooling', '')}")
+        raise CheckpointError(
+            f"{printable(source)} belongs to {theirs} (its card says so), not to {asked}: write @{printable(source)}."
+            f"{needed_plugin(card)}"
+        )
+
+
+def number_of_classes(card: Mapping[str, str]) -> int | None:
+    """The number of classes that a card states; None where it states none that can be."""
+    text = card.get("num_classes", "")
+    return int(text) if re.fullmatch(r"[1-9]\d{0,6}", text, re.ASCII) else None

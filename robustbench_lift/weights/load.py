@@ -9,23 +9,53 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from robustbench_lift.errors import UsageError
-from robustbench_lift.weights import sources
-from robustbench_lift.weights.card import save_checkpoint, state_sha256
+from robustbench_lift.errors import CheckpointError, UsageError
+from robustbench_lift.pooling import POOLINGS, PoolingError
+from robustbench_lift.text import printable
+from robustbench_lift.weights.card import card_of, network_entries, save_checkpoint, state_sha256
+from robustbench_lift.weights.factory import from_factory
+from robustbench_lift.weights.hub import check_timm, from_hugging_face, from_timm_hub, timm_network
 from robustbench_lift.weights.model import Found, LoadedModel
 from robustbench_lift.weights.ours import from_shipped, from_zoo
 from robustbench_lift.weights.preprocessing import to_card
-from robustbench_lift.weights.spec import NORMALISATIONS, ModelSpec
+from robustbench_lift.weights.read import read_raw
+from robustbench_lift.weights.sources import check_torchvision, from_torchvision_hub, library, torchvision_network
+from robustbench_lift.weights.spec import LIBRARIES, NORMALISATIONS, RANDOM, ModelSpec
+
+
+def from_card_alone(spec: ModelSpec) -> Found:
+    """`@FILE`: a file of ours, whose card says which network it is.
+
+    A card may name one of our backbones or a network of torchvision or timm. It may not make anything be imported: a
+    function of the user's has to be named in the spec.
+    """
+    if spec.weights is None:
+        raise UsageError("a model spec names a network, weights, or both.")
+    recorded = card_of(read_raw(spec.weights)).get("network") if spec.weights != RANDOM else None
+    if recorded is None:
+        return from_zoo(spec)
+    where = printable(spec.weights)
+    try:
+        network = ModelSpec.parse(recorded)
+    except (UsageError, PoolingError) as error:
+        raise CheckpointError(f"the card of {where} names a network that cannot be read: {error}") from None
+    known = POOLINGS[network.pooling].options if network.pooling in POOLINGS else {}
+    if network.source not in LIBRARIES or set(network.options) - {"input_size", *known} or network.weights:
+        raise UsageError(f"{where} belongs to {printable(recorded)} (its card says so): write that before the @.")
+    given = {"num_classes": spec.num_classes, "ema": spec.ema, "normalize": spec.normalize, "weights": spec.weights}
+    return FINDERS[network.source](replace(network, **given))  # type: ignore[arg-type]
+
 
 FINDERS: dict[str, Callable[[ModelSpec], Found]] = {
     "zoo": from_zoo,
-    "card": from_zoo,
+    "card": from_card_alone,
     "shipped": from_shipped,
-    "torchvision": sources.from_torchvision_hub,
-    "timm": sources.from_timm_hub,
-    "hf": sources.from_hugging_face,
-    "factory": sources.from_factory,
+    "torchvision": from_torchvision_hub,
+    "timm": from_timm_hub,
+    "hf": from_hugging_face,
+    "factory": from_factory,
 }
 """Where each source of a spec is looked up."""
 
@@ -122,18 +152,18 @@ def convert_weights(
     card = {key: value for key, value in model.card.items() if key != "format"}
     card |= {"num_classes": str(model.num_classes), **to_card(model.preprocessing)}
     card |= {"converted_from": model.spec, "source_sha256": model.weights_sha256}
-    if model.pooling is not None:
-        options = json.loads(card.get("options") or "{}") | {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asked.options.items()
-        }
-        card |= {
-            "architecture": model.arch,
-            "pooling": model.pooling,
-            "placement": model.placement or "",
-            "options": json.dumps(options),
-        }
-    else:
-        card["network"] = str(ModelSpec(source=asked.source, name=asked.name))
+    if asked.source in ("zoo", "shipped") or (asked.source in ("card", "hf") and "architecture" in card):
+        stored: dict[str, object] = json.loads(card.get("options") or "{}")
+        network = ModelSpec(
+            source="zoo",
+            name=model.arch,
+            pooling=model.pooling,
+            placement=model.placement,
+            options={**stored, **asked.options},
+        )
+        card |= network_entries(network)
+    elif asked.source != "card":
+        card |= network_entries(asked)
     if model.class_names is not None:
         card["class_names"] = json.dumps(list(model.class_names))
     if data:
@@ -141,3 +171,21 @@ def convert_weights(
     if recipe:
         card["recipe"] = recipe
     return model, save_checkpoint(out, model.module, card)
+
+
+def untrained(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The network of torchvision or timm that a spec names, as it is initialised.
+
+    Raises:
+        UsageError: no such network, or options that it does not take.
+
+    >>> net = untrained(ModelSpec.parse("torchvision:squeezenet1_1?pooling=blur"), 10)
+    >>> sum(type(layer).__name__ == "BlurPool" for layer in net.modules())
+    3
+    """
+    if spec.source == "timm":
+        timm = library("timm", "timm")
+        check_timm(timm, spec)
+        return timm_network(timm, spec, num_classes)
+    check_torchvision(spec)
+    return torchvision_network(spec, num_classes)

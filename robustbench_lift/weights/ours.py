@@ -1,12 +1,14 @@
-"""Models of our own architectures: from a file with a card, a file without one, or the weights that ship."""
+"""Models of our own backbones: from a file with a card, a file without one, or the weights that ship."""
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.resources import as_file, files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch import nn
@@ -15,51 +17,57 @@ from robustbench_lift.errors import CheckpointError, UsageError, unknown
 from robustbench_lift.networks.placement import Pools
 from robustbench_lift.networks.registry import BACKBONES, NETWORK_OPTIONS, build_model, find_backbone
 from robustbench_lift.pooling import POOLINGS, PoolingLayer
-from robustbench_lift.weights.card import card_of, class_names_of
-from robustbench_lift.weights.fit import find_state_dict, weights_into
+from robustbench_lift.text import printable
+from robustbench_lift.weights.card import card_of, class_names_of, needed_plugin, number_of_classes
+from robustbench_lift.weights.fit import Renaming, built
 from robustbench_lift.weights.model import Found
 from robustbench_lift.weights.preprocessing import Preprocessing, from_card
-from robustbench_lift.weights.published import published_as
 from robustbench_lift.weights.read import RawWeights, read_raw
 from robustbench_lift.weights.spec import RANDOM, ModelSpec
+from robustbench_lift.weights.state_dict import find_state_dict
+
+DEFAULT_CLASSES = 1000
+"""Where neither spec nor card nor weights say it: ImageNet's."""
 
 
 def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
-    """Our architectures: what the spec says and what the file's card says must agree; what one leaves out the other
-    fills in."""
+    """Our backbones: what the spec says and what the file's card says must agree; what one leaves out the other fills
+    in."""
     if spec.weights is None:
         raise UsageError(
             f"{spec} names no weights: write {spec}@FILE, or {spec}@random for an untrained network. Names that ship: "
             f"{', '.join(shipped()) or 'none'}."
         )
     check_names(spec)
-    raw = None if spec.weights == RANDOM else read_raw(Path(spec.weights).expanduser(), sha256=sha256)
+    raw = None if spec.weights == RANDOM else read_raw(spec.weights, sha256=sha256)
     card = card_of(raw)
+    source = printable(spec.weights)
     if card.get("network"):
         raise CheckpointError(
-            f"{spec.weights} belongs to {card['network']} (its card says so): write {card['network']}@{spec.weights}."
+            f"{source} belongs to {printable(card['network'])} (its card says so): write "
+            f"{printable(card['network'])}@{source}."
         )
     if spec.source == "card" and not card.get("architecture"):
-        raise UsageError(
-            f"{spec.weights} has no card of ours that says what network it is: write ARCH/POOLING@{spec.weights}."
-        )
-    arch, pooling, placement, options = _agreed(spec, card)
-    entry = find_backbone(arch)
-    classes = spec.num_classes or (int(card["num_classes"]) if card.get("num_classes", "").isdigit() else 1000)
-    module = build_model(arch, pooling, num_classes=classes, placement=placement, options=options)
-    placed = None if pooling == "skip" else placement or entry.placements[0]
-    notes: tuple[str, ...] = ()
-    if raw:
-        hint = f" {arch}/{pooling}" + (f" at placement {placed}" if placed and len(entry.placements) > 1 else "")
-        notes = weights_into(module, raw, spec, renaming=entry.antialiased, hint=hint)
-        if not card:
-            notes += ambiguous(module, arch, pooling, raw)
-    else:
-        notes = ("the weights are untrained (@random).",)
-    preprocessing = from_card(card, str(spec.weights)) if card else _default_preprocessing(entry.input_size)
+        raise UsageError(f"{source} has no card of ours that says what network it is: write ARCH/POOLING@{source}.")
+    network = _agreed(spec, card)
+    entry = find_backbone(network.name)
+    arch, pooling = network.name, str(network.pooling)
+    placed = None if pooling == "skip" else network.placement or entry.placements[0]
+
+    def build(classes: int | None) -> nn.Module:
+        count = classes or DEFAULT_CLASSES
+        return build_model(arch, pooling, num_classes=count, placement=network.placement, options=network.options)
+
+    stated = spec.num_classes or number_of_classes(card)
+    hint = f" {arch}/{pooling}" + (f" at placement {placed}" if placed and len(entry.placements) > 1 else "")
+    renamings = [Renaming(dialect="antialiased-cnns", apply=entry.antialiased)] if entry.antialiased else []
+    module, stated, notes = built(build, stated, raw, spec, renamings=renamings, hint=hint)
     if raw and not card:
-        notes += (f"normalisation: ImageNet's mean and std, assumed; {raw.path.name} does not say.",)
-    names = class_names_of(card, classes, str(spec.weights))
+        notes += ambiguous(module, arch, pooling, raw)
+    preprocessing = from_card(card, source) if card else _default_preprocessing(entry.input_size)
+    if raw and not card and spec.normalize is None:
+        notes += (f"normalisation: ImageNet's mean and std, assumed; {printable(raw.path.name)} does not say.",)
+    classes = stated or DEFAULT_CLASSES
     return Found(
         module=module,
         arch=arch,
@@ -67,7 +75,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
         placement=placed,
         preprocessing=preprocessing,
         num_classes=classes,
-        class_names=names,
+        class_names=class_names_of(card, classes, source),
         sha256=raw.sha256 if raw else None,
         card=card,
         notes=notes,
@@ -88,37 +96,48 @@ def _default_preprocessing(size: int) -> Preprocessing:
     return Preprocessing() if size == 224 else Preprocessing(resize=None, crop=size)
 
 
-def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> tuple[str, str, str | None, dict[str, object]]:
-    """Architecture, pooling, placement and options on which spec and card agree."""
+def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> ModelSpec:
+    """The network on which spec and card agree."""
+    source = printable(str(spec.weights))
     arch = spec.name or card.get("architecture", "")
     recorded = {"architecture": card.get("architecture"), "pooling": card.get("pooling")}
     asked = {"architecture": spec.name or None, "pooling": spec.pooling}
+    trained = printable(f"{recorded['architecture']}/{recorded['pooling']}")
     for what, value in asked.items():
         theirs = recorded[what]
         if value and theirs and value != theirs:
             raise CheckpointError(
-                f"{spec.weights} was trained as {recorded['architecture']}/{recorded['pooling']} (its card says so), "
-                f"not with {what} {value!r}. A network whose pooling is exchanged after training is not a fair model; "
-                f"write {recorded['architecture']}/{recorded['pooling']}@{spec.weights}."
+                f"{source} was trained as {trained} (its card says so), not with {what} {value!r}. A network whose "
+                f"pooling is exchanged after training is not a fair model; write {trained}@{source}."
             )
+    for what, name, registry in (
+        ("backbone", arch, BACKBONES),
+        ("pooling", spec.pooling or card.get("pooling", ""), POOLINGS),
+    ):
+        if name and name not in registry and (plugin := needed_plugin(card)):
+            raise CheckpointError(f"{source} is {trained}, and there is no {what} {printable(name)!r} here.{plugin}")
     pooling = spec.pooling or card.get("pooling") or find_backbone(arch).published_pooling
-    default = find_backbone(arch).placements[0]
     if "placement" in card:
-        placed = card["placement"] or default
+        placed = card["placement"] or find_backbone(arch).placements[0]
         if spec.placement and spec.placement != placed and pooling != "skip":
             raise CheckpointError(
-                f"{spec.weights} has placement {placed!r} (its card says so), not {spec.placement!r}."
+                f"{source} has placement {printable(placed)!r} (its card says so), not {spec.placement!r}."
             )
-    placement = spec.placement or card.get("placement") or None
     options = dict(spec.options)
     if "options" in card:
-        stored = _options(card, str(spec.weights))
+        stored = _options(card, source)
         for option, wanted in options.items():
-            trained = stored.get(option, _default_of(pooling, option))
-            if option != "input_size" and wanted != trained:
-                raise CheckpointError(f"{spec.weights} has {option}={trained} (its card says so), not {wanted}.")
+            trained_with = stored.get(option, _default_of(pooling, option))
+            if option != "input_size" and wanted != trained_with:
+                raise CheckpointError(f"{source} has {option}={trained_with} (its card says so), not {wanted}.")
         options = {**stored, **options}
-    return arch, pooling, placement, options
+    return ModelSpec(
+        source="zoo",
+        name=arch,
+        pooling=pooling,
+        placement=spec.placement or card.get("placement") or None,
+        options=options,
+    )
 
 
 def _default_of(pooling: str, option: str) -> object:
@@ -132,10 +151,31 @@ def _options(card: Mapping[str, str], source: str) -> dict[str, object]:
     try:
         stored = json.loads(card["options"] or "{}")
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"the card of {source} has options that cannot be read: {error}.") from None
+        raise CheckpointError(
+            f"the card of {source} has options that cannot be read: {printable(str(error))}."
+        ) from None
     if not isinstance(stored, dict):
         raise CheckpointError(f"the card of {source} has options that are no table: {card['options'][:80]!r}.")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+
+
+@lru_cache(maxsize=1)
+def _torchvision_files() -> dict[str, str]:
+    """File names of torchvision's published weights by the hash in them."""
+    import torchvision
+
+    found: dict[str, str] = {}
+    for name in torchvision.models.list_models(module=torchvision.models):
+        for weights in torchvision.models.get_model_weights(name):
+            file = PurePosixPath(weights.url).name
+            if match := re.search(r"-([0-9a-f]{8})\.", file):
+                found[match[1]] = file
+    return found
+
+
+def published_as(raw: RawWeights) -> str | None:
+    """The name of the torchvision file that these bytes are, whatever the file is called now."""
+    return _torchvision_files().get(raw.sha256[:8])
 
 
 def ambiguous(module: nn.Module, arch: str, pooling: str, raw: RawWeights) -> tuple[str, ...]:
@@ -148,8 +188,8 @@ def ambiguous(module: nn.Module, arch: str, pooling: str, raw: RawWeights) -> tu
     if published_as(raw) is not None and pooling == entry.published_pooling:
         return ()
     others = " and ".join(entry.same_keys)
-    note = f"the keys of {raw.path.name} fit {others} alike, and {arch} with any pooling that has no parameters; "
-    return (note + f"it was loaded as {arch}/{pooling} because the spec says so.",)
+    note = f"the keys of {printable(raw.path.name)} fit {others} alike, and {arch} with any pooling that has no "
+    return (note + f"parameters; it was loaded as {arch}/{pooling} because the spec says so.",)
 
 
 def shipped() -> dict[str, Any]:
@@ -162,13 +202,13 @@ def from_shipped(spec: ModelSpec) -> Found:
     """Weights that ship with the package, by name."""
     entries = shipped()
     if spec.name not in entries:
-        if Path(spec.name).expanduser().is_file():
+        if _is_file(spec.name):
             raise UsageError(
-                f"{spec.name} is a file; say which network its weights belong to: ARCH/POOLING@{spec.name} (for "
-                f"example resnet50/lift@{spec.name}), torchvision:NAME@{spec.name}, timm:NAME@{spec.name}, or "
-                f"@{spec.name} for a file of ours, whose card says it."
+                f"{printable(spec.name)} is a file; say which network its weights belong to: ARCH/POOLING@FILE (for "
+                f"example resnet50/lift@{printable(spec.name)}), torchvision:NAME@FILE, timm:NAME@FILE, or @FILE for a "
+                "file of ours, whose card says it."
             )
-        raise unknown("model", spec.name, [*entries, *(f"{arch}/POOLING@FILE" for arch in BACKBONES)])
+        raise unknown("model", printable(spec.name), [*entries, *(f"{arch}/POOLING@FILE" for arch in BACKBONES)])
     entry = entries[spec.name]
     if spec.weights is not None:
         raise UsageError(f"{spec}: the weights of {spec.name} ship with it; leave out @{spec.weights}.")
@@ -183,3 +223,10 @@ def from_shipped(spec: ModelSpec) -> Found:
         found = from_zoo(inner, sha256=entry["sha256"])
     found.name = spec.name
     return found
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # no name that a file system takes
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,7 +64,11 @@ def from_card(card: Mapping[str, str], source: str) -> Preprocessing:
     default = Preprocessing()
 
     def number(key: str, fallback: int | None) -> int | None:
-        return (int(card[key]) if card[key] else None) if key in card else fallback
+        if key not in card:
+            return fallback
+        if card[key] and not re.fullmatch(r"[1-9]\d{0,4}", card[key], re.ASCII):
+            raise ValueError(f"{key} must be a number of pixels, not {card[key][:40]!r}")
+        return int(card[key]) if card[key] else None
 
     try:
         return Preprocessing(
@@ -74,7 +79,7 @@ def from_card(card: Mapping[str, str], source: str) -> Preprocessing:
             interpolation=card.get("interpolation", default.interpolation),
             antialias=card.get("antialias", "true") == "true",
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"the card of {source} has a preprocessing that cannot be read: {error}.") from None
 
 

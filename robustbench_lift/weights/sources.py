@@ -1,32 +1,36 @@
-"""Models of other sources: torchvision, timm, the Hugging Face hub, and a function of the user's.
+"""Models of torchvision, and what all foreign sources share.
 
-Architectures come from the installed library, weights from a file, from the library's cache, or, only when the spec
-says `download=true`, from the network. Whatever the way, weights are read by `files.read_raw` and fitted strictly.
+Networks come from the installed library, weights from a file, from the library's cache, or, only when the spec says
+`download=true`, from the network. Whatever the way, weights are read by `read_raw` and fitted strictly.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from robustbench_lift.errors import CheckpointError, UsageError
-from robustbench_lift.weights.card import card_of, check_network, class_names_of
-from robustbench_lift.weights.fit import weights_into
-from robustbench_lift.weights.model import Found
-from robustbench_lift.weights.ours import from_zoo
-from robustbench_lift.weights.preprocessing import Preprocessing, from_card, from_timm, from_torchvision
-from robustbench_lift.weights.published import published_as
+from robustbench_lift.device import out_of_memory
+from robustbench_lift.errors import CheckpointError, RobustbenchError, UsageError
+from robustbench_lift.networks import replace_pooling
+from robustbench_lift.pooling import POOLINGS, PoolingError
+from robustbench_lift.text import printable
+from robustbench_lift.weights.card import card_of, check_network, class_names_of, number_of_classes
+from robustbench_lift.weights.fit import Renaming, built
+from robustbench_lift.weights.model import Found, explained
+from robustbench_lift.weights.ours import published_as
+from robustbench_lift.weights.preprocessing import Preprocessing, from_card, from_torchvision
 from robustbench_lift.weights.read import RawWeights, read_raw
 from robustbench_lift.weights.spec import RANDOM, ModelSpec
+from robustbench_lift.weights.state_dict import find_state_dict
 
 AMBIGUOUS: dict[str, str] = {
     "torchvision:resnet18": "timm:resnet18 and timm:resnetblur18",
@@ -40,16 +44,11 @@ AMBIGUOUS: dict[str, str] = {
 """Networks whose keys and shapes others share: timm's blur buffers are not stored, so a file cannot tell."""
 
 
-# ---------------------------------------------------------------- torchvision
-
-
 def from_torchvision_hub(spec: ModelSpec) -> Found:
     """`torchvision:NAME@WEIGHTS`: a published name such as IMAGENET1K_V1 or DEFAULT, or a file."""
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
-    if spec.name not in known:
-        raise _unknown("torchvision model", spec.name, known)
+    check_torchvision(spec)
     published = torchvision.models.get_model_weights(spec.name)
     if spec.weights is None:
         names = ", ".join(published.__members__) if len(published) else "none published"
@@ -58,45 +57,94 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
     chosen = chosen or published.__members__.get(spec.weights)
     raw, entry = None, chosen
     if chosen is not None:
-        raw = read_raw(_cached_download(chosen.url, spec, f"{spec.name} {chosen.name}"))
+        if spec.pooling:
+            raise UsageError(f"{spec}: {spec.weights} was trained with the network's own pooling; train one with it.")
+        raw = read_raw(cached_download(chosen.url, spec, f"{spec.name} {chosen.name}"))
     elif spec.weights != RANDOM:
-        path = Path(spec.weights).expanduser()
-        if not path.exists() and re.fullmatch(r"[A-Z0-9_]+", spec.weights):
-            raise _unknown(f"weights of torchvision {spec.name}", spec.weights, list(published.__members__))
-        raw = read_raw(path)
+        if re.fullmatch(r"[A-Z0-9_]+", spec.weights) and not Path(spec.weights).exists():
+            raise unknown_of_many(f"weights of torchvision {spec.name}", spec.weights, list(published.__members__))
+        raw = read_raw(spec.weights)
         entry = next((w for w in published if published_as(raw) == PurePosixPath(w.url).name), None)
     card = card_of(raw)
-    check_network(card, f"torchvision:{spec.name}", str(spec.weights))
-    classes = spec.num_classes or _recorded(card) or (len(entry.meta["categories"]) if entry else 1000)
-    extra = dict(spec.options)
-    if spec.name in ("googlenet", "inception_v3"):
-        extra.setdefault("init_weights", False)
-        extra.setdefault("transform_input", entry is not None)
-    module = _constructed(
-        lambda: torchvision.models.get_model(spec.name, weights=None, num_classes=classes, **extra), spec
+    source = str(spec.weights)
+    check_network(card, spec, source)
+    stated = spec.num_classes or number_of_classes(card) or (len(entry.meta["categories"]) if entry else None)
+    size, notes = _vit_size(spec, raw, entry)
+    sized = replace(spec, options={**({"image_size": size} if size else {}), **spec.options})
+    module, classes, more = built(
+        lambda count: torchvision_network(sized, count, published=entry is not None),
+        stated,
+        raw,
+        spec,
+        renamings=[Renaming(dialect="torchvision's DenseNet", apply=_densenet_keys)],
+        hint=f" torchvision's {spec.name}",
     )
-    notes: tuple[str, ...] = ("the weights are untrained (@random).",)
-    if raw:
-        notes = weights_into(module, raw, spec, hint=f" torchvision's {spec.name}")
-        if entry is None and not card:
-            notes += _same_keys(f"torchvision:{spec.name}", raw)
-            notes += (f"preprocessing: ImageNet's defaults, assumed; {raw.path.name} is none of torchvision's files.",)
-    categories = tuple(entry.meta["categories"]) if entry else ()
+    notes = more + notes
     preprocessing = from_torchvision(entry) if entry else Preprocessing()
+    if entry is None and size:
+        preprocessing = Preprocessing(resize=size, crop=size)
+    if raw and entry is None and not card:
+        notes += same_keys(f"torchvision:{spec.name}", raw)
+        notes += assumed(spec, preprocessing, "ImageNet's defaults", f"{printable(raw.path.name)} is not torchvision's")
+    classes = classes or 1000
+    categories = tuple(entry.meta["categories"]) if entry else ()
     return Found(
         module=module,
         arch=spec.name,
-        preprocessing=from_card(card, str(spec.weights)) if card else preprocessing,
+        pooling=spec.pooling,
+        placement=placed(spec),
+        preprocessing=from_card(card, source) if card else preprocessing,
         num_classes=classes,
-        class_names=class_names_of(card, classes, str(spec.weights))
-        or (categories if len(categories) == classes else None),
+        class_names=class_names_of(card, classes, source) or (categories if len(categories) == classes else None),
         sha256=raw.sha256 if raw else None,
         card=card,
         notes=notes,
     )
 
 
-def _cached_download(url: str, spec: ModelSpec, what: str) -> Path:
+def check_torchvision(spec: ModelSpec) -> None:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if spec.name not in known:
+        raise unknown_of_many("torchvision model", spec.name, known)
+
+
+def torchvision_network(spec: ModelSpec, classes: int | None, *, published: bool = False) -> nn.Module:
+    """An untrained network of torchvision, its pooling replaced when the spec says so."""
+    import torchvision
+
+    pooling, extra = split_options(spec)
+    if spec.name in ("googlenet", "inception_v3"):
+        extra.setdefault("init_weights", False)
+        extra.setdefault("transform_input", published)
+    module = constructed(
+        lambda: torchvision.models.get_model(spec.name, weights=None, num_classes=classes or 1000, **extra), spec
+    )
+    return pooled(module, spec, pooling)
+
+
+def _densenet_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's published DenseNets have the names of its first version: norm.1 for norm1."""
+    return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): v for key, v in state.items()}
+
+
+def _vit_size(spec: ModelSpec, raw: RawWeights | None, entry: Any) -> tuple[int | None, tuple[str, ...]]:
+    """The side of the images that weights of a ViT are for, where it is not the 224 pixels of its constructor."""
+    match = re.fullmatch(r"vit_[a-z]_(\d+)", spec.name)
+    if match is None or raw is None or "image_size" in spec.options or not isinstance(raw.content, Mapping):
+        return None, ()
+    tensors = find_state_dict(raw, ema=spec.ema).tensors
+    grid = next((value for key, value in tensors.items() if key.endswith("encoder.pos_embedding")), None)
+    if grid is None or grid.dim() != 3:
+        return None, ()
+    side = math.isqrt(max(grid.shape[1] - 1, 0)) * int(match[1])
+    if side in (0, 224) or (entry is not None and entry.meta["min_size"][0] != side):
+        return None, ()
+    return side, (f"image_size={side}, as the position embedding has it.",)
+
+
+def cached_download(url: str, spec: ModelSpec, what: str) -> Path:
     """The file of a URL in torch's hub cache; fetched when the spec says so."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
     if path.is_file():
@@ -117,217 +165,63 @@ def _cached_download(url: str, spec: ModelSpec, what: str) -> Path:
     return path
 
 
-# ---------------------------------------------------------------- timm
-
-
-def from_timm_hub(spec: ModelSpec) -> Found:
-    """`timm:NAME` (its pretrained weights, from the cache) or `timm:NAME@FILE`."""
-    timm = _library("timm", "timm")
-    base = spec.name.partition(".")[0]
-    if base not in timm.list_models(module="") and not timm.is_model(base):
-        raise _unknown("timm model", base, timm.list_models())
-    if "." in spec.name and spec.name not in timm.list_models(f"{base}.*", pretrained=True):
-        raise _unknown("timm weights", spec.name, timm.list_models(f"{base}.*", pretrained=True))
-    if spec.weights == RANDOM:
-        raw = None
-    elif spec.weights is not None:
-        raw = read_raw(Path(spec.weights).expanduser())
-    else:
-        raw = read_raw(_timm_weights(timm, spec))
-    return _timm_model(timm, spec, spec.name, raw, {})
-
-
-def _timm_model(timm: Any, spec: ModelSpec, name: str, raw: RawWeights | None, config: Mapping[str, Any]) -> Found:
-    card = card_of(raw)
-    check_network(card, f"timm:{name}", str(spec.weights))
-    classes = spec.num_classes or _recorded(card) or config.get("num_classes")
-    module = _constructed(
-        lambda: timm.create_model(
-            name, pretrained=False, **({"num_classes": classes} if classes else {}), **spec.options
-        ),
-        spec,
-    )
-    settings = {**dict(getattr(module, "pretrained_cfg", None) or {}), **config}
-    notes: tuple[str, ...] = ("the weights are untrained (@random).",)
-    if raw:
-        notes = weights_into(module, raw, spec, hint=f" timm's {name}")
-        if spec.weights is not None and not card:
-            notes += _same_keys(f"timm:{name.partition('.')[0]}", raw)
-            notes += (f"preprocessing: that of timm's {name}, assumed to be the one of {raw.path.name}.",)
-    return Found(
-        module=module,
-        arch=name.partition(".")[0],
-        preprocessing=from_card(card, str(spec.weights)) if card else from_timm(settings),
-        num_classes=int(getattr(module, "num_classes", 0)),
-        class_names=class_names_of(card, int(getattr(module, "num_classes", 0)), str(spec.weights)),
-        sha256=raw.sha256 if raw else None,
-        card=card,
-        notes=notes,
+def split_options(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the pooling that replaces the network's, and those of the network."""
+    own = set(POOLINGS[spec.pooling].options) if spec.pooling in POOLINGS else set()
+    taken = own | ({"input_size"} if spec.pooling else set())
+    return (
+        {key: value for key, value in spec.options.items() if key in taken},
+        {key: value for key, value in spec.options.items() if key not in taken},
     )
 
 
-def _timm_weights(timm: Any, spec: ModelSpec) -> Path:
-    config = timm.get_pretrained_cfg(spec.name)
-    if config is None or not (config.hf_hub_id or config.url):
-        raise UsageError(f"timm publishes no weights for {spec.name}; write {spec}@FILE.")
-    if config.hf_hub_id:
-        repository = str(config.hf_hub_id)
-        repository = repository if repository.rpartition("/")[2] != "" else f"timm/{spec.name}"
-        return _hub_file(repository, ("model.safetensors", "pytorch_model.bin"), spec)
-    return _cached_download(str(config.url), spec, spec.name)
+def pooled(module: nn.Module, spec: ModelSpec, options: Mapping[str, Any]) -> nn.Module:
+    if spec.pooling is not None:
+        replace_pooling(module, spec.pooling, placement=spec.placement or "before", **options)
+    return module
 
 
-# ---------------------------------------------------------------- Hugging Face hub
+def placed(spec: ModelSpec) -> str | None:
+    return (spec.placement or "before") if spec.pooling else None
 
 
-def from_hugging_face(spec: ModelSpec) -> Found:
-    """`hf:REPOSITORY`: a timm repository (config.json names the architecture) or a file of ours (its card does)."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", spec.name):
-        raise UsageError(f"{spec}: a repository is OWNER/NAME, for example hf:timm/resnetblur50.bt_in1k.")
-    names = (spec.weights,) if spec.weights else ("model.safetensors", "pytorch_model.bin")
-    raw = read_raw(_hub_file(spec.name, names, spec))
-    if card_of(raw).get("architecture"):
-        found = from_zoo(replace(spec, source="card", name="", weights=str(raw.path)))
-        found.name = spec.name
-        return found
-    path = _hub_file(spec.name, ("config.json",), spec)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"config.json of {spec.name} cannot be read: {error}.") from None
-    name = config.get("architecture") if isinstance(config, dict) else None
-    if not isinstance(name, str):
-        raise CheckpointError(
-            f"{spec.name} is neither a timm repository (its config.json names no `architecture`) nor weights of ours; "
-            f"download the file and name its architecture: timm:NAME@FILE or package.module:factory@FILE."
-        )
-    timm = _library("timm", "timm")
-    if not timm.is_model(name):
-        raise _unknown("timm model", name, timm.list_models())
-    known = ("mean", "std", "interpolation", "crop_pct", "test_crop_pct", "input_size", "test_input_size")
-    stated = config.get("pretrained_cfg") or {}
-    settings = {key: stated[key] for key in known if key in stated} | {"num_classes": config.get("num_classes")}
-    return _timm_model(timm, spec, name, raw, settings)
+def assumed(spec: ModelSpec, taken: Preprocessing, whose: str, why: str) -> tuple[str, ...]:
+    """The note on a preprocessing that nobody stated; the normalisation is no guess where the spec gives it."""
+    if spec.normalize is None:
+        return (f"preprocessing: {whose}, assumed; {why}.",)
+    return (f"resizing and cropping: {whose} ({taken.resize}, {taken.crop}), assumed; {why}.",)
 
 
-def _hub_file(repository: str, names: tuple[str, ...], spec: ModelSpec) -> Path:
-    """The first of these files that is in the hub's cache; fetched when the spec says so."""
-    hub = _library("huggingface_hub", "huggingface-hub")
-    for name in names:
-        cached = hub.try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            return Path(cached)
-    if not spec.download:
-        raise CheckpointError(
-            f"{names[0]} of {repository} is not in the cache and the network is used only when asked: write "
-            f"{replace(spec, download=True)}, or download the file and write timm:NAME@FILE."
-        )
-    last: Exception | None = None
-    for name in names:
-        try:
-            return Path(hub.hf_hub_download(repository, name))
-        except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
-            last = error
-    raise CheckpointError(f"{names[0]} of {repository} could not be fetched: {str(last).splitlines()[0][:200]}")
-
-
-# ---------------------------------------------------------------- a function of the user's
-
-
-def from_factory(spec: ModelSpec) -> Found:
-    """`package.module:factory@FILE`: the user's own code builds the module; the file is read as any other.
-
-    The function gets the spec's options as keywords, and `num_classes` when the spec gives one. A module may carry its
-    own `preprocessing` (a Preprocessing).
-    """
-    place, _, attribute = spec.name.partition(":")
-    try:
-        factory = getattr(importlib.import_module(place), attribute)
-    except ImportError as error:
-        raise UsageError(f"{spec.name} cannot be imported: {error}. Is it on PYTHONPATH?") from None
-    except AttributeError as error:
-        raise UsageError(f"{spec.name} cannot be used: {error}. Name a function that makes the network.") from None
-    keywords = dict(spec.options)
-    side = keywords.pop("input_size", 224)
-    if spec.num_classes is not None:
-        keywords["num_classes"] = spec.num_classes
-    module = factory(**keywords)
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"{spec.name} returned a {type(module).__name__}; a torch.nn.Module was expected.")
-    raw = read_raw(Path(spec.weights).expanduser()) if spec.weights not in (None, RANDOM) else None
-    card = card_of(raw)
-    check_network(card, spec.name, str(spec.weights))
-    notes: tuple[str, ...] = (f"the weights are those that {spec.name} returned.",)
-    if raw:
-        notes = weights_into(module, raw, spec, hint=f" the module of {spec.name}")
-    own = from_card(card, str(spec.weights)) if card else getattr(module, "preprocessing", None)
-    if not isinstance(own, Preprocessing):
-        own = Preprocessing()
-        notes += ("preprocessing: ImageNet's defaults, assumed; the module carries no `preprocessing`.",)
-    return Found(
-        module=module,
-        arch=attribute,
-        preprocessing=own,
-        num_classes=_answers(module, side, spec),
-        sha256=raw.sha256 if raw else None,
-        card=card,
-        notes=notes,
-    )
-
-
-def _answers(module: nn.Module, side: object, spec: ModelSpec) -> int:
-    """How many classes a module distinguishes, by asking it once."""
-    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-        raise UsageError(f"{spec}: input_size must be the side of the images in pixels, not {side!r}.")
-    module.eval()
-    try:
-        with torch.no_grad():
-            logits = module(torch.zeros(1, 3, side, side))
-    except RuntimeError as error:
-        raise UsageError(
-            f"{spec.name} does not take an image of {side} pixels: {str(error).splitlines()[0][:200]}. "
-            "Give its size: ?input_size=64."
-        ) from None
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        what = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(f"{spec.name} answers with {what}; logits [N, classes] were expected.")
-    return int(logits.shape[1])
-
-
-# ---------------------------------------------------------------- shared
-
-
-def _recorded(card: Mapping[str, str]) -> int | None:
-    """The number of classes that a card states."""
-    return int(card["num_classes"]) if card.get("num_classes", "").isdigit() else None
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_of_many(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """As `errors.unknown`, but of a thousand names only those that are near."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {len(names)}, none of them near."
-    return UsageError(f"unknown {kind} {name!r}. {hint}")
+    return UsageError(f"unknown {kind} {printable(name)!r}. {hint}")
 
 
-def _constructed(build: Any, spec: ModelSpec) -> nn.Module:
+def constructed(build: Callable[[], Any], spec: ModelSpec) -> nn.Module:
     try:
         module = build()
-    except (TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"{spec}: the model cannot be built with these options: {error}.") from None
+    except (RobustbenchError, PoolingError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise UsageError(f"{spec}: the network does not fit into memory.") from None
+        raise UsageError(f"{spec}: the model cannot be built with these options: {explained(error)}.") from error
     assert isinstance(module, nn.Module)
     return module
 
 
-def _same_keys(name: str, raw: RawWeights) -> tuple[str, ...]:
+def same_keys(name: str, raw: RawWeights) -> tuple[str, ...]:
     if name not in AMBIGUOUS or (name.startswith("torchvision:") and published_as(raw)):
         return ()
-    note = f"the keys of {raw.path.name} fit {name} and {AMBIGUOUS[name]} alike; "
+    note = f"the keys of {printable(raw.path.name)} fit {name} and {AMBIGUOUS[name]} alike; "
     note += f"it was loaded as {name} because the spec says so."
     return (note,)
 
 
-def _library(module: str, package: str) -> Any:
+def library(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:

@@ -1,12 +1,13 @@
-"""A model as one string, and the string as one value.
+"""A model as one string, and the string as one value. Without weights it is a network to train.
 
-resnet50/lift@weights.safetensors                       our architectures: ARCH/POOLING?OPTIONS@FILE
+resnet50/lift@weights.safetensors                       our backbones: ARCH/POOLING?OPTIONS@FILE
 resnet50/blur?placement=zhang&filter=bin-5@file.pt
 resnet8/lift@random                                     untrained weights, when asked for
 @weights.safetensors                                    our own file, whose card says what it is
 torchvision:resnet50@IMAGENET1K_V1                      torchvision: NAME@WEIGHTS or NAME@FILE
-timm:resnetblur50.bt_in1k                               timm: NAME or NAME@FILE
-hf:timm/resnetblur50.bt_in1k                            a repository of the Hugging Face hub
+torchvision:resnet50?pooling=lift@final.safetensors     with its downsampling replaced (also timm:)
+timm:resnetblur50.bt_in1k                               timm: NAME, NAME@FILE or NAME@FOLDER of the hub
+hf:timm/resnetblur50.bt_in1k                            a repository of the Hugging Face hub, or its folder: hf:./copy
 package.module:factory@file                             a function of yours that returns a module
 photos/resnet-lift                                      weights that ship with the package
 """
@@ -16,11 +17,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.pooling import parse_options
+from robustbench_lift.text import printable
 
 SOURCES = ("zoo", "shipped", "card", "torchvision", "timm", "hf", "factory")
 NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -32,6 +34,9 @@ NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
 inside (RobustBench's)."""
 RANDOM = "random"
 """In place of a file: weights as they are initialised."""
+LIBRARIES = ("torchvision", "timm")
+"""Sources whose networks can have their downsampling replaced: ?pooling=lift."""
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +53,13 @@ class ModelSpec:
     source: str
     """One of SOURCES."""
     name: str = ""
-    """Architecture, shipped name, torchvision's or timm's name, repository, or `package.module:factory`."""
+    """Backbone, shipped name, torchvision's or timm's name, repository, or `package.module:factory`."""
     pooling: str | None = None
-    """Of our architectures; None elsewhere."""
+    """Of our backbones, or what replaces the downsampling of a library's network; None elsewhere."""
     placement: str | None = None
-    """None is the architecture's default, or what the file's card says."""
+    """None is the backbone's default, or what the file's card says; of a library's network before, after or pools."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Options of the pooling and the network (our architectures), or of the factory or constructor."""
+    """Options of the pooling and the network, of the constructor or of the factory."""
     weights: str | None = None
     """A file, the name of published weights, `random`, or None."""
     num_classes: int | None = None
@@ -74,12 +79,17 @@ class ModelSpec:
             raise UsageError(f"{', '.join(reserved)}: fields of a spec, not options of its model.")
         if self.normalize is not None and self.normalize not in NORMALISATIONS:
             raise unknown("value of normalize", self.normalize, NORMALISATIONS)
+        for name in ("pooling", "placement"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UsageError(f"{name} must be a name, not {getattr(self, name)!r}.")
         for name in ("ema", "download"):
             if getattr(self, name) not in (True, False, None):
                 raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         count = self.num_classes
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise UsageError(f"num_classes must be an integer of at least 1, not {count!r}.")
+        if count is not None and (type(count) is not int or not 1 <= count <= MOST_CLASSES):
+            raise UsageError(f"num_classes must be an integer from 1 to {MOST_CLASSES:,}, not {count!r}.")
+        if self.source in LIBRARIES and self.placement is not None and self.pooling is None:
+            raise UsageError(f"placement={self.placement} places a pooling in {self.name}: add pooling=NAME.")
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -92,40 +102,62 @@ class ModelSpec:
             UsageError: the string has none of the forms above.
             PoolingError: a query that is not name=value joined by &.
         """
-        from robustbench_lift.networks.registry import BACKBONES
+        from robustbench_lift.networks import BACKBONES
 
         head, at, weights = text.strip().partition("@")
         head, mark, query = head.partition("?")
         if (at and not weights) or (mark and not query) or not text.strip():
-            raise UsageError(f"{text!r} is not a model spec. {_FORMS}")
+            raise UsageError(f"{printable(text)!r} is not a model spec. {_FORMS}")
         options = parse_options(query)
         ours = {key: options.pop(key, None) for key in ("placement", "num_classes", "ema", "normalize")}
         download = options.pop("download", False)
         common = {**ours, "download": download, "options": options, "weights": weights or None}
         source, colon, name = head.partition(":")
-        if colon and source in ("torchvision", "timm", "hf"):
-            pass
+        if colon and source in (*LIBRARIES, "hf"):
+            if source in LIBRARIES:
+                common["pooling"] = options.pop("pooling", None)
         elif colon and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", head):
             source, name = "factory", head
         elif colon:
-            raise UsageError(f"{text!r} is not a model spec: {source!r} is no source and no module. {_FORMS}")
+            what = f"{printable(source)!r} is no source and no module"
+            raise UsageError(f"{printable(text)!r} is not a model spec: {what}. {_FORMS}")
         elif not head:
             source, name = "card", ""
         elif head.partition("/")[0] in BACKBONES:
             name, _, pooling = head.partition("/")
             if "/" in pooling:
-                raise UsageError(f"{text!r}: expected ARCHITECTURE/POOLING, found {head!r}. {_FORMS}")
+                raise UsageError(f"{printable(text)!r}: expected ARCH/POOLING, found {printable(head)!r}. {_FORMS}")
             return cls(source="zoo", name=name, pooling=pooling or None, **common)  # type: ignore[arg-type]
         else:
             source, name = "shipped", head
         if source != "card" and not name:
-            raise UsageError(f"{text!r} names no model. {_FORMS}")
-        if ours["placement"] is not None:
-            raise UsageError(f"{text!r}: placement belongs to our architectures ({', '.join(BACKBONES)}).")
+            raise UsageError(f"{printable(text)!r} names no model. {_FORMS}")
+        if ours["placement"] is not None and source not in LIBRARIES:
+            raise UsageError(f"{printable(text)!r}: placement belongs to backbones ({', '.join(BACKBONES)}).")
         return cls(source=source, name=name, **common)  # type: ignore[arg-type]
 
+    @property
+    def network(self) -> ModelSpec:
+        """The network alone: no weights, and nothing that says how they are read.
+
+        >>> str(ModelSpec.parse("torchvision:resnet50?pooling=lift&num_classes=10@final.safetensors").network)
+        'torchvision:resnet50?pooling=lift'
+        """
+        return replace(self, weights=None, num_classes=None, ema=None, normalize=None, download=False)
+
+    @property
+    def slug(self) -> str:
+        """The spec as a file name.
+
+        >>> ModelSpec.parse("resnet8/blur?filter=tri-3").slug
+        'resnet8-blur-filter=tri-3'
+        """
+        return re.sub(r"[/?:]", "-", str(self)).replace("&", ",")
+
     def __str__(self) -> str:
+        library = self.source in LIBRARIES
         ours: dict[str, object] = {
+            "pooling": self.pooling if library else None,
             "placement": self.placement,
             "num_classes": self.num_classes,
             "ema": self.ema,
@@ -133,8 +165,8 @@ class ModelSpec:
             "download": self.download or None,
         }
         given = {**{key: value for key, value in ours.items() if value is not None}, **self.options}
-        head = f"{self.source}:{self.name}" if self.source in ("torchvision", "timm", "hf") else self.name
-        if self.pooling:
+        head = f"{self.source}:{self.name}" if library or self.source == "hf" else self.name
+        if self.pooling and not library:
             head += f"/{self.pooling}"
         query = "&".join(f"{key}={_written(value)}" for key, value in given.items())
         return head + (f"?{query}" if query else "") + (f"@{self.weights}" if self.weights else "")

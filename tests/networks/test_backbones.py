@@ -17,7 +17,7 @@ from robustbench_lift.networks import BACKBONES, build_model
 from robustbench_lift.networks.folding import fold_batch_norms
 from robustbench_lift.networks.placement import outside_pooling
 from robustbench_lift.pooling import POOLINGS, MaxPool, PoolingError, collect_losses
-from robustbench_lift.weights.fit import fit
+from robustbench_lift.weights.fit import Renaming, fit
 
 SMALL = ("resnet8", "resnet20", "vgg13-cifar", "alexnet-small")
 
@@ -32,6 +32,11 @@ def macs(model: nn.Module, size: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow(torch.empty(1, 3, size, size, device="meta"))
     return int(counter.get_total_flops()) // 2
+
+
+def dialects(arch: str) -> list[Renaming]:
+    apply = BACKBONES[arch].antialiased
+    return [] if apply is None else [Renaming(dialect="antialiased-cnns", apply=apply)]
 
 
 def meta(arch: str, pooling: str, placement: str | None = None) -> nn.Module:
@@ -279,9 +284,7 @@ def test_antialiased_vgg_loads_under_its_own_names() -> None:
 def check_dialect(ours: nn.Module, theirs: nn.Module, arch: str, *, count: int) -> None:
     state = randomise(theirs).state_dict()
     assert sum(key.endswith(".filt") for key in state) == count
-    notes = fit(
-        ours, {f"module.{k}": v for k, v in state.items()}, source="zhang", renaming=BACKBONES[arch].antialiased
-    )
+    notes = fit(ours, {f"module.{k}": v for k, v in state.items()}, source="zhang", renamings=dialects(arch))
     assert "antialiased-cnns names translated" in notes[0]
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():

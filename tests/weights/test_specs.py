@@ -21,6 +21,7 @@ EXAMPLES = {
     "torchvision:resnet50@IMAGENET1K_V1": ("torchvision", "resnet50", None, "IMAGENET1K_V1"),
     "torchvision:resnet50?normalize=off@file.pth": ("torchvision", "resnet50", None, "file.pth"),
     "timm:resnetblur50.bt_in1k": ("timm", "resnetblur50.bt_in1k", None, None),
+    "torchvision:resnet50?pooling=lift&placement=after@file.pth": ("torchvision", "resnet50", "lift", "file.pth"),
     "timm:resnetblur50?ema=false@C:/x.pth": ("timm", "resnetblur50", None, "C:/x.pth"),
     "hf:timm/resnetblur50.bt_in1k?download=true": ("hf", "timm/resnetblur50.bt_in1k", None, None),
     "package.module:factory?width=2@file": ("factory", "package.module:factory", None, "file"),
@@ -79,10 +80,10 @@ def test_round_trip(**fields: object) -> None:
         ("", "is not a model spec"),
         ("resnet50@", "is not a model spec"),
         ("resnet50?@x", "is not a model spec"),
-        ("resnet50/lift/max@x", "expected ARCHITECTURE/POOLING"),
+        ("resnet50/lift/max@x", "expected ARCH/POOLING"),
         ("https://host/resnet50.pth", "'https' is no source"),
         ("timm:", "names no model"),
-        ("timm:resnet50?placement=zhang", "placement belongs to our architectures"),
+        ("timm:resnet50?placement=zhang", "add pooling=NAME"),
         ("resnet8/lift?normalize=imagnet@x", "Did you mean 'imagenet'"),
         ("resnet8/lift?num_classes=many@x", "num_classes must be an integer"),
         ("resnet8/lift?ema=3@x", "ema must be true or false"),
@@ -96,3 +97,26 @@ def test_mistakes(text: str, words: str) -> None:
 def test_options_that_cannot_be_read() -> None:
     with pytest.raises(PoolingError, match="expected name=value"):
         ModelSpec.parse("resnet8/lift?kernel_size@x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["resnet8/lift?kernel_size=" + "9" * 5000, "resnet8/lift?num_classes=999999999999999999999999999999@random"],
+)
+def test_numbers_without_end_are_refused(text: str) -> None:
+    with pytest.raises(PoolingError, match="digits; at most 18"):
+        ModelSpec.parse(text)
+
+
+def test_digits_that_are_none_stay_text() -> None:
+    assert dict(ModelSpec.parse("resnet8/lift?size=\u00b2x\u00b3@random").options) == {"size": "\u00b2x\u00b3"}
+    assert dict(ModelSpec.parse("a.b:c?x=inf").options) == {"x": "inf"}
+    with pytest.raises(UsageError, match="from 1 to 1,000,000, not 2000000000"):
+        ModelSpec.parse("resnet8/lift?num_classes=2000000000@random")
+
+
+def test_names_are_printed_safely() -> None:
+    with pytest.raises(UsageError) as caught:
+        ModelSpec.parse("\x1b[31mred:\n::error x")
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)

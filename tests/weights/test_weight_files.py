@@ -185,9 +185,11 @@ def test_weights_of_another_pooling(tmp_path: Path) -> None:
 def test_another_number_of_classes(net: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(state(net), path)
-    with pytest.raises(CheckpointError, match=r"distinguish 5 classes, the model was built for 1,000.*num_classes=5"):
-        load_model(f"resnet8/lift@{path}")
-    assert load_model(f"resnet8/lift@{path}", num_classes=5).num_classes == 5
+    inferred = load_model(f"resnet8/lift@{path}")
+    assert inferred.num_classes == 5
+    assert any("num_classes=5, as fc.weight has it" in note for note in inferred.notes)
+    with pytest.raises(CheckpointError, match=r"distinguish 5 classes, the model was built for 7.*num_classes=5"):
+        load_model(f"resnet8/lift@{path}", num_classes=7)
 
 
 def test_another_architecture(tmp_path: Path) -> None:
