@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch import nn
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.networks import build_model
-from robustbench_lift.pooling import parse_options
+from robustbench_lift.text import printable
 from robustbench_lift.training import draws
+from robustbench_lift.weights import ModelSpec, untrained
+from robustbench_lift.weights.spec import LIBRARIES
 
 Builder = Callable[..., nn.Module]
 """Called as build(arch, pooling, num_classes=..., placement=..., options=...)."""
@@ -21,49 +23,64 @@ Builder = Callable[..., nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """An architecture with a pooling.
+    """A backbone with a pooling, or a network of torchvision or timm: a model spec without weights.
 
     >>> Network.parse("resnet8/lift?kernel_size=7&placement=zhang")
     Network(arch='resnet8', pooling='lift', placement='zhang', options={'kernel_size': 7})
     """
 
     arch: str
-    """Name in `models.BACKBONES`."""
+    """Name in `networks.BACKBONES`, or `torchvision:NAME` or `timm:NAME`."""
     pooling: str = "skip"
-    """Name in `pooling.POOLINGS`."""
+    """Name in `pooling.POOLINGS`; skip leaves strides and a library's network as they are."""
     placement: str | None = None
-    """Where the pooling sits; None is the architecture's default."""
+    """Where the pooling sits; None is the backbone's default."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Options of the pooling."""
+    """Options of the pooling and of the network."""
 
     @classmethod
-    def parse(cls, spec: str) -> Network:
-        """A network from `arch`, `arch/pooling` or `arch/pooling?option=value&placement=...`.
+    def parse(cls, text: str) -> Network:
+        """A network from a model spec without weights: `resnet8/lift`, `torchvision:resnet50?pooling=lift`.
 
         Raises:
             UsageError: the text has another form.
         """
-        names, _, query = spec.partition("?")
-        arch, _, pooling = names.partition("/")
-        if not arch or "/" in pooling or "@" in spec or ":" in names:
+        spec = ModelSpec.parse(text)
+        name = spec.name
+        if spec.source == "shipped":  # a name of no backbone: `check` says which there are
+            name, _, pooling = spec.name.partition("/")
+            spec = replace(spec, source="zoo", name=name, pooling=pooling or None)
+        elif spec.source in LIBRARIES:
+            name = f"{spec.source}:{name}"
+        if spec.source not in ("zoo", *LIBRARIES) or not name or spec != spec.network or "/" in (spec.pooling or ""):
             raise UsageError(
-                f"{spec!r} is not a network to train. Write ARCH/POOLING, for example resnet8/lift or "
-                "resnet50/lift?kernel_size=7&placement=zhang."
+                f"{printable(text)!r} is not a network to train. Write ARCH/POOLING, for example resnet8/lift or "
+                "resnet50/lift?kernel_size=7&placement=zhang, or torchvision:resnet50?pooling=lift."
             )
-        options = dict(parse_options(query)) if query else {}
-        placement = options.pop("placement", None)
-        return cls(arch, pooling or "skip", None if placement is None else str(placement), options)
+        return cls(name, spec.pooling or "skip", spec.placement, dict(spec.options))
+
+    @property
+    def model(self) -> ModelSpec:
+        """The network as a model spec."""
+        source, colon, name = self.arch.partition(":")
+        pooling = None if colon and self.pooling == "skip" else self.pooling
+        placement = self.placement if pooling else None
+        return ModelSpec(
+            source=source if colon else "zoo",
+            name=name if colon else self.arch,
+            pooling=pooling,
+            placement=placement,
+            options=self.options,
+        )
 
     @property
     def spec(self) -> str:
         """The network as one string.
 
-        >>> Network("resnet8", "blur", options={"filter": "tri-3"}).spec
-        'resnet8/blur?filter=tri-3'
+        >>> Network("resnet8", "ada", options={"size": (4, 4)}).spec
+        'resnet8/ada?size=4x4'
         """
-        given = {**({"placement": self.placement} if self.placement else {}), **self.options}
-        query = "&".join(f"{name}={value}" for name, value in given.items())
-        return f"{self.arch}/{self.pooling}" + (f"?{query}" if query else "")
+        return str(self.model)
 
     @property
     def slug(self) -> str:
@@ -72,7 +89,7 @@ class Network:
         >>> Network("resnet8", "blur", options={"filter": "tri-3"}).slug
         'resnet8-blur-filter=tri-3'
         """
-        return self.spec.replace("/", "-").replace("?", "-").replace("&", ",")
+        return self.model.slug
 
     def record(self) -> dict[str, Any]:
         """The fields as plain types."""
@@ -92,14 +109,18 @@ class Network:
 
         >>> Network("resnet8", "lift", options={"kernel_size": 7}).check()
         """
+        if self.model.source in LIBRARIES:  # replacing pooling shows the network an image, which takes memory
+            self.build(10, seed=0)
+            return
         with torch.device("meta"):
             self.build(10, seed=0)
 
     def build(self, num_classes: int, *, seed: int, builder: Builder | None = None) -> nn.Module:
         """The network with weights drawn from the seed; the global generator is left as it was."""
-        builder = builder or build_model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draws.key(seed, 2) >> 1)
-            return builder(
+            if builder is None and self.model.source in LIBRARIES:
+                return untrained(self.model, num_classes)
+            return (builder or build_model)(
                 self.arch, self.pooling, num_classes=num_classes, placement=self.placement, options=self.options
             )

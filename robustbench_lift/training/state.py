@@ -19,7 +19,7 @@ import io
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from robustbench_lift.training.objective import Average
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import TrainingSource
 from robustbench_lift.weights import save_checkpoint
+from robustbench_lift.weights.card import network_entries
 
 SCHEMA = 1
 STATE, IDENTITY, LOG, CURVES = "state.pt", "recipe.json", "log.jsonl", "curves.png"
@@ -366,12 +367,9 @@ def card_of(
     from robustbench_lift import __version__
 
     known = BACKBONES.get(network.arch)
-    placement = network.placement or (known.placements[0] if known else "")
+    placement = network.placement or (known.placements[0] if known else None)
     return {
-        "architecture": network.arch,
-        "pooling": network.pooling,
-        "placement": placement,
-        "options": json.dumps(dict(network.options)),
+        **network_entries(replace(network.model, placement=placement)),
         "num_classes": str(len(source.class_names)),
         "class_names": json.dumps(list(source.class_names)),
         "recipe": recipe.name,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_lift.errors import CheckpointError
 from robustbench_lift.pooling import PoolingLayer
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
 from robustbench_lift.weights.read import RawWeights
 from robustbench_lift.weights.spec import ModelSpec
 from robustbench_lift.weights.state_dict import find_state_dict
@@ -220,10 +220,10 @@ def _spelled(
         plain = [s for s in whole.values() if s not in averaged]
         chosen = averaged if ema or (ema is None and averaged) else plain
         if len(chosen) != 1:
+            under = listed([prefix or "(no prefix)" for prefix in prefixes])
             raise CheckpointError(
-                f"{source} holds {len(whole)} networks that fit, under {some([p or '(no prefix)' for p in prefixes])}: "
-                "store the one that is meant alone: "
-                "torch.save({k: v for k, v in state.items() if k.startswith(PREFIX)}, FILE)."
+                f"{source} holds {len(whole)} networks that fit, under {under}: store the one that "
+                "is meant alone: torch.save({k: v for k, v in state.items() if k.startswith(PREFIX)}, FILE)."
             )
         best = chosen[0]
         if not best.prefix:  # what lies under the other prefixes is the other network's
@@ -235,7 +235,7 @@ def _spelled(
             notes = (f"the file holds two sets of weights: taken the {kind} ({where}); ema={flag} takes the other.",)
     steps = list(best.steps)
     if best.left and len(whole) < 2:
-        steps.append(f"left out, because it is no part of the network: {some(list(best.left), most=SHOWN)}")
+        steps.append(f"left out, because it is no part of the network: {listed(list(best.left), most=SHOWN)}")
     return best, notes + ((f"keys: {'; '.join(steps)}.",) if steps else ())
 
 
@@ -336,9 +336,9 @@ def _number(source: str, key: str, value: Tensor, own: Tensor | None, casts: set
 def _mismatch(module: nn.Module, source: str, missing: list[str], unexpected: list[str], total: int, hint: str) -> str:
     parts = [f"{source} does not fit{hint}."]
     if missing:
-        parts.append(f"Missing {len(missing)} of {total} keys: {some(missing, most=SHOWN)}.")
+        parts.append(f"Missing {len(missing)} of {total} keys: {listed(missing, most=SHOWN)}.")
     if unexpected:
-        parts.append(f"Unexpected {len(unexpected)} keys: {some(unexpected, most=SHOWN)}.")
+        parts.append(f"Unexpected {len(unexpected)} keys: {listed(unexpected, most=SHOWN)}.")
     poolings = tuple(name + "." for name, m in module.named_modules() if name and isinstance(m, PoolingLayer))
     if any(key.rpartition(".")[2] == "filt" for key in unexpected):
         parts.append("The `filt` keys are BlurPools: name the pooling, for example /blur?placement=zhang.")
@@ -354,8 +354,8 @@ def _mismatch(module: nn.Module, source: str, missing: list[str], unexpected: li
 def _shapes(
     source: str, keys: list[str], found: Mapping[str, Tensor], own: Mapping[str, Tensor], hint: str
 ) -> CheckpointError:
-    listed = [f"{key} {tuple(found[key].shape)}, the model has {tuple(own[key].shape)}" for key in keys]
-    message = f"{source} does not fit{hint}: {len(keys)} tensors have another shape: {some(listed, most=SHOWN)}."
+    pairs = [f"{key} {tuple(found[key].shape)}, the model has {tuple(own[key].shape)}" for key in keys]
+    message = f"{source} does not fit{hint}: {len(keys)} tensors have another shape: {listed(pairs, most=SHOWN)}."
     last = [key for key in keys if own[key].dim() in (1, 2, 4) and found[key].shape[1:] == own[key].shape[1:]]
     if len(last) == len(keys) and len(keys) <= 2:
         theirs, ours = found[keys[0]].shape[0], own[keys[0]].shape[0]

@@ -179,9 +179,9 @@ def untrained(spec: ModelSpec, num_classes: int) -> nn.Module:
     Raises:
         UsageError: no such network, or options that it does not take.
 
-    >>> net = untrained(ModelSpec.parse("torchvision:squeezenet1_1?pooling=blur"), 10)
+    >>> net = untrained(ModelSpec.parse("torchvision:resnet18?pooling=blur"), 10)
     >>> sum(type(layer).__name__ == "BlurPool" for layer in net.modules())
-    3
+    7
     """
     if spec.source == "timm":
         timm = library("timm", "timm")

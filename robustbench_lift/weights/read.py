@@ -22,7 +22,7 @@ import safetensors.torch
 from torch import Tensor
 
 from robustbench_lift.errors import CheckpointError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
 from robustbench_lift.weights.torch_file import LEGACY_MAGIC, read_torch
 
 HEADER_LIMIT = 25_000_000
@@ -118,7 +118,7 @@ def _missing(path: Path, error: OSError | ValueError) -> str:
     except (OSError, ValueError):
         siblings = []
     near = difflib.get_close_matches(path.name[:300], siblings, n=3)
-    hint = f" Beside it there is {some(near)}." if near else ""
+    hint = f" Beside it there is {listed(near)}." if near else ""
     return f"no weights at {printable(path)}: {getattr(error, 'strerror', None) or error}.{hint}"
 
 
@@ -133,7 +133,7 @@ def _folder(path: Path) -> str:
     indices = [name for name in names if name.endswith(".index.json")]
     endings = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
     files = indices or [name for name in names if name.endswith(endings)]
-    return "a folder; name the file in it" + (f": {some(files)}" if files else "")
+    return "a folder; name the file in it" + (f": {listed(files)}" if files else "")
 
 
 def _read_shards(path: Path, text: bytes, digest: str) -> RawWeights:
@@ -157,7 +157,7 @@ def _read_shards(path: Path, text: bytes, digest: str) -> RawWeights:
         held = set(part.content) if isinstance(part.content, Mapping) else set()
         if differing := sorted(map(str, expected ^ held)):
             raise CheckpointError(
-                f"{printable(part.path)} does not hold what {where} says: {some(differing)}. Get both again."
+                f"{printable(part.path)} does not hold what {where} says: {listed(differing)}. Get both again."
             )
         content.update(part.content)
     return RawWeights(

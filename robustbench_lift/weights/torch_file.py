@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 import torch
 
 from robustbench_lift.errors import CheckpointError
-from robustbench_lift.text import printable, some
+from robustbench_lift.text import listed, printable
 
 PICKLE_LIMIT = 100_000_000
 """Largest structure (the tensors' data not counted) of a torch file, in bytes; a ResNet with optimiser needs 0.1 MB."""
@@ -54,9 +54,10 @@ def read_torch(path: Path, stream: IO[bytes], size: int, *, zipped: bool) -> Any
         known = ("torch.", "collections.OrderedDict", "argparse.Namespace")
         foreign = sorted(name for name in names if not name.startswith(known))
         if foreign:
+            named = listed(foreign, most=8)
             raise CheckpointError(
-                f"{where} holds more than tensors: it refers to {some(foreign, most=8)}. Opening it could run code, so "
-                "nothing was executed and nothing loaded. Where you trust it, store the weights alone: "
+                f"{where} holds more than tensors: it refers to {named}. Opening it could run code, so nothing "
+                "was executed and nothing loaded. Where you trust it, store the weights alone: "
                 "torch.save(model.state_dict(), 'weights.pt')."
             ) from None
         raise CheckpointError(f"{where} is truncated or damaged: {_first_line(error)}") from None
@@ -88,7 +89,7 @@ def _zip_pickles(where: str, stream: IO[bytes], size: int) -> Iterator[Operation
         raise CheckpointError(f"{where} declares {total:,} bytes of content and has {size:,}: it is not opened.")
     structures = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
     if len(structures) != 1:
-        raise CheckpointError(f"{where} is a zip archive that torch.save did not write ({some(names, most=4)}).")
+        raise CheckpointError(f"{where} is a zip archive that torch.save did not write ({listed(names, most=4)}).")
     if structures[0].file_size > PICKLE_LIMIT:
         raise CheckpointError(f"{where} has a structure of {structures[0].file_size:,} bytes; it is not opened.")
     try:

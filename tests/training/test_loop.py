@@ -444,7 +444,7 @@ def test_full_disk_keeps_the_last_state(run: Train, weights_of, monkeypatch: pyt
 
     def full(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         nonlocal count
-        if self.name.startswith(f".{state.STATE}") and "w" in mode:
+        if self.name.startswith(f".{state.STATE}") and mode[0] in "wx":
             count += 1
             if count == 2:
                 raise OSError(errno.ENOSPC, "No space left on device")
