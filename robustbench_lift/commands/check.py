@@ -8,6 +8,7 @@ import typer
 
 from robustbench_lift.commands.console import console, progress
 from robustbench_lift.errors import IncompleteError, RobustbenchError, UsageError
+from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
     from robustbench_lift.data.check import Report
@@ -45,7 +46,7 @@ def check(
         else:
             found = [check_model(target)]
         for report in found:
-            _tell(report)
+            _print(report)
         reports += found
     count = sum(len(report.problems) for report in reports)
     if count:
@@ -112,9 +113,9 @@ def check_model(spec: str) -> Report:
     return Report(spec, tuple(findings))
 
 
-def _tell(report: Report) -> None:
-    console.print(report.target, markup=False, style="bold", soft_wrap=True)
+def _print(report: Report) -> None:
+    console.print(printable(report.target, limit=None), markup=False, style="bold", soft_wrap=True)
     styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in report.findings:
         console.print(f"  {finding.level:8}", style=styles[finding.level], end="")
-        console.print(finding.text, markup=False, soft_wrap=True)
+        console.print(printable(finding.text, limit=None), markup=False, soft_wrap=True)

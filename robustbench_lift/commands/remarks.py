@@ -1,4 +1,4 @@
-"""What `run` says beside the tables: what is open about a model, and what belongs to a shift consistency."""
+"""What `run` says beside the tables: what is open about data and models, and what belongs to a shift consistency."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ if TYPE_CHECKING:
     from robustbench_lift.protocols.base import EvaluationProtocol
     from robustbench_lift.runs import Run
     from robustbench_lift.weights import LoadedModel
+
+
+def data_notes(protocols: Sequence[EvaluationProtocol]) -> list[str]:
+    """What a user should know of the images before a run: files that are left out, the order of classes."""
+    from robustbench_lift.data.base import left_out_of, notes_of
+
+    lines = []
+    for protocol in protocols:
+        images = protocol.images(next(iter(protocol.cells())))
+        reasons = [f"{count:,} {reason}" for reason, count in left_out_of(images).items()]
+        if reasons:
+            lines.append(f"note on {images.name}: files are left out ({', '.join(reasons)}); `check` names them.")
+        lines += [f"note on {images.name}: {note}" for note in notes_of(images)]
+    return list(dict.fromkeys(lines))
 
 
 def model_notes(models: Sequence[LoadedModel], protocols: Sequence[EvaluationProtocol]) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from robustbench_lift.commands import options
 from robustbench_lift.commands.console import console, follow, progress, stop_on_signals
 from robustbench_lift.commands.memory import keep_freed_memory
-from robustbench_lift.commands.remarks import model_notes, shift_words
+from robustbench_lift.commands.remarks import data_notes, model_notes, shift_words
 from robustbench_lift.errors import UsageError
 from robustbench_lift.shares import Share
 
@@ -114,7 +114,7 @@ def run(
     folders = _folder_names(specs)
     loaded = [load_model(spec, device=str(pick_device(settings.device))) for spec in specs]
     if settings.shard[0] == 0:
-        for note in model_notes(loaded, plans):
+        for note in (*data_notes(plans), *model_notes(loaded, plans)):
             console.print(note, markup=False, soft_wrap=True)
     with stop_on_signals(), progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
         runs = evaluate(

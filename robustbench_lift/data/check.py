@@ -103,6 +103,9 @@ def _part(spec: DataSpec, samples: int | None, md5: bool, progress: Progress) ->
     images = open_images(spec)
     yield from _counts(kind, images)
     yield from _left_out(images)
+    deeper = [name for name in images.ids if name.count("/") > 1]
+    if deeper:
+        yield Finding("note", f"{len(deeper):,} images lie deeper than their class folder ({listed(deeper, most=3)})")
     yield from (Finding("note", note) for note in notes_of(images))
     yield from _decoded(images, samples, lambda share: progress(share, images.name), original=kind.expected.original)
 

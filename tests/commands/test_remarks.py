@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robustbench_lift.commands.remarks import model_notes, shift_words
+from robustbench_lift.commands.remarks import data_notes, model_notes, shift_words
+from robustbench_lift.data.folders import open_folder
 from robustbench_lift.data.geometry import AsStored, ResizeCrop
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.protocols.clean import Clean
@@ -29,6 +30,17 @@ def test_another_geometry_than_the_models_own_is_told() -> None:
     own = Clean(source=PhotoTest(1), geometry=ResizeCrop(resize=303, crop=288, interpolation="bicubic"))
     assert model_notes([wide], [own]) == []
     assert model_notes([wide], [Clean(source=PhotoTest(1), geometry=AsStored(224))]) == []
+
+
+def test_files_that_are_left_out_are_said_once(tmp_path: Path) -> None:
+    for name in ("class1/a.png", "class10/a.png", "class2/a.png", "class2/a.heic", "loose.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    clean = Clean(source=open_folder(tmp_path, name="own"), geometry=ResizeCrop())
+    left_out, order = data_notes([clean, clean])
+    assert left_out.startswith("note on own: files are left out (1 images beside the class folders, 1 other endings")
+    assert "?classes=natural" in order
+    assert data_notes([Clean(source=PhotoTest(1), geometry=ResizeCrop())]) == []
 
 
 def stored(folder: Path, top1: list[list[int]], mode: str) -> Run:

@@ -98,7 +98,9 @@ def test_what_is_left_out_is_counted_by_reason(make: SimpleNamespace, tmp_path: 
     assert dict(left_out_of(packed)) == {BESIDE: 1, ENDING: 1, APPLE: 1}
     (report,) = check_data(f"folder:{root}")
     assert all(name in " ".join(report.problems) for name in ("ant/gone.png", "loose.png"))
-    assert all(any(name in finding.text for finding in report.findings) for name in ("cow/2.jfif", "cow/._1.png"))
+    assert all(
+        any(name in finding.text for finding in report.findings) for name in ("cow/2.jfif", "cow/._1.png", "bee/more/2")
+    )
 
 
 def test_names_are_the_same_on_linux_and_macos(make: SimpleNamespace, tmp_path: Path) -> None:
