@@ -1,4 +1,4 @@
-"""`list`: what there is: poolings, models, corruptions, perturbations, checkpoints, recipes."""
+"""`list`: what there is: poolings, models, checkpoints, kinds of data, protocols, suites, corruptions, recipes, ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from robustbench_lift.errors import unknown
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("poolings", "models", "checkpoints", "corruptions", "perturbations", "recipes")
+KINDS = (
+    "poolings",
+    "models",
+    "checkpoints",
+    "data",
+    "protocols",
+    "suites",
+    "corruptions",
+    "perturbations",
+    "recipes",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +34,7 @@ def list_(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "checkpoints",
     backbone: Annotated[str, typer.Option(help="Backbone whose parameters `list poolings` prints.")] = "resnet50",
 ) -> None:
-    """List poolings, models, checkpoints, corruptions, perturbations or recipes.
+    """List poolings, models, checkpoints, data, protocols, suites, corruptions, perturbations or recipes.
 
     Example: `robustbench-lift list poolings --backbone resnet18`
     """
@@ -34,6 +44,12 @@ def list_(
         console.print(_models())
     elif kind == "checkpoints":
         console.print(_checkpoints())
+    elif kind == "data":
+        console.print(_data())
+    elif kind == "protocols":
+        console.print(_protocols())
+    elif kind == "suites":
+        console.print(_suites())
     elif kind in ("corruptions", "perturbations"):
         console.print(_conditions(kind))
     elif kind == "recipes":
@@ -95,6 +111,33 @@ def _checkpoints() -> Table:
             f"{entry['parameters']:,}",
             f"{100 * entry['clean_error']:.1f}",
         )
+    return table
+
+
+def _data() -> Table:
+    from robustbench_lift.data.kinds import KINDS as KINDS_OF_DATA
+
+    table = _table("Kinds of data (spec: KIND:PATH?OPTION=VALUE&...)", "name", "what lies there", "options")
+    for name, kind in KINDS_OF_DATA.items():
+        table.add_row(name, kind.title, ", ".join(option.name for option in kind.options))
+    return table
+
+
+def _protocols() -> Table:
+    from robustbench_lift.protocols import PROTOCOLS
+
+    table = _table("Protocols", "name", "what they show")
+    for name, cls in PROTOCOLS.items():
+        table.add_row(name, (cls.__doc__ or "").strip().partition("\n")[0])
+    return table
+
+
+def _suites() -> Table:
+    from robustbench_lift.protocols import SUITES
+
+    table = _table("Suites of conditions", "name", "conditions", "source")
+    for name, suite in SUITES.items():
+        table.add_row(name, ", ".join(suite.conditions), suite.source)
     return table
 
 

@@ -1,0 +1,168 @@
+"""Requests: suites and their names, the held-out part, normalisers, and how little is listed before a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import corruptions
+from robustbench_lift import Request
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.geometry import CenterCrop
+from robustbench_lift.data.kinds import KINDS, Kind, open_images
+from robustbench_lift.data.photos import PhotoTest
+from robustbench_lift.data.tree import FileTree
+from robustbench_lift.errors import DataError, UsageError
+from robustbench_lift.protocols import SUITES, Corruption, Suite
+from robustbench_lift.protocols.corruption import GeneratedCorruptions
+from robustbench_lift.protocols.suites import category, expand
+from robustbench_lift.runs import Cell
+
+
+def test_the_built_in_suites_are_the_benchmarks() -> None:
+    assert SUITES["imagenet-c"].conditions == corruptions.BENCHMARK
+    assert SUITES["imagenet-c-extra"].conditions == corruptions.EXTRA
+    assert SUITES["imagenet-p"].conditions == corruptions.PERTURBATIONS
+    assert SUITES["imagenet-p-extra"].conditions == corruptions.EXTRA_PERTURBATIONS
+    for suite in SUITES.values():
+        assert all(category(name) for name in suite.conditions)
+
+
+def test_names_suites_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    nineteen = (*corruptions.BENCHMARK, *corruptions.EXTRA)
+    assert expand("corruption", ("all19",), "imagenet-c") == nineteen
+    assert expand("corruption", ("all",), "imagenet-c")[:19] == nineteen
+    assert expand("corruption", ("fog", "imagenet-c"), "imagenet-c")[0] == "fog"
+    assert expand("perturbation", ("imagenet-p-extra",), "imagenet-p") == corruptions.EXTRA_PERTURBATIONS
+    with pytest.raises(UsageError, match="Did you mean 'imagenet-c-extra'"):
+        expand("corruption", ("imagenet-c-extras",), "imagenet-c")
+    monkeypatch.setitem(corruptions.registry.CORRUPTIONS, "mine", corruptions.registry.CORRUPTIONS["fog"])
+    assert "mine" in expand("corruption", ("all",), "imagenet-c")
+    assert expand("corruption", ("all19",), "imagenet-c") == nineteen, "a name with a number keeps its number"
+    assert Request(corruptions=("mine",), protocols=("corruption",)).build()[0].fields()["set"] == "mine"
+
+
+def test_a_suite_holds_each_condition_once() -> None:
+    with pytest.raises(UsageError, match="fog"):
+        Suite(
+            name="bad",
+            title="bad",
+            protocol="corruption",
+            conditions=("fog", "snow"),
+            severities=(1,),
+            categories={"Weather": ("snow",)},
+            source="",
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "imagenet"}, "unknown variant 'imagenet'. Did you mean 'imagenet-c'"),
+        ({"shift_mode": "diag"}, "unknown shift mode 'diag'"),
+        ({"storage": "png"}, "unknown storage"),
+        ({"protocols": ()}, "no protocol given"),
+        ({"corruptions": ("fog", "fog")}, "more than once"),
+    ],
+)
+def test_what_a_request_cannot_mean_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Request(**arguments)  # type: ignore[arg-type]
+
+
+def test_what_training_holds_out_is_what_run_evaluates(families: Path) -> None:
+    from robustbench_lift.training import RECIPES
+    from robustbench_lift.training.data import open_data
+
+    recipe = next(recipe for recipe in RECIPES.values() if recipe.data == "folders")
+    place = f"folder:{families}/val"
+    trained = open_data(recipe, data=place, hold_out=0.5)
+    (clean,) = Request(data=f"{place}?part=test&hold_out=0.5", protocols=("clean",)).build()
+    assert clean.images(clean.cells()[0]).ids == trained.images.ids
+    assert clean.data.name == trained.images.name == "val-held-out"
+    train = open_images(f"{place}?part=train&hold_out=0.5")
+    everything = open_images(place)
+    assert sorted((*train.ids, *trained.images.ids)) == list(everything.ids)
+    assert not set(train.ids) & set(trained.images.ids)
+    assert np.bincount(trained.images.labels).tolist() == [1, 1, 1]
+
+
+def test_a_held_out_part_is_named_whole_and_alone(families: Path) -> None:
+    place = f"cifar10:{families}/cifar/clean.npz"
+    for text in (
+        "part=test",
+        "hold_out=0.25",
+        "part=other&hold_out=0.25",
+        "part=test&hold_out=2",
+        "part=test&hold_out=x",
+    ):
+        with pytest.raises(UsageError, match=r"hold_out|part|fraction"):
+            open_images(f"{place}?{text}")
+    with pytest.raises(UsageError, match="hold_out"):
+        Request(data=f"{place}?part=test&hold_out=0.5,cifar10-c:{families}/cifar/c").build()
+
+
+@pytest.mark.parametrize(
+    "data", ["imagenet:/v?classes=partial", "imagenet-c:/c?classes=partial", "folder:/v", "photos"]
+)
+def test_alexnets_constants_are_for_all_of_imagenet(data: str) -> None:
+    with pytest.raises(UsageError, match=r"alexnet .*1,000 classes"):
+        Request(data=data).normaliser("alexnet")
+    assert Request(data=data).normaliser(None) != "alexnet"
+
+
+def test_alexnets_constants_are_for_imagenet_c_as_it_was_made() -> None:
+    other = Request(data="imagenet:/v", variant="imagecorruptions")
+    with pytest.raises(UsageError, match="imagecorruptions"):
+        other.normaliser("alexnet")
+    assert other.normaliser(None) is None
+    assert other.normaliser("resnet18/max@w.pt") == "resnet18/max@w.pt"
+    assert Request(data="imagenet:/v", variant="imagecorruptions", protocols=("perturbation",)).normaliser(None)
+    assert Request(data="imagenet:/v,imagenet-c:/c").normaliser(None) == "alexnet"
+    assert Request(data="imagenet:/v,imagenet-c:/c").normaliser("alexnet") == "alexnet"
+
+
+def test_one_cell_is_listed_before_a_run(families: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustbench_lift.commands.run import _weights
+
+    listed: list[tuple[str, int]] = []
+    original = FileTree._cell
+
+    def counted(tree: FileTree, condition: str, level: int) -> object:
+        listed.append((condition, level))
+        return original(tree, condition, level)
+
+    monkeypatch.setattr(FileTree, "_cell", counted)
+    (protocol,) = Request(
+        data=f"imagenet-c:{families}/c?classes=partial",
+        protocols=("corruption",),
+        corruptions=("fog", "snow"),
+        severities=(1, 3),
+    ).build()
+    assert _weights([protocol]) == {cell.key: 6.0 for cell in protocol.cells()}
+    assert listed == [("fog", 1)]
+
+
+class Uneven(GeneratedCorruptions):
+    """A source whose cells show different images."""
+
+    def images(self, cell: Cell) -> ImageSet:
+        return PhotoTest(cell.severity)
+
+
+def test_a_cell_of_other_images_is_refused_by_name() -> None:
+    source = Uneven(clean=PhotoTest(1), geometry=CenterCrop(64))
+    protocol = Corruption(source=source, conditions=("fog",), severities=(1, 2))
+    first, second = protocol.cells()
+    assert protocol.count() == len(protocol.images(first).ids) == 15
+    with pytest.raises(DataError, match=r"corruption/fog/2 has 30 images"):
+        protocol.images(second)
+
+
+def test_every_kind_describes_itself() -> None:
+    for name, kind in KINDS.items():
+        assert isinstance(kind, Kind)
+        assert kind.title.endswith(".")
+        assert all(option.help.endswith(".") for option in kind.options), name
