@@ -112,10 +112,10 @@ class Request:
         ('photos/alexnet', None)
         """
         if name == "alexnet" and self.default_normaliser != "alexnet":
-            why = f"--variant {self.variant} makes other frames" if self._other_corruptions else f"not on {self.data}"
+            what = f"--variant {self.variant}" if self._other_corruptions else self.data
             raise UsageError(
-                f"--normaliser alexnet is AlexNet's published error on ImageNet with all 1,000 classes; {why}. "
-                "Name a model to be measured on the same images, or none."
+                "--normaliser alexnet is AlexNet's published error on ImageNet with all 1,000 classes; it does not apply to "
+                f"{what}. Name a model to be measured on the same images, or none."
             )
         return None if name == "none" else name or self.default_normaliser
 

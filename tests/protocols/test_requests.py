@@ -30,6 +30,14 @@ def test_the_built_in_suites_are_the_benchmarks() -> None:
         assert all(category(name) for name in suite.conditions)
 
 
+def test_noise_sequences_are_the_same_everywhere() -> None:
+    from metrics.perturbation import is_noise
+
+    names = (*corruptions.PERTURBATIONS, *corruptions.EXTRA_PERTURBATIONS)
+    assert [is_noise(name) for name in names] == [corruptions.is_noise(name) for name in names]
+    assert sum(map(is_noise, names)) == 3
+
+
 def test_names_suites_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
     nineteen = (*corruptions.BENCHMARK, *corruptions.EXTRA)
     assert expand("corruption", ("all19",), "imagenet-c") == nineteen
@@ -38,7 +46,7 @@ def test_names_suites_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert expand("perturbation", ("imagenet-p-extra",), "imagenet-p") == corruptions.EXTRA_PERTURBATIONS
     with pytest.raises(UsageError, match="Did you mean 'imagenet-c-extra'"):
         expand("corruption", ("imagenet-c-extras",), "imagenet-c")
-    monkeypatch.setitem(corruptions.registry.CORRUPTIONS, "mine", corruptions.registry.CORRUPTIONS["fog"])
+    monkeypatch.setitem(corruptions.CORRUPTIONS, "mine", corruptions.CORRUPTIONS["fog"])
     assert "mine" in expand("corruption", ("all",), "imagenet-c")
     assert expand("corruption", ("all19",), "imagenet-c") == nineteen, "a name with a number keeps its number"
     assert Request(corruptions=("mine",), protocols=("corruption",)).build()[0].fields()["set"] == "mine"
@@ -108,7 +116,7 @@ def test_a_held_out_part_is_named_whole_and_alone(families: Path) -> None:
     "data", ["imagenet:/v?classes=partial", "imagenet-c:/c?classes=partial", "folder:/v", "photos"]
 )
 def test_alexnets_constants_are_for_all_of_imagenet(data: str) -> None:
-    with pytest.raises(UsageError, match=r"alexnet .*1,000 classes"):
+    with pytest.raises(UsageError, match=r"alexnet .*1,000 classes; it does not apply to"):
         Request(data=data).normaliser("alexnet")
     assert Request(data=data).normaliser(None) != "alexnet"
 
