@@ -114,8 +114,8 @@ class Request:
         if name == "alexnet" and self.default_normaliser != "alexnet":
             what = f"--variant {self.variant}" if self._other_corruptions else self.data
             raise UsageError(
-                "--normaliser alexnet is AlexNet's published error on ImageNet with all 1,000 classes; it does not apply to "
-                f"{what}. Name a model to be measured on the same images, or none."
+                "--normaliser alexnet is AlexNet's published error on ImageNet with all 1,000 classes; it does not "
+                f"apply to {what}. Name a model to be measured on the same images, or none."
             )
         return None if name == "none" else name or self.default_normaliser
 

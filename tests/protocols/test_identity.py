@@ -37,7 +37,7 @@ def model(classes: int) -> LoadedModel:
 def both(first: Request, second: Request, classes: int, folder: Path) -> Run:
     """A run to which the second request is added."""
     for request in (first, second):
-        (run,) = evaluate(model(classes), request.build(), run=folder, settings=SETTINGS)
+        run = evaluate(model(classes), request.build(), run=folder, settings=SETTINGS)
     assert not run.missing()
     return run
 
@@ -72,7 +72,7 @@ def test_protocols_join_a_run_of_cifar_in_any_order(families: Path, tmp_path: Pa
         severities=(2,),
         draws=1,
     )
-    (run,) = evaluate(model(10), together.build(), run=tmp_path / "c", settings=SETTINGS)
+    run = evaluate(model(10), together.build(), run=tmp_path / "c", settings=SETTINGS)
     assert_same(one, run)
 
 

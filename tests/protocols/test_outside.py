@@ -113,7 +113,7 @@ def test_a_protocol_and_data_of_ones_own(plugin: ModuleType, squares: Path, tmp_
     request = Request(data=f"squares:{squares}", protocols=("mirror", "clean", "corruption"), severities=(3,))
     model = LoadedModel.of(LeftOrRight(), name="halves", num_classes=15)
     settings = Settings(device="cpu", allow_chance=True)
-    (run,) = evaluate(model, request.build(), run=tmp_path / "run", settings=settings)
+    run = evaluate(model, request.build(), run=tmp_path / "run", settings=settings)
     assert not run.missing()
     found = run.read(Cell("mirror", "mirror", 0))
     assert found.top5.shape[:2] == (30, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import corruptions
-from robustbench_lift import Request
+from robustbench_lift import LoadedModel, Request, Settings, evaluate
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.data.kinds import KINDS, Kind, open_images
@@ -132,9 +132,7 @@ def test_alexnets_constants_are_for_imagenet_c_as_it_was_made() -> None:
     assert Request(data="imagenet:/v,imagenet-c:/c").normaliser("alexnet") == "alexnet"
 
 
-def test_one_cell_is_listed_before_a_run(families: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustbench_lift.commands.run import _weights
-
+def test_a_run_that_is_complete_lists_one_cell(families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[tuple[str, int]] = []
     original = FileTree._cell
 
@@ -143,14 +141,20 @@ def test_one_cell_is_listed_before_a_run(families: Path, monkeypatch: pytest.Mon
         return original(tree, condition, level)
 
     monkeypatch.setattr(FileTree, "_cell", counted)
-    (protocol,) = Request(
+    request = Request(
         data=f"imagenet-c:{families}/c?classes=partial",
         protocols=("corruption",),
         corruptions=("fog", "snow"),
         severities=(1, 3),
-    ).build()
-    assert _weights([protocol]) == {cell.key: 6.0 for cell in protocol.cells()}
-    assert listed == [("fog", 1)]
+    )
+    network = LoadedModel.of(lambda x: x.mean((2, 3)).repeat(1, 334)[:, :1000], name="grey", num_classes=1000)
+    for cells in ([("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)], [("fog", 1)]):
+        protocols = request.build()
+        assert protocols[0].count() == 6
+        assert listed == [("fog", 1)]
+        evaluate(network, protocols, run=tmp_path / "run", settings=Settings(device="cpu", allow_chance=True))
+        assert listed == cells
+        listed.clear()
 
 
 class Uneven(GeneratedCorruptions):
