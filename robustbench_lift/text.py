@@ -59,9 +59,8 @@ def markdown(text: str) -> str:
     >>> markdown("a|b <c>")
     'a\\|b &lt;c&gt;'
     """
-    for mark in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):
-        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
-    return " ".join(text.split())
+    marks = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\|*_`[]~#"}
+    return " ".join("".join(marks.get(c, c) for c in text).split())
 
 
 def code_span(text: str) -> str:

@@ -54,16 +54,20 @@ def show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path |
 
 def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: int) -> None:
     from robustbench_lift.regression.render import family
+    from robustbench_lift.tables.table import plain
+    from robustbench_lift.text import listed
 
-    to.print(
+    def line(text: str, style: str = "") -> None:
+        # names come from run.json: one line each, so that none of them starts a line of its own
+        to.print(plain(text), markup=False, soft_wrap=True, style=style)
+
+    line(
         f"{comparison.candidate} against {comparison.baseline}: differences in percentage points, "
-        f"{100 * comparison.confidence:g} % intervals, p corrected ({comparison.correction})",
-        markup=False,
-        soft_wrap=True,
+        f"{100 * comparison.confidence:g} % intervals (each for itself), p corrected ({comparison.correction})"
     )
     for note in comparison.notes:
-        to.print(f"NOTE {note}", markup=False, soft_wrap=True, style="bold")
-    to.print(_table(family(comparison, "headline"), "Headline numbers", power=True))
+        line(f"NOTE {note}", "bold")
+    to.print(_table(family(comparison, "headline"), "Headline numbers", outcome, power=True))
     details = [
         d
         for kind in ("ce", "fr")
@@ -71,27 +75,28 @@ def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: i
         if d.verdict != "same"
     ]
     if details:
-        to.print(_table(details, "Corruptions and perturbations that changed", power=False))
+        to.print(_table(details, "Corruptions and perturbations that changed", outcome, power=False))
     moved = [d for d in comparison.worst if d.lost or d.gained]
     if moved:
         shown = moved if rows == 0 else moved[:rows]
-        to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", power=False))
+        to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", outcome, power=False))
     elif comparison.cells:
         to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
     if comparison.one_sided:
-        to.print(f"on one side only: {', '.join(comparison.one_sided)}", markup=False, soft_wrap=True)
-    to.print(f"signature: {comparison.signature}", markup=False, soft_wrap=True)
+        line(f"on one side only: {listed(comparison.one_sided, most=8)}")
+    line(f"signature: {comparison.signature}")
     if outcome is None:
         return
     style = "bold green" if outcome.exit_code == 0 else "bold red" if outcome.exit_code == 1 else "bold yellow"
-    to.print(f"{outcome.mode} gate: {outcome.word}", style=style, markup=False)
+    line(f"{outcome.mode} gate: {outcome.word}", style)
     for reason in outcome.reasons:
-        to.print(f"  {reason}", markup=False, soft_wrap=True)
-    if outcome.exit_code:
-        to.print(f"To accept the candidate as the new baseline:\n  {outcome.accept}", markup=False, soft_wrap=True)
+        line(f"  {reason}")
+    if outcome.exit_code and outcome.acceptable:
+        line("To accept the candidate as the new baseline:")
+        line(f"  {outcome.accept}")
 
 
-def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
+def _table(differences: list[Difference], title: str, outcome: Outcome | None, *, power: bool) -> Table:
     from robustbench_lift.regression.render import flips, power_words, row
 
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
@@ -101,7 +106,7 @@ def _table(differences: list[Difference], title: str, *, power: bool) -> Table:
     table.add_column("detectable" if power else "lost/gained", justify="right", overflow="fold")
     table.add_column("verdict", overflow="fold")
     for d in differences:
-        name, before, after, delta, p, _, verdict = row(d)
+        name, before, after, delta, p, _, verdict = row(d, outcome)
         table.add_row(name, before, after, delta, p, power_words(d) if power else flips(d), verdict)
     return table
 

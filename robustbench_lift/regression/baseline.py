@@ -11,7 +11,9 @@ import io
 import json
 import math
 import subprocess
-from dataclasses import dataclass
+import zipfile
+import zlib
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 import metrics
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.files import write_atomic
+from robustbench_lift.files import read_small, write_atomic
 from robustbench_lift.provenance import environment, git_revision
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.scores.evidence import ClassesOnly, evidence_of
@@ -142,12 +144,20 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
     if predictions:
         packed = _pack(run)
         beside = path.with_suffix(".npz")
+        if beside.is_file():  # until the new JSON is there, the old one must find the predictions that it names
+            write_atomic(_previous(beside), beside.read_bytes())
         write_atomic(beside, packed)
         written.append(beside)
         content["predictions"] = {"file": beside.name, "sha256": hashlib.sha256(packed).hexdigest()}
     content["checksums"] = {name: _checksum(content[name]) for name in CHECKED}
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+    _previous(path.with_suffix(".npz")).unlink(missing_ok=True)
     return written
+
+
+def _previous(beside: Path) -> Path:
+    """Where the predictions of the last baseline lie while they are replaced."""
+    return beside.with_suffix(".previous.npz")
 
 
 def changed_files(path: Path) -> list[str]:
@@ -157,7 +167,16 @@ def changed_files(path: Path) -> list[str]:
         return []
     try:
         found = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "-z", "--no-renames"],
+            [
+                "git",
+                "-c",
+                "core.fsmonitor=false",
+                "status",
+                "--porcelain",
+                "--untracked-files=no",
+                "-z",
+                "--no-renames",
+            ],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -181,15 +200,21 @@ def read_baseline(path: Path) -> Baseline:
         DataError: it is not a baseline, was edited, or its .npz is another; the message names the field.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_small(path))
     except FileNotFoundError:
         raise IncompleteError(
             f"there is no baseline {path}. Make one from a run that you trust: "
             f"robustbench-lift gate {path} RUN --accept"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a baseline: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a baseline: {error}.") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "checksums" not in content:
+    if (
+        not isinstance(content, dict)
+        or content.get("schema") != SCHEMA
+        or not isinstance(content.get("checksums"), dict)
+    ):
         raise DataError(f"{path} is not a baseline of layout {SCHEMA}. Make it anew with `gate --accept`.")
     for name in CHECKED:
         if name not in content or _checksum(content[name]) != content["checksums"].get(name):
@@ -197,7 +222,71 @@ def read_baseline(path: Path) -> Baseline:
                 f"{path}: the field {name!r} was edited after the baseline was accepted. Restore the file from git, or "
                 "accept a run anew with `gate --accept`."
             )
+    wrong = _wrong_field(content)
+    if wrong:
+        raise DataError(
+            f"{path}: the field {wrong!r} is not what a baseline has there. Make it anew with `gate --accept`."
+        )
     return Baseline(path=path, content=content, run=_unpack(path, content))
+
+
+def _wrong_field(content: dict[str, Any]) -> str:
+    """The first field whose value has another type than `accept` writes; empty when all are right."""
+    mappings = ("model", "data", "signature", "metrics", "wrong", "accepted")
+    for name in mappings:
+        if not isinstance(content[name], dict):
+            return name
+    if not isinstance(content["name"], str):
+        return "name"
+    if not isinstance(content["model"].get("name"), str):
+        return "model.name"
+    if not isinstance(content["data"].get("images"), int):
+        return "data.images"
+    if not all(isinstance(fields, dict) for fields in content["signature"].values()):
+        return "signature"
+    for name, one in content["metrics"].items():
+        known = isinstance(one, dict) and _number(one.get("value")) and isinstance(one.get("n"), int)
+        if not known or not (one.get("standard_error") is None or _number(one["standard_error"])):
+            return f"metrics.{name}"
+    cells = content["cells"]
+    if not isinstance(cells, list) or not all(isinstance(key, str) and _is_cell(key) for key in cells):
+        return "cells"
+    stored = content["predictions"]
+    if stored is not None and not (
+        isinstance(stored, dict) and all(isinstance(stored.get(key), str) for key in ("file", "sha256"))
+    ):
+        return "predictions"
+    if not isinstance(content["accepted"].get("run"), dict):
+        return "accepted.run"
+    return "" if _is_normaliser(content["normaliser_values"]) else "normaliser_values"
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_cell(key: str) -> bool:
+    try:
+        return Cell.parse(key).key == key
+    except ValueError:
+        return False
+
+
+def _is_normaliser(stored: object) -> bool:
+    if stored is None:
+        return True
+    if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(metrics.Baseline)}:
+        return False
+    errors, flips, distances = (stored[k] for k in ("corruption_errors", "flip_probabilities", "top5_distances"))
+    return (
+        all(isinstance(stored[key], str) for key in ("name", "source"))
+        and isinstance(stored["clean_error"], int | float)
+        and isinstance(errors, dict)
+        and all(isinstance(five, list) and all(map(_number, five)) for five in errors.values())
+        and isinstance(flips, dict)
+        and all(map(_number, (*flips.values(), *(distances.values() if isinstance(distances, dict) else ()))))
+        and (distances is None or isinstance(distances, dict))
+    )
 
 
 def _pack(run: Run) -> bytes:
@@ -217,16 +306,27 @@ def _unpack(path: Path, content: dict[str, Any]) -> Run | None:
     if stored is None:
         return None
     beside = path.with_name(Path(stored["file"]).name)
-    if not beside.exists():
+    found = [file for file in (beside, _previous(beside)) if file.exists()]
+    if not found:
         return None
-    packed = beside.read_bytes()
-    if hashlib.sha256(packed).hexdigest() != stored["sha256"]:
-        raise DataError(
-            f"{beside} is not the file that {path.name} was accepted with (field 'predictions'). Restore both from git."
+    try:
+        packed = next(
+            (one for one in map(_read_predictions, found) if hashlib.sha256(one).hexdigest() == stored["sha256"]), None
         )
-    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+        if packed is None:
+            raise DataError(
+                f"{beside} is not the file that {path.name} was accepted with (field 'predictions'). Restore both from "
+                "git."
+            )
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{beside} is damaged ({error}). Restore it from git.") from None
     return StoredRun(path, _manifest(content), arrays)
+
+
+def _read_predictions(file: Path) -> bytes:
+    return read_small(file, limit=1 << 30)
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:

@@ -9,6 +9,7 @@ from robustbench_lift.regression.difference import Difference
 from robustbench_lift.regression.render import row, to_markdown
 from robustbench_lift.regression.verdict import PASS, Outcome
 from robustbench_lift.scores.numbers import NUMBERS, title
+from robustbench_lift.tables.table import plain
 from robustbench_lift.text import xml_text
 
 SUMMARY_LIMIT = 1_000_000
@@ -57,7 +58,8 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     failed = outcome.exit_code != PASS
     verdict.set("failures", str(int(failed and not advisory)))
     if failed:
-        _fail(case, outcome.word, "\n".join(outcome.reasons) + f"\nTo accept it: {outcome.accept}", advisory)
+        offer = [f"To accept it: {outcome.accept}"] if outcome.acceptable else []
+        _fail(case, outcome.word, "\n".join((*outcome.reasons, *offer)), advisory)
     for protocol, numbers in sorted(suites.items()):
         _suite(root, protocol, numbers, outcome, advisory)
     ElementTree.indent(root)
@@ -96,18 +98,16 @@ def _suite(
         if isinstance(one, str):
             ElementTree.SubElement(case, "skipped", message="measured on one side only")
             skipped += 1
-        elif outcome.mode != "identity" and one.verdict == "regressed" and _gates(one, outcome):
-            text = "  ".join(row(one)) + f"\nmargin {100 * one.margin:g} points\nTo see it: {outcome.reproduce}"
-            text += f"\nTo accept it: {outcome.accept}"
+        elif one.verdict == "regressed" and outcome.can_fail(one):
+            text = (
+                "  ".join(row(one, outcome)) + f"\nmargin {100 * one.margin:g} points\nTo see it: {outcome.reproduce}"
+            )
+            text += f"\nTo accept it: {outcome.accept}" if outcome.acceptable else ""
             _fail(case, f"{title(name)} regressed by {100 * one.worsening:.2f} points", text, advisory)
             failures += not advisory
             skipped += advisory
     suite.set("failures", str(int(failures)))
     suite.set("skipped", str(int(skipped)))
-
-
-def _gates(d: Difference, outcome: Outcome) -> bool:
-    return d.name in outcome.policy.metrics or (outcome.policy.cells and d.gained is not None)
 
 
 def _fail(case: ElementTree.Element, message: str, text: str, advisory: bool) -> None:
@@ -125,7 +125,7 @@ def workflow_commands(outcome: Outcome) -> list[str]:
 
     They are printed on standard output, where GitHub reads them.
     """
-    failing = [d for d in outcome.comparison.metrics.values() if d.verdict == "regressed" and _gates(d, outcome)]
+    failing = [d for d in outcome.comparison.metrics.values() if d.verdict == "regressed" and outcome.can_fail(d)]
     cells = [d for d in outcome.comparison.worst if d.verdict == "regressed"]
     failing.sort(key=lambda d: -d.worsening)
     grave, light = (failing + cells, []) if outcome.policy.cells else (failing, cells)
@@ -148,7 +148,8 @@ def _capped(kind: str, messages: list[str]) -> list[str]:
 
 
 def _command(text: str) -> str:
-    """Text as GitHub's workflow commands want it."""
+    """Text as GitHub's workflow commands want it, without a terminal's control characters."""
+    text = "\n".join(plain(line) for line in text.splitlines())
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -20,6 +20,7 @@ def comparable(run_a: Run, run_b: Run, *, allow_protocol_diff: bool = False) -> 
     )
     images = _image_differences(run_a, run_b)
     if images:
+        images.sort(key=lambda line: not line.partition(":")[0].endswith("images"))  # counts say more than hashes
         raise IncomparableError(
             f"{run_a.path} and {run_b.path} are over different images:\n  "
             + "\n  ".join(images)

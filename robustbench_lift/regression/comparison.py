@@ -21,7 +21,7 @@ from robustbench_lift.scores.bootstrap import Interval, percentile_interval, rep
 from robustbench_lift.scores.evidence import ClassesOnly, Evidence
 from robustbench_lift.scores.measures import Array
 from robustbench_lift.scores.numbers import NUMBERS, headlines, number_of, sign
-from robustbench_lift.scores.scoring import normaliser_of
+from robustbench_lift.scores.scoring import few_flips, few_flips_note, normaliser_of
 
 POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 """Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""
@@ -77,6 +77,9 @@ def compare(
     read = _read(run_a, run_b, wanted, margins.get("cells", 0.0), confidence)
     a, b = read.before.vectors(divisor), read.after.vectors(divisor)
     before, after = replicated([read.before, read.after], divisor, replicates=replicates, seed=seed)
+    if divisor is not None and "mfr" in wanted:
+        note = few_flips_note(divisor.name, few_flips(divisor, read.before))
+        notes = (*notes, note) if note else notes
     known_a, known_b = read.before.values(divisor), read.after.values(divisor)
     found: dict[str, Difference] = {}
     for name in (name for name in a if name in b and len(a[name]) == len(b[name])):
@@ -96,6 +99,7 @@ def compare(
         same_weights=same_weights(run_a.manifest.model, run_b.manifest.model),
         one_sided=tuple(sorted(set(a) ^ set(b))),
         missing_cells=tuple(read.missing),
+        lacking=tuple(read.lacking),
         changed_labels=read.changed,
         compared_labels=read.compared,
         alpha=alpha,
@@ -172,6 +176,7 @@ class _Pair:
     changed: dict[str, int] = field(default_factory=dict)
     compared: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
 
 def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confidence: float) -> _Pair:
@@ -190,6 +195,8 @@ def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confi
             pair.after.add(cell, b)
         if a is None or b is None:
             pair.missing.append(cell.key)
+            if a is not None:
+                pair.lacking.append(cell.key)
             continue
         if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels) or a.top5.shape != b.top5.shape:
             raise IncomparableError(

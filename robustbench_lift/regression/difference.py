@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from robustbench_lift.scores.frames import COLUMNS, place, tidy
 from robustbench_lift.scores.numbers import sign
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def p_words(p: float) -> str:
@@ -82,6 +87,8 @@ class Comparison:
     """Numbers that only one of the two has."""
     missing_cells: tuple[str, ...] = ()
     """Cells that only one of the two has."""
+    lacking: tuple[str, ...] = ()
+    """Cells of the baseline that the candidate does not have."""
     changed_labels: Mapping[str, int] = field(default_factory=dict)
     """Predicted labels that differ, cell by cell."""
     compared_labels: Mapping[str, int] = field(default_factory=dict)
@@ -101,3 +108,25 @@ class Comparison:
     def worst(self) -> list[Difference]:
         """Cells, worst first; equal ones by name, so that two reports of one comparison are the same."""
         return sorted(self.cells.values(), key=lambda d: (-d.worsening, d.name))
+
+    def frame(self) -> pd.DataFrame:
+        """The differences as a pandas frame, one row a (protocol, condition, severity, number).
+
+        `value` is candidate - baseline, `low` and `high` its interval, `p_value` one-sided and `p_adjusted` corrected.
+        """
+        records = [
+            {
+                "model": self.candidate,
+                **place(d.name),
+                "value": d.delta,
+                "low": d.low,
+                "high": d.high,
+                "baseline": d.baseline,
+                "candidate": d.candidate,
+                "p_value": d.p_value,
+                "p_adjusted": d.p_adjusted,
+                "verdict": d.verdict,
+            }
+            for d in (*self.metrics.values(), *self.cells.values())
+        ]
+        return tidy(records, COLUMNS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
@@ -11,7 +12,8 @@ from scipy import stats
 from robustbench_lift.errors import unknown
 from robustbench_lift.regression.difference import Difference
 
-CORRECTIONS = ("bh", "by", "holm", "none")
+Correction = Literal["bh", "by", "holm", "none"]
+CORRECTIONS = get_args(Correction)
 
 
 def adjust(p_values: Sequence[float], correction: str) -> list[float]:

@@ -6,13 +6,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from typing_extensions import Doc
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.regression.multiplicity import CORRECTIONS
+from robustbench_lift.files import read_small
+from robustbench_lift.regression.multiplicity import CORRECTIONS, Correction
 from robustbench_lift.scores.numbers import gated, headlines
 
-MODES = ("auto", "identity", "candidate", "recipe")
+Mode = Literal["auto", "identity", "candidate", "recipe"]
+MODES = get_args(Mode)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,33 +30,40 @@ class Policy:
         UsageError: a value outside its range, an unknown name.
     """
 
-    mode: str = "auto"
-    """identity (same weights: labels must not change), candidate (other weights, same images), recipe (several seeds of
-    each side); auto takes identity for equal weights, recipe for several runs a side, candidate otherwise."""
-    metrics: tuple[str, ...] = field(default_factory=gated)
-    """Headline numbers that can fail the gate; those that both sides have are tested."""
-    cells: bool = False
-    """Whether single cells can fail it too; they are shown in any case."""
-    margins: Mapping[str, float] = field(default_factory=dict)
-    """Tolerated loss by number, percentage points as printed; `cells` is the one of all cells."""
-    alpha: float = 0.05
-    """Level of the one-sided tests, after correction."""
-    correction: str = "bh"
-    """bh, by, holm or none: over the numbers that can fail the gate."""
-    flip_budget: float = 0.0
-    """identity: tolerated share of changed labels in a cell, percent (0.02 is usual between devices)."""
-    on_missing: str = "fail"
-    """fail or warn when a number that the gate tests is missing on one side."""
-    on_improved: str = "pass"
-    """pass, or fail so that a better baseline is accepted at once."""
-    require_power: float | None = None
-    """Inconclusive when a loss of so many percentage points beyond the margin could go unseen (80 % power)."""
-    confidence: float = 0.95
-    """Level of the intervals."""
-    replicates: int = 2000
-    """Bootstrap samples."""
-    seed: int = 0
-    """Seed of the bootstrap."""
+    mode: Annotated[
+        Mode,
+        Doc(
+            "identity (same weights: labels must not change), candidate (other weights, same images), recipe (several "
+            "seeds of each side); auto takes identity for equal weights, recipe for several runs a side, candidate "
+            "otherwise. identity looks at the protocols of `metrics` alone where a policy names some."
+        ),
+    ] = "auto"
+    metrics: Annotated[
+        tuple[str, ...], Doc("Headline numbers that can fail the gate; those that both sides have are tested.")
+    ] = field(default_factory=gated)
+    cells: Annotated[bool, Doc("Let single cells fail it too; they are shown in any case.")] = False
+    margins: Annotated[
+        Mapping[str, float],
+        Doc("Tolerated loss by number, percentage points as printed; `cells` is the one of all cells."),
+    ] = field(default_factory=dict)
+    alpha: Annotated[float, Doc("Level of the one-sided tests, after correction.")] = 0.05
+    correction: Annotated[Correction, Doc("Correction over the numbers that can fail the gate.")] = "bh"
+    flip_budget: Annotated[
+        float, Doc("identity: tolerated share of changed labels in a cell, percent (0.02 is usual between devices).")
+    ] = 0.0
+    on_missing: Annotated[
+        Literal["fail", "warn"], Doc("What a number that the gate tests and one side lacks leads to.")
+    ] = "fail"
+    on_improved: Annotated[
+        Literal["pass", "fail"], Doc("What an improvement leads to; fail so that it is accepted at once.")
+    ] = "pass"
+    require_power: Annotated[
+        float | None,
+        Doc("Inconclusive when a loss of so many percentage points beyond the margin could go unseen (80 % power)."),
+    ] = None
+    confidence: Annotated[float, Doc("Level of the intervals.")] = 0.95
+    replicates: Annotated[int, Doc("Bootstrap samples.")] = 2000
+    seed: Annotated[int, Doc("Seed of the bootstrap.")] = 0
 
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, MODES)
@@ -90,10 +101,12 @@ def read_policy(path: Path | None, **changes: Any) -> Policy:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(read_small(path, limit=1_000_000).decode())
         except OSError as error:
             raise UsageError(f"the policy {path} cannot be read: {error.strerror}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise UsageError(f"the policy {path} is nested too deeply to be read.") from None
+        except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
             raise UsageError(f"the policy {path} is not TOML: {error}.") from None
     known = [one.name for one in fields(Policy)]
     for name in values:

@@ -52,11 +52,8 @@ def robustness_gate(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
         outcome = _decide(Path(before), Path(after), Path(rules) if rules else None, fields)
         if outcome.exit_code:
             reasons = "\n".join(f"  {reason}" for reason in outcome.reasons)
-            pytest.fail(
-                f"robustness gate ({outcome.mode}): {outcome.word}\n{reasons}\nTo accept the run as the new baseline:\n"
-                f"  {outcome.accept}",
-                pytrace=False,
-            )
+            offer = f"\nTo accept the run as the new baseline:\n  {outcome.accept}" if outcome.acceptable else ""
+            pytest.fail(f"robustness gate ({outcome.mode}): {outcome.word}\n{reasons}{offer}", pytrace=False)
         return outcome
 
     return judge

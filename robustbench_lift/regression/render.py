@@ -11,6 +11,8 @@ from typing import Any
 from robustbench_lift.regression.difference import Comparison, Difference, p_words
 from robustbench_lift.regression.verdict import Outcome
 from robustbench_lift.scores.numbers import title
+from robustbench_lift.tables.render import csv_value
+from robustbench_lift.tables.table import plain
 from robustbench_lift.text import code_span, markdown
 
 SCHEMA = 1
@@ -95,21 +97,27 @@ def to_csv(comparison: Comparison) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(records[0]) if records else ["name"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: csv_value(value) for key, value in record.items()} for record in records)
     return buffer.getvalue()
 
 
-def row(d: Difference) -> tuple[str, ...]:
-    """A number as printed: name, baseline, candidate, difference with interval, corrected p, direction, verdict."""
+def row(d: Difference, outcome: Outcome | None = None) -> tuple[str, ...]:
+    """A number as printed: name, baseline, candidate, difference with interval, corrected p, direction, verdict.
+
+    In a gate, REGRESSED is said of numbers that can fail it; of others "worse, not gated".
+    """
     bounds = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]" if math.isfinite(d.low) else "unknown"
+    verdict = "REGRESSED" if d.verdict == "regressed" else d.verdict
+    if d.verdict == "regressed" and outcome is not None and not outcome.can_fail(d):
+        verdict = "worse, not gated"
     return (
-        title(d.name),
+        plain(title(d.name)),
         f"{100 * d.baseline:.2f}",
         f"{100 * d.candidate:.2f}",
         f"{100 * d.delta:+.2f} {bounds}",
         p_words(min(d.p_adjusted, d.p_improved_adjusted)),
         arrow(d),
-        d.verdict if d.verdict != "regressed" else "REGRESSED",
+        verdict,
     )
 
 
@@ -146,16 +154,16 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
         lines.append("### Robustness compared")
     lines += ["", f"{code_span(comparison.baseline)} -> {code_span(comparison.candidate)}", ""]
     lines += [f"> {markdown(note)}" for note in comparison.notes]
-    lines += _table(family(comparison, "headline"), power=True)
+    lines += _table(family(comparison, "headline"), outcome, power=True)
     rest = [d for d in comparison.metrics.values() if d.name.partition("/")[0] in ("ce", "fr")]
     tail = ["", f"signature: {code_span(comparison.signature)}", ""]
-    if outcome is not None:
+    if outcome is not None and outcome.acceptable:
         tail.append(f"To accept the candidate as the new baseline: {code_span(outcome.accept)}\n")
     folded = [
         "",
         "<details><summary>corruptions, perturbations and cells, worst first</summary>",
         "",
-        *_table([*sorted(rest, key=lambda d: (-d.worsening, d.name)), *comparison.worst], power=False),
+        *_table([*sorted(rest, key=lambda d: (-d.worsening, d.name)), *comparison.worst], outcome, power=False),
         "",
         "</details>",
     ]
@@ -169,11 +177,11 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
     return text
 
 
-def _table(rows: list[Difference], *, power: bool) -> list[str]:
+def _table(rows: list[Difference], outcome: Outcome | None, *, power: bool) -> list[str]:
     headings = POWER_HEADINGS if power else FLIP_HEADINGS
     lines = ["| " + " | ".join(headings) + " |", "|---|---:|---:|---:|---:|---|---:|---|"]
     for d in rows:
-        *cells, verdict = row(d)
+        *cells, verdict = row(d, outcome)
         texts = [*cells, power_words(d) if power else flips(d), verdict]
         lines.append("| " + " | ".join(markdown(text) for text in texts) + " |")
     return lines

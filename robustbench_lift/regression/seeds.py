@@ -51,6 +51,9 @@ def compare_seeds(
         signature=before[0].signature,
         metrics=judged_by_family(found, alpha=policy.alpha, correction=policy.correction),
         one_sided=tuple(sorted(set.union(*(set(row) for side in tables for row in side)) - both)),
+        lacking=tuple(
+            sorted({c for r in before for c in r.manifest.cells} - {c for r in after for c in r.manifest.cells})
+        ),
         alpha=policy.alpha,
         correction=policy.correction,
         confidence=policy.confidence,

@@ -48,6 +48,7 @@ def compare_scores(baseline: Baseline, run: Run, policy: Policy, *, allow_protoc
         metrics=judged_by_family(found, alpha=policy.alpha, correction=policy.correction),
         same_weights=same_weights(baseline.content["model"], run.manifest.model),
         one_sided=tuple(sorted(set(stored) ^ set(own))),
+        lacking=tuple(sorted(set(baseline.content["cells"]) - set(run.manifest.cells))),
         missing_cells=tuple(sorted(set(baseline.content["cells"]) ^ set(run.manifest.cells))),
         alpha=policy.alpha,
         correction=policy.correction,

@@ -27,6 +27,7 @@ from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.seeds import compare_seeds
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.runs import Run
+from robustbench_lift.scores.numbers import NUMBERS, gated
 from robustbench_lift.scores.scoring import normaliser_of
 
 PASS, REGRESSION, NOT_COMPARABLE, INCONCLUSIVE = 0, 1, 3, 4
@@ -63,6 +64,17 @@ class Outcome:
     def word(self) -> str:
         """The verdict in one word."""
         return WORDS[self.exit_code]
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether the candidate could be the next baseline: not when it lacks what the baseline has."""
+        return not self.comparison.lacking
+
+    def can_fail(self, difference: Difference) -> bool:
+        """Whether a number can fail this gate; the others are shown all the same."""
+        if self.mode == "identity":
+            return False
+        return difference.name in self.policy.metrics or (self.policy.cells and difference.gained is not None)
 
 
 def gate(
@@ -134,7 +146,13 @@ def compare_runs(
 def _identity(comparison: Comparison, policy: Policy, commands: _Commands) -> Outcome:
     budget = policy.flip_budget / 100
     reasons = []
-    for key, changed in sorted(comparison.changed_labels.items(), key=lambda item: (-item[1], item[0])):
+    if set(policy.metrics) == set(gated()):
+        wanted = None
+    else:  # a policy that names numbers asks for their protocols alone
+        wanted = {protocol for name in policy.metrics for protocol in NUMBERS[name].protocols}
+    labels = {key: n for key, n in comparison.changed_labels.items() if wanted is None or key.split("/")[0] in wanted}
+    missing = [key for key in comparison.missing_cells if wanted is None or key.split("/")[0] in wanted]
+    for key, changed in sorted(labels.items(), key=lambda item: (-item[1], item[0])):
         total = comparison.compared_labels[key]
         if changed > budget * total:
             reasons.append(
@@ -142,16 +160,17 @@ def _identity(comparison: Comparison, policy: Policy, commands: _Commands) -> Ou
                 f"{policy.flip_budget:g} %."
             )
     code = REGRESSION if reasons else PASS
-    if comparison.missing_cells:
+    if missing:
         reasons.append(
-            f"{len(comparison.missing_cells)} cells are on one side only (first: {comparison.missing_cells[0]}): "
-            "their labels were not compared."
+            f"{len(missing)} cells are on one side only (first: {missing[0]}): their labels were not compared."
         )
         if code == PASS and policy.on_missing == "fail":
             code = NOT_COMPARABLE
+    if code == PASS and not labels:
+        code = NOT_COMPARABLE
+        reasons.append(f"neither side has cells of {', '.join(policy.metrics)}: no label was compared.")
     if code == PASS:
-        cells = len(comparison.changed_labels)
-        reasons.insert(0, f"no label changed beyond the budget of {policy.flip_budget:g} % in {cells} cells.")
+        reasons.insert(0, f"no label changed beyond the budget of {policy.flip_budget:g} % in {len(labels)} cells.")
     return Outcome(
         exit_code=code,
         mode="identity",

@@ -14,7 +14,7 @@ from .evidence import Evidence, contributions, evidence_of
 from .frames import ScoredRun
 from .measures import Bins, Counts
 from .numbers import NUMBERS, Number, headlines, number_of, register_number
-from .scoring import Scores, measured_normaliser, normaliser_of, score, scores_of
+from .scoring import Scores, few_flips, few_flips_note, measured_normaliser, normaliser_of, score, scores_of
 
 __all__ = [
     "NUMBERS",
@@ -27,6 +27,8 @@ __all__ = [
     "Scores",
     "contributions",
     "evidence_of",
+    "few_flips",
+    "few_flips_note",
     "headlines",
     "intervals",
     "measured_normaliser",

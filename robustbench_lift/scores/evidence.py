@@ -157,6 +157,10 @@ class Evidence:
         """The rows of every measure that can be resampled."""
         return {key: one.rows for key, one in self._sums.items() if one.rows is not None}
 
+    def events(self, measure: Measure) -> dict[str, int]:
+        """How often a measure looked, by condition: images times what a count is out of."""
+        return {condition: s.images * s.total for (one, _, condition), s in self._sums.items() if one is measure}
+
     def images(self, protocol: str) -> int:
         """Images (or clips) of a protocol."""
         return len(self._ids[protocol][1])

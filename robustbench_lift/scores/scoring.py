@@ -9,6 +9,10 @@ import metrics
 from robustbench_lift.errors import IncompleteError
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.scores.evidence import Evidence, evidence_of
+from robustbench_lift.scores.measures import flips
+
+FEW_FLIPS = 100
+"""Flips of a normaliser below which a flip rate is rough: with 100 its own error is a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,3 +136,33 @@ def normaliser_of(run: Run) -> metrics.Baseline | None:
             f"{folder}. A run is copied together with its normaliser: copy that folder too."
         )
     return measured_normaliser(Run.open(folder))
+
+
+def few_flips(normaliser: metrics.Baseline, evidence: Evidence) -> dict[str, int]:
+    """On how many frame pairs a normaliser changes its class, by perturbation, where these are fewer than `FEW_FLIPS`.
+
+    A flip rate divides by that count: with 16 flips it is rough, however many digits it has. The published AlexNet was
+    measured on all of ImageNet-P and is never in this list.
+
+    Args:
+        normaliser: what FR is divided by, measured on the same clips.
+        evidence: of a run over these clips.
+    """
+    if normaliser is metrics.ALEXNET or normaliser.source == metrics.ALEXNET.source:
+        return {}
+    pairs = evidence.events(flips)
+    counts = {
+        name: round(share * pairs[name]) for name, share in normaliser.flip_probabilities.items() if name in pairs
+    }
+    return {name: count for name, count in counts.items() if count < FEW_FLIPS}
+
+
+def few_flips_note(name: str, few: Mapping[str, int]) -> str:
+    """`few_flips` in a sentence, empty where there are none."""
+    if not few:
+        return ""
+    counts = ", ".join(f"{perturbation} {count}" for perturbation, count in few.items())
+    return (
+        f"FEW FLIPS: the normaliser {name} changes its class on fewer than {FEW_FLIPS} frame pairs of some "
+        f"perturbations ({counts}), so their FR, and mFR, are rough; read the flip probability beside them."
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_lift.tables.latex import to_latex
 from robustbench_lift.tables.table import Column, Entry, Row, Table, interval, number, plain
+from robustbench_lift.text import code_span, markdown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -132,39 +133,28 @@ def to_markdown(table: Table) -> str:
     """A GitHub table; best bold, second best in italics, ties with a tilde."""
 
     def cell(column: Column, entry: Entry) -> str:
-        text = escape(number(column, entry.value))
+        text = markdown(plain(number(column, entry.value)))
         if column.unit != "text":
             text = {"best": f"**{text}**", "second": f"_{text}_", "": text}[entry.mark]
         span = interval(column, entry)
         return text + ("\\~" if entry.tie else "") + (f" ({span})" if span else "")
 
     lines = [
-        f"### {escape(table.title)}",
+        f"### {markdown(plain(table.title))}",
         "",
-        "| " + " | ".join(escape(column.heading) for column in table.columns) + " |",
+        "| " + " | ".join(markdown(plain(column.heading)) for column in table.columns) + " |",
         "|" + "|".join(" :-- " if column.unit == "text" else " --: " for column in table.columns) + "|",
     ]
     for row in table.rows:
         lines.append("| " + " | ".join(cell(c, e) for c, e in zip(table.columns, row.entries, strict=True)) + " |")
     legend = ("Bold: best, italics: second best, ~: tied with the best; -: unknown.",) if table.is_marked else ()
     notes = (*legend, *table.notes)
-    lines += ["", *(f"- {escape(note)}" for note in notes), *(f"- {code(line)}" for line in table.signatures)]
+    lines += [
+        "",
+        *(f"- {markdown(plain(note))}" for note in notes),
+        *(f"- {code_span(plain(line))}" for line in table.signatures),
+    ]
     return "\n".join(lines) + "\n"
-
-
-def escape(text: str) -> str:
-    r"""Text that Markdown shows literally, on one line, whatever a name holds.
-
-    >>> escape("a|b<img>")
-    'a\\|b&lt;img&gt;'
-    """
-    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\|*_`[]~#" else c for c in text)
-
-
-def code(text: str) -> str:
-    """Text as a code span, which a backtick in it would end."""
-    return "`" + plain(text).replace("`", "'") + "`"
 
 
 def to_csv(table: Table) -> str:
