@@ -28,21 +28,6 @@ ATTEMPTS = 5
 """How often a temporary file is made anew when somebody took it for a dead writer's."""
 
 
-def read_small(path: Path, *, limit: int = 64_000_000) -> bytes:
-    """A file of settings or scores, whole.
-
-    Raises:
-        FileNotFoundError: it is absent.
-        OSError: it cannot be read, is a device or a pipe (which might never end), or is larger than `limit` bytes.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(None, "it is a folder" if path.is_dir() else "it is a device or a pipe, not a file")
-    size = path.stat().st_size
-    if size > limit:
-        raise OSError(None, f"it has {size:,} bytes, more than the {limit:,} that are read")
-    return path.read_bytes()
-
-
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary name of its own beside it, then renamed.
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import metrics
 from robustbench_lift.errors import DataError, IncompleteError
-from robustbench_lift.files import read_small, write_atomic
+from robustbench_lift.files import TEXT_LIMIT, read_bytes, write_atomic
 from robustbench_lift.provenance import environment, git_revision
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.scores.evidence import ClassesOnly, evidence_of
@@ -200,7 +200,7 @@ def read_baseline(path: Path) -> Baseline:
         DataError: it is not a baseline, was edited, or its .npz is another; the message names the field.
     """
     try:
-        content = json.loads(read_small(path))
+        content = json.loads(read_bytes(path, limit=TEXT_LIMIT))
     except FileNotFoundError:
         raise IncompleteError(
             f"there is no baseline {path}. Make one from a run that you trust: "
@@ -326,7 +326,7 @@ def _unpack(path: Path, content: dict[str, Any]) -> Run | None:
 
 
 def _read_predictions(file: Path) -> bytes:
-    return read_small(file, limit=1 << 30)
+    return read_bytes(file, limit=1 << 30)
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from typing_extensions import Doc
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.files import read_small
+from robustbench_lift.files import TEXT_LIMIT, read_bytes
 from robustbench_lift.regression.multiplicity import CORRECTIONS, Correction
 from robustbench_lift.scores.numbers import gated, headlines
 
@@ -101,7 +101,7 @@ def read_policy(path: Path | None, **changes: Any) -> Policy:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(read_small(path, limit=1_000_000).decode())
+            values = tomllib.loads(read_bytes(path, limit=TEXT_LIMIT).decode())
         except OSError as error:
             raise UsageError(f"the policy {path} cannot be read: {error.strerror}.") from None
         except RecursionError:

@@ -100,7 +100,7 @@ def calibration(cell: Cell, predictions: Predictions) -> Measured:
 
 def negative_log_likelihood(cell: Cell, predictions: Predictions) -> Measured | None:
     """-log of the label's probability; unknown in runs that do not store it."""
-    stored = getattr(predictions, "label_probability", None)
+    stored = predictions.label_probability
     if stored is None:
         return None
     # a probability that float32 rounds to zero counts as its smallest number, 1.4e-45
@@ -110,7 +110,7 @@ def negative_log_likelihood(cell: Cell, predictions: Predictions) -> Measured | 
 
 def brier_score(cell: Cell, predictions: Predictions) -> Measured | None:
     """sum_k (p_k - [k is the label])^2 = sum_k p_k^2 - 2 p_label + 1; unknown in runs that do not store it."""
-    label, squared = (getattr(predictions, name, None) for name in ("label_probability", "squared_probability"))
+    label, squared = predictions.label_probability, predictions.squared_probability
     if label is None or squared is None:
         return None
     return np.asarray(squared[:, 0].astype(np.float64) - 2 * label[:, 0].astype(np.float64) + 1)

@@ -13,8 +13,8 @@ import pytest
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.files import write_atomic
 from robustbench_lift.regression import Policy, accept, compare, gate, read_baseline, read_policy
-from robustbench_lift.regression.render import to_csv, to_markdown
-from robustbench_lift.runs import Cell, Run
+from robustbench_lift.regression.render import to_markdown
+from robustbench_lift.runs import Run
 
 QUICK = Policy(replicates=200)
 MakeRun = Callable[..., Any]
@@ -119,9 +119,9 @@ def test_files_that_never_end_or_nest_too_deeply_are_refused(tmp_path: Path) -> 
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(UsageError, match="pipe"):
+    with pytest.raises(UsageError, match="ordinary"):
         read_policy(pipe)
-    with pytest.raises(DataError, match="pipe"):
+    with pytest.raises(DataError, match="ordinary"):
         read_baseline(pipe)
     deep = tmp_path / "deep.json"
     deep.write_text("[" * 100_000)
@@ -130,12 +130,6 @@ def test_files_that_never_end_or_nest_too_deeply_are_refused(tmp_path: Path) -> 
     deep.write_text("x = " + "[" * 100_000)
     with pytest.raises(UsageError, match=r"deep\.json"):
         read_policy(deep)
-
-
-def test_a_name_is_no_formula_in_csv(make_run: MakeRun) -> None:
-    cells = [Cell("clean", "clean", 0), *(Cell("corruption", "=1+1", s) for s in range(1, 6))]
-    text = to_csv(compare(make_run("a", cells=cells), make_run("b", cells=cells), replicates=100))
-    assert not any(line.startswith("=") for line in text.splitlines())
 
 
 def test_a_comparison_is_a_frame(make_run: MakeRun, good: Any) -> None:
