@@ -20,6 +20,7 @@ from robustbench_lift.data.base import UNLABELLED, ImageSet, Pixels
 from robustbench_lift.data.cifar import SIDE
 from robustbench_lift.data.cifar import class_names as known_names
 from robustbench_lift.data.memory import ARRAY_ERRORS, check_labels, npy_header, position_ids
+from robustbench_lift.data.store import hidden
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.data.tar import open_index
 from robustbench_lift.data.tree import folder_name
@@ -231,7 +232,7 @@ class ArrayTree:
 def _in_archive(path: Path) -> tuple[dict[str, ArrayFile], list[Path]]:
     """The arrays of an archive, at its top or in its one folder that has any; and the folders that have."""
     index = open_index(path)
-    arrays = [name for name in index.names if name.endswith(".npy")]
+    arrays = [name for name in index.names if name.endswith(".npy") and not any(map(hidden, name.split("/")))]
     labelled = [name.removesuffix("labels.npy") for name in arrays if f"/{name}".endswith("/labels.npy")]
     tops = labelled or sorted({name[: name.rfind("/") + 1] for name in arrays})
     if len(tops) != 1:

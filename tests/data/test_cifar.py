@@ -285,7 +285,8 @@ def test_sequences_need_no_labels(make: SimpleNamespace, tmp_path: Path) -> None
     (tmp_path / "p").mkdir()
     np.save(tmp_path / "p" / "brightness.npy", clips)
     np.savez(tmp_path / "clean.npz", x=pixels(3), y=np.array([7, 0, 9]))
-    packed = make.pack(tmp_path / "p.tar", {"CIFAR-10-P/brightness.npy": (tmp_path / "p/brightness.npy").read_bytes()})
+    files = {"CIFAR-10-P/brightness.npy": (tmp_path / "p/brightness.npy").read_bytes(), "__MACOSX/p/._a.npy": b""}
+    packed = make.pack(tmp_path / "p.tar", files)
     for place in (tmp_path / "p", packed):
         images = open_tree(f"cifar10-p:{place}").images("brightness", 1)
         assert images.labels.tolist() == [UNLABELLED] * 3
