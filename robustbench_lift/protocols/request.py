@@ -13,7 +13,7 @@ from robustbench_lift.data.kinds import Kind, Views, kind_of, open_images, open_
 from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.errors import IncompleteError, UsageError, unknown
 from robustbench_lift.protocols.base import PROTOCOLS, DataIdentity, EvaluationProtocol
-from robustbench_lift.protocols.suites import conditions_of, expand
+from robustbench_lift.protocols.suites import SUITES, conditions_of, expand
 
 if TYPE_CHECKING:
     from robustbench_lift.data.tree import Tree
@@ -92,12 +92,17 @@ class Request:
         `alexnet` for ImageNet, the shipped AlexNet for the photographs, None where no standard exists.
         """
         found = {kind_of(spec).normaliser(spec) for spec in parse_specs(self.data)}
-        return found.pop() if len(found) == 1 and not self._other_corruptions else None
+        normaliser = found.pop() if len(found) == 1 else None
+        return None if normaliser == "alexnet" and self._other_frames else normaliser
 
     @property
-    def _other_corruptions(self) -> bool:
-        """Whether the corruptions are not those that published errors were measured on."""
-        return self.variant != "imagenet-c" and "corruption" in self.protocols
+    def _other_frames(self) -> bool:
+        """Whether the frames are not those of a suite that published errors were measured on."""
+        suites = {name for spec in parse_specs(self.data) for name in kind_of(spec).suites.items()}
+        published = all(
+            SUITES[suite].normaliser == "alexnet" for protocol, suite in suites if protocol in self.protocols
+        )
+        return not published or (self.variant != "imagenet-c" and "corruption" in self.protocols)
 
     def normaliser(self, name: str | None) -> str | None:
         """What CE and FR are divided by: a model spec, `alexnet`, or None.
@@ -112,7 +117,7 @@ class Request:
         ('photos/alexnet', None)
         """
         if name == "alexnet" and self.default_normaliser != "alexnet":
-            what = f"--variant {self.variant}" if self._other_corruptions else self.data
+            what = self.data if self.variant == "imagenet-c" else f"--variant {self.variant}"
             raise UsageError(
                 "--normaliser alexnet is AlexNet's published error on ImageNet with all 1,000 classes; it does not "
                 f"apply to {what}. Name a model to be measured on the same images, or none."

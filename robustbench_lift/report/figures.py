@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.protocols.suites import category
 from robustbench_lift.report.canvas import bare, blank, label, legend_of, literal, per_row, span, span_note
 from robustbench_lift.report.notes import normalised, order
 from robustbench_lift.report.schema import Document, Model
-from robustbench_lift.report.style import EDGE, FAINT, INK, category, looks, title
+from robustbench_lift.report.style import EDGE, FAINT, INK, looks, title
 from robustbench_lift.tables.table import Value
 
 if TYPE_CHECKING:

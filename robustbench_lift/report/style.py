@@ -55,25 +55,6 @@ def looks(labels: tuple[str, ...]) -> dict[str, Look]:
     return found
 
 
-CATEGORIES = {
-    "Noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "Blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
-    "Weather": ("snow", "frost", "fog", "brightness", "spatter"),
-    "Digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
-    "Geometric": ("translate", "rotate", "tilt", "scale", "shear"),
-}
-"""Families of corruptions and perturbations, as ImageNet-C's paper groups them (brightness counts as weather)."""
-
-
-def category(condition: str) -> str:
-    """The family of a corruption or perturbation, empty for a stranger.
-
-    >>> category("fog"), category("tilt")
-    ('Weather', 'Geometric')
-    """
-    return next((name for name, members in CATEGORIES.items() if condition in members), "")
-
-
 def title(condition: str) -> str:
     """A condition as printed in a figure.
 

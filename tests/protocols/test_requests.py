@@ -128,6 +128,7 @@ def test_alexnets_constants_are_for_imagenet_c_as_it_was_made() -> None:
     assert other.normaliser(None) is None
     assert other.normaliser("resnet18/max@w.pt") == "resnet18/max@w.pt"
     assert Request(data="imagenet:/v", variant="imagecorruptions", protocols=("perturbation",)).normaliser(None)
+    assert Request(variant="imagecorruptions").normaliser(None) == "photos/alexnet", "measured on the same frames"
     assert Request(data="imagenet:/v,imagenet-c:/c").normaliser(None) == "alexnet"
     assert Request(data="imagenet:/v,imagenet-c:/c").normaliser("alexnet") == "alexnet"
 
