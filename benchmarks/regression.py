@@ -25,7 +25,7 @@ from scipy import stats
 
 import metrics
 from robustbench_lift.regression import compare
-from robustbench_lift.regression.comparison import compared_numbers
+from robustbench_lift.regression.paired import compared_numbers
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.scores import evidence_of, replicated
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustbench_lift.regression.baseline import Baseline, accept, read_baseline
-    from robustbench_lift.regression.comparison import compare
-    from robustbench_lift.regression.difference import Comparison, Difference
+    from robustbench_lift.regression.comparison import Comparison, Difference
+    from robustbench_lift.regression.paired import compare
     from robustbench_lift.regression.policy import Policy, read_policy
     from robustbench_lift.regression.verdict import Outcome, gate
 
 _WHERE = {
     "Baseline": "baseline",
-    "Comparison": "difference",
-    "Difference": "difference",
+    "Comparison": "comparison",
+    "Difference": "comparison",
     "Outcome": "verdict",
     "Policy": "policy",
     "accept": "baseline",
-    "compare": "comparison",
+    "compare": "paired",
     "gate": "verdict",
     "read_baseline": "baseline",
     "read_policy": "policy",

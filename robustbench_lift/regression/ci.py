@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from robustbench_lift.errors import StorageError
-from robustbench_lift.regression.difference import Difference
+from robustbench_lift.regression.comparison import Difference
 from robustbench_lift.regression.render import row, to_markdown
 from robustbench_lift.regression.verdict import PASS, Outcome
 from robustbench_lift.scores.numbers import NUMBERS, title

@@ -1,243 +1,200 @@
-"""Two runs, image by image: every difference with its confidence."""
+"""What a comparison consists of: numbers of two runs side by side with their confidence; which runs may be compared."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-from scipy import stats
+from robustbench_lift.errors import IncomparableError
+from robustbench_lift.regression.statistics import adjust
+from robustbench_lift.runs import Run, differences
+from robustbench_lift.scores.frames import COLUMNS, place, tidy
+from robustbench_lift.scores.numbers import sign
 
-import metrics
-from robustbench_lift.errors import IncomparableError, unknown
-from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.difference import Comparison, Difference
-from robustbench_lift.regression.mcnemar import detectable_difference, paired_interval, worse_p
-from robustbench_lift.regression.multiplicity import CORRECTIONS, judged, judged_by_family
-from robustbench_lift.runs import Run
-from robustbench_lift.scores.bootstrap import Interval, percentile_interval, replicated
-from robustbench_lift.scores.evidence import ClassesOnly, Evidence
-from robustbench_lift.scores.measures import Array
-from robustbench_lift.scores.numbers import NUMBERS, headlines, number_of, sign
-from robustbench_lift.scores.scoring import few_flips, few_flips_note, normaliser_of
-
-POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
-"""Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def compare(
-    run_a: Run,
-    run_b: Run,
-    *,
-    normaliser: metrics.Baseline | None = None,
-    numbers: Collection[str] | None = None,
-    replicates: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    margins: Mapping[str, float] | None = None,
-    alpha: float = 0.05,
-    correction: str = "bh",
-    allow_protocol_diff: bool = False,
-) -> Comparison:
-    """Compare a candidate (b) with a baseline (a) on the same images.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One number of the candidate against the baseline; fractions."""
 
-    Headline numbers, CE and FR: paired bootstrap of the difference, images drawn once for all cells and both models.
-    They are means over images, so the standard error of the bootstrap is known in closed form; p-values use it, and
-    the intervals are percentiles of the replicates. Clean error and cells: McNemar's test, mid-p. A difference is a
-    regression when it is worse by more than the margin *and* its corrected one-sided p is below `alpha`; headline
-    numbers, CE, FR and cells are corrected apart.
+    name: str
+    """Headline name, ce/<corruption>, fr/<perturbation>, or the key of a cell."""
+    baseline: float
+    """The baseline's number."""
+    candidate: float
+    """The candidate's number."""
+    low: float
+    """Lower end of the interval of the difference."""
+    high: float
+    """Upper end of the interval of the difference."""
+    p_value: float
+    """One-sided: how likely so bad a difference is if the candidate were worse by no more than the margin."""
+    p_improved: float = math.nan
+    """One-sided the other way."""
+    p_adjusted: float = math.nan
+    """p_value, corrected for the number of tests."""
+    p_improved_adjusted: float = math.nan
+    """p_improved, corrected alike."""
+    margin: float = 0.0
+    """Loss that is tolerated."""
+    detectable: float = math.nan
+    """Smallest difference that is found with 80 % power at level 0.05, two-sided."""
+    gained: int | None = None
+    """Images that became right (cells only)."""
+    lost: int | None = None
+    """Images that became wrong (cells only)."""
+    verdict: str = "same"
+    """regressed, improved, or same (no difference beyond margin and chance)."""
 
-    Args:
-        run_a: the baseline.
-        run_b: the candidate.
-        baseline: the normaliser; what run_a's manifest names unless given.
-        replicates: bootstrap samples.
-        confidence: level of the intervals.
-        seed: seed of the draws.
-        margins: tolerated loss by number, fractions; `cells` is that of every cell; 0 unless told.
-        alpha: level of the tests.
-        correction: bh, by, holm or none.
-        allow_protocol_diff: compare although signatures differ, with a note.
+    @property
+    def delta(self) -> float:
+        """candidate - baseline."""
+        return self.candidate - self.baseline
 
-    Raises:
-        IncomparableError: signatures or image sets differ; the message names the field.
-        UsageError: an unknown correction or a margin of an unknown number.
-    """
-    if correction not in CORRECTIONS:
-        raise unknown("correction", correction, CORRECTIONS)
-    margins = dict(margins or {})
-    for name in margins:
-        if name != "cells":
-            number_of(name)
-    wanted = compared_numbers(numbers)
-    notes = comparable(run_a, run_b, allow_protocol_diff=allow_protocol_diff)
-    divisor = normaliser if normaliser is not None else normaliser_of(run_a)
-    read = _read(run_a, run_b, wanted, margins.get("cells", 0.0), confidence)
-    a, b = read.before.vectors(divisor), read.after.vectors(divisor)
-    before, after = replicated([read.before, read.after], divisor, replicates=replicates, seed=seed)
-    if divisor is not None and "mfr" in wanted:
-        note = few_flips_note(divisor.name, few_flips(divisor, read.before))
-        notes = (*notes, note) if note else notes
-    known_a, known_b = read.before.values(divisor), read.after.values(divisor)
-    found: dict[str, Difference] = {}
-    for name in (name for name in a if name in b and len(a[name]) == len(b[name])):
-        interval = percentile_interval(after[name] - before[name], confidence)
-        found[name] = mean_difference(
-            name, a[name], b[name], interval, margins.get(name, 0.0), values=(known_a[name], known_b[name])
-        )
-    clean = read.cells.get("clean/clean/0")
-    if clean is not None and "clean_error" in found:
-        found["clean_error"] = _exact(found["clean_error"], clean, len(a["clean_error"]))
-    return Comparison(
-        baseline=run_a.name,
-        candidate=run_b.name,
-        signature=run_a.signature,
-        metrics=judged_by_family(found, alpha=alpha, correction=correction),
-        cells=judged(read.cells, alpha=alpha, correction=correction),
-        same_weights=same_weights(run_a.manifest.model, run_b.manifest.model),
-        one_sided=tuple(sorted(set(a) ^ set(b))),
-        missing_cells=tuple(read.missing),
-        lacking=tuple(read.lacking),
-        changed_labels=read.changed,
-        compared_labels=read.compared,
-        alpha=alpha,
-        correction=correction,
-        confidence=confidence,
-        sources=sources(run_a, run_b),
-        notes=notes,
-    )
+    @property
+    def worsening(self) -> float:
+        """How much worse the candidate is; negative when it is better."""
+        return sign(self.name) * self.delta
 
 
-def compared_numbers(numbers: Collection[str] | None = None) -> tuple[str, ...]:
-    """Numbers that a comparison shows: those that a gate tests by default, those asked for, and their families.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Everything that differs between two sides."""
 
-    Raises:
-        UsageError: there is no such number.
-    """
-    for name in numbers or ():
-        if name not in headlines():
-            raise unknown("metric", name, headlines())
-    return tuple(key for key, number in NUMBERS.items() if number.gated or key in (numbers or ()))
-
-
-def mean_difference(
-    name: str, a: Array, b: Array, interval: Interval, margin: float, *, values: tuple[float, float]
-) -> Difference:
-    """A number that is a mean over images on both sides, paired; `values` are the two numbers themselves."""
-    worse = sign(name) * (b - a)
-    n = len(worse)
-    error = float(worse.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return Difference(
-        name=name,
-        baseline=values[0],
-        candidate=values[1],
-        low=interval.low,
-        high=interval.high,
-        p_value=mean_p(float(worse.mean()) - margin, error, n),
-        p_improved=mean_p(-float(worse.mean()) - margin, error, n),
-        margin=margin,
-        detectable=POWER * error,
-    )
-
-
-def mean_p(excess: float, error: float, n: int) -> float:
-    """One-sided p-value of "a mean over n images is above zero": Student's t with n - 1 degrees of freedom.
-
-    Images that all differ by the same amount have no spread to divide by: then the sign test's 2^-n.
-    """
-    if not error > 0:
-        return 1.0 if excess <= 0 or n < 2 else 0.5 ** min(n, 1000)
-    return float(stats.t.sf(excess / error, n - 1))
-
-
-def same_weights(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
-    """Whether two model records are known to be of the same weights."""
-    return a.get("weights_sha256") is not None and a.get("weights_sha256") == b.get("weights_sha256")
-
-
-def sources(run_a: Run, run_b: Run) -> dict[str, str]:
-    """Weights and git revision of both sides, as far as they are recorded."""
-    found = {}
-    for side, run in (("baseline", run_a), ("candidate", run_b)):
-        found[f"{side} weights sha256"] = str(run.manifest.model.get("weights_sha256") or "unknown")
-        found[f"{side} git"] = str(run.manifest.provenance.get("git") or "unknown")
-    return found
-
-
-@dataclass
-class _Pair:
-    """What is gathered while the cells of two runs are read side by side."""
-
-    before: Evidence
-    after: Evidence
+    baseline: str
+    """Name of the baseline."""
+    candidate: str
+    """Name of the candidate."""
+    signature: str
+    """The signature that both share."""
+    metrics: dict[str, Difference]
+    """Headline numbers, ce/..., fr/..., error/..., fp/... ."""
     cells: dict[str, Difference] = field(default_factory=dict)
-    changed: dict[str, int] = field(default_factory=dict)
-    compared: dict[str, int] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    lacking: list[str] = field(default_factory=list)
+    """Errors of clean and corruption cells."""
+    same_weights: bool = False
+    """Whether both are known to be of the same weights."""
+    one_sided: tuple[str, ...] = ()
+    """Numbers that only one of the two has."""
+    missing_cells: tuple[str, ...] = ()
+    """Cells that only one of the two has."""
+    lacking: tuple[str, ...] = ()
+    """Cells of the baseline that the candidate does not have."""
+    changed_labels: Mapping[str, int] = field(default_factory=dict)
+    """Predicted labels that differ, cell by cell."""
+    compared_labels: Mapping[str, int] = field(default_factory=dict)
+    """Predicted labels that were compared, cell by cell."""
+    alpha: float
+    """Level of the tests."""
+    correction: str
+    """Correction for multiplicity."""
+    confidence: float
+    """Level of the intervals."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where the two sides come from: weights and git revisions."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, such as a protocol difference that was allowed."""
+
+    @property
+    def worst(self) -> list[Difference]:
+        """Cells, worst first; equal ones by name, so that two reports of one comparison are the same."""
+        return sorted(self.cells.values(), key=lambda d: (-d.worsening, d.name))
+
+    def frame(self) -> pd.DataFrame:
+        """The differences as a pandas frame, one row a (protocol, condition, severity, number).
+
+        `value` is candidate - baseline, `low` and `high` its interval, `p_value` one-sided and `p_adjusted` corrected.
+        """
+        records = [
+            {
+                "model": self.candidate,
+                **place(d.name),
+                "value": d.delta,
+                "low": d.low,
+                "high": d.high,
+                "baseline": d.baseline,
+                "candidate": d.candidate,
+                "p_value": d.p_value,
+                "p_adjusted": d.p_adjusted,
+                "verdict": d.verdict,
+            }
+            for d in (*self.metrics.values(), *self.cells.values())
+        ]
+        return tidy(records, COLUMNS)
 
 
-def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confidence: float) -> _Pair:
-    before, after = (
-        Evidence(run.expected, numbers=numbers, classes_only=isinstance(run, ClassesOnly), bins=True)
-        for run in (run_a, run_b)
+def judged(found: Mapping[str, Difference], *, alpha: float, correction: str) -> dict[str, Difference]:
+    """Correct the p-values of tests that are made together, and say which differences count.
+
+    A difference counts when it is larger than its margin *and* its corrected p-value is below alpha.
+    """
+    worse = adjust([one.p_value for one in found.values()], correction)
+    better = adjust([one.p_improved for one in found.values()], correction)
+    result = {}
+    for (name, one), p, q in zip(found.items(), worse, better, strict=True):
+        verdict = "same"
+        if p < alpha and one.worsening > one.margin:
+            verdict = "regressed"
+        elif q < alpha and -one.worsening > one.margin:
+            verdict = "improved"
+        result[name] = replace(one, p_adjusted=p, p_improved_adjusted=q, verdict=verdict)
+    return result
+
+
+def judged_by_family(found: Mapping[str, Difference], *, alpha: float, correction: str) -> dict[str, Difference]:
+    """`judged` for headline numbers, CE, FR and so on apart: the CE of fog repeats the error of fog."""
+    families: dict[str, dict[str, Difference]] = {}
+    for name, one in found.items():
+        families.setdefault(name.partition("/")[0] if "/" in name else "", {})[name] = one
+    result: dict[str, Difference] = {}
+    for members in families.values():
+        result |= judged(members, alpha=alpha, correction=correction)
+    return {name: result[name] for name in found}
+
+
+def comparable(run_a: Run, run_b: Run, *, allow_protocol_diff: bool = False) -> tuple[str, ...]:
+    """Notes on protocol differences that were allowed.
+
+    Protocols that only one of the two ran do not matter here: their numbers are on one side only.
+
+    Raises:
+        IncomparableError: other images, or another protocol without leave; the message names each field.
+    """
+    shared = [p for p in run_a.manifest.signature if p in run_b.manifest.signature]
+    protocols = differences(
+        {p: run_a.manifest.signature[p] for p in shared}, {p: run_b.manifest.signature[p] for p in shared}, "signature."
     )
-    pair = _Pair(before, after)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    for cell in dict.fromkeys((*run_a.expected, *run_b.expected)):
-        a = run_a.read(cell) if run_a.has(cell) else None
-        b = run_b.read(cell) if run_b.has(cell) else None
-        if a is not None:
-            pair.before.add(cell, a)
-        if b is not None:
-            pair.after.add(cell, b)
-        if a is None or b is None:
-            pair.missing.append(cell.key)
-            if a is not None:
-                pair.lacking.append(cell.key)
-            continue
-        if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels) or a.top5.shape != b.top5.shape:
-            raise IncomparableError(
-                f"{cell.key}: {run_a.path} and {run_b.path} hold other images, labels or frames in this cell. "
-                "Run one of them again."
-            )
-        top1_a, top1_b = a.top5[..., 0], b.top5[..., 0]
-        pair.changed[cell.key] = int((top1_a != top1_b).sum())
-        pair.compared[cell.key] = top1_a.size
-        if cell.protocol in ("clean", "corruption"):
-            right = top1_a[:, 0] == a.labels, top1_b[:, 0] == b.labels
-            pair.cells[cell.key] = _cell(cell.key, *right, margin, z)
-    return pair
+    images = _image_differences(run_a, run_b)
+    if images:
+        images.sort(key=lambda line: not line.partition(":")[0].endswith("images"))  # counts say more than hashes
+        raise IncomparableError(
+            f"{run_a.path} and {run_b.path} are over different images:\n  "
+            + "\n  ".join(images)
+            + "\nPaired statistics need the same images; run one of them again."
+        )
+    if protocols and not allow_protocol_diff:
+        raise IncomparableError(
+            f"{run_a.path} and {run_b.path} are different protocols:\n  "
+            + "\n  ".join(protocols)
+            + "\nRun one of them again, or use --allow-protocol-diff to compare nevertheless, with a banner."
+        )
+    if not set(shared) - {"common"}:
+        raise IncomparableError(f"{run_a.path} and {run_b.path} share no protocol: nothing can be compared.")
+    return tuple(f"PROTOCOLS DIFFER: {line}" for line in protocols)
 
 
-def _cell(key: str, a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], margin: float, z: float) -> Difference:
-    gained, lost, n = int((~a & b).sum()), int((a & ~b).sum()), len(a)
-    interval = paired_interval(gained, lost, n, z)
-    return Difference(
-        name=key,
-        baseline=float(1 - a.mean()),
-        candidate=float(1 - b.mean()),
-        low=interval.low,
-        high=interval.high,
-        p_value=worse_p(gained, lost, n, margin=margin),
-        p_improved=worse_p(lost, gained, n, margin=margin),
-        margin=margin,
-        detectable=detectable_difference(n, (gained + lost) / n),
-        gained=gained,
-        lost=lost,
-    )
-
-
-def _exact(mean: Difference, cell: Difference, images: int) -> Difference:
-    """The clean error with McNemar's p-values, which hold for few disagreements too."""
-    assert cell.gained is not None
-    assert cell.lost is not None
-    return replace(
-        mean,
-        p_value=worse_p(cell.gained, cell.lost, images, margin=mean.margin),
-        p_improved=worse_p(cell.lost, cell.gained, images, margin=mean.margin),
-        gained=cell.gained,
-        lost=cell.lost,
+def _image_differences(run_a: Run, run_b: Run) -> list[str]:
+    """Differences of the image sets of protocols that both ran."""
+    a, b = dict(run_a.manifest.data), dict(run_b.manifest.data)
+    sets_a, sets_b = a.pop("sets", {}), b.pop("sets", {})
+    both = [protocol for protocol in sets_a if protocol in sets_b]
+    if both:
+        # the count of all images follows from the sets; with sets on both sides those decide
+        a.pop("images", None)
+        b.pop("images", None)
+    return differences(a, b, "data.") + differences(
+        {p: sets_a[p] for p in both}, {p: sets_b[p] for p in both}, "data.sets."
     )

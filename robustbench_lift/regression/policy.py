@@ -12,7 +12,7 @@ from typing_extensions import Doc
 
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.files import TEXT_LIMIT, read_bytes
-from robustbench_lift.regression.multiplicity import CORRECTIONS, Correction
+from robustbench_lift.regression.statistics import CORRECTIONS, Correction
 from robustbench_lift.scores.numbers import gated, headlines
 
 Mode = Literal["auto", "identity", "candidate", "recipe"]

@@ -8,7 +8,8 @@ import json
 import math
 from typing import Any
 
-from robustbench_lift.regression.difference import Comparison, Difference, p_words
+from robustbench_lift.regression.comparison import Comparison, Difference
+from robustbench_lift.regression.statistics import p_words
 from robustbench_lift.regression.verdict import Outcome
 from robustbench_lift.scores.numbers import title
 from robustbench_lift.tables.render import csv_value

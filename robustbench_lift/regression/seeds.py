@@ -10,10 +10,8 @@ import numpy as np
 from scipy import stats
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.comparison import compared_numbers
-from robustbench_lift.regression.difference import Comparison, Difference
-from robustbench_lift.regression.multiplicity import judged_by_family
+from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged_by_family
+from robustbench_lift.regression.paired import compared_numbers
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.evidence import evidence_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression.baseline import Baseline, read_baseline
-from robustbench_lift.regression.difference import Comparison
+from robustbench_lift.regression.comparison import Comparison
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.regression.verdict import compare_runs

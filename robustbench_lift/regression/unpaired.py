@@ -7,11 +7,10 @@ import math
 from scipy import stats
 
 from robustbench_lift.regression.baseline import Baseline
-from robustbench_lift.regression.comparable import comparable
-from robustbench_lift.regression.comparison import POWER, compared_numbers, mean_p, same_weights, sources
-from robustbench_lift.regression.difference import Comparison, Difference
-from robustbench_lift.regression.multiplicity import judged_by_family
+from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged_by_family
+from robustbench_lift.regression.paired import compared_numbers, same_weights, sources
 from robustbench_lift.regression.policy import Policy
+from robustbench_lift.regression.statistics import POWER, mean_p
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.evidence import evidence_of
 from robustbench_lift.scores.numbers import sign

@@ -20,11 +20,11 @@ from typing import TypedDict
 
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression.baseline import Baseline
-from robustbench_lift.regression.comparison import compare, same_weights
-from robustbench_lift.regression.difference import Comparison, Difference, p_words
-from robustbench_lift.regression.multiplicity import judged
+from robustbench_lift.regression.comparison import Comparison, Difference, judged
+from robustbench_lift.regression.paired import compare, same_weights
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.seeds import compare_seeds
+from robustbench_lift.regression.statistics import p_words
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.numbers import NUMBERS, gated

@@ -109,7 +109,7 @@ def test_margin_of_cells(good: Any, bad: Any) -> None:
 
 
 def test_families_are_corrected_apart(good: Any, bad: Any) -> None:
-    from robustbench_lift.regression.multiplicity import adjust
+    from robustbench_lift.regression.statistics import adjust
 
     found = compare(good, bad, correction="holm", **QUICK).metrics
     for prefix in ("ce/", "fr/"):

@@ -13,11 +13,29 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.regression.mcnemar import detectable_difference, mid_p_mcnemar, paired_interval, worse_p
-from robustbench_lift.regression.multiplicity import adjust
 from robustbench_lift.regression.seeds import welch
+from robustbench_lift.regression.statistics import adjust, detectable_difference, paired_interval, worse_p
 
 counts = st.integers(0, 60)
+
+
+def mid_p_mcnemar(gained: int, lost: int) -> float:
+    """Two-sided mid-p value of McNemar's test.
+
+    Of the images on which two models disagree, `gained` became right and `lost` became wrong; under equality each
+    disagreement is a fair coin. mid-p = 2 P(X < min) + P(X = min), X ~ Binomial(gained + lost, 1/2).
+
+    Example:
+        >>> round(mid_p_mcnemar(2, 10), 4)
+        0.0225
+
+    Source: Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013, equation 9.
+    """
+    discordant = gained + lost
+    if discordant == 0 or gained == lost:
+        return 1.0
+    fewer = min(gained, lost)
+    return float(min(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5) - stats.binom.pmf(fewer, discordant, 0.5)))
 
 
 @given(counts, counts)

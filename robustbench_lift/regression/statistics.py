@@ -1,31 +1,21 @@
-"""Tests of paired predictions, and how small a difference a test can see."""
+"""Tests of paired predictions and of means, their correction for number, and how small a difference a test can see."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal, get_args
 
+import numpy as np
 from scipy import stats
 
+from robustbench_lift.errors import unknown
 from robustbench_lift.scores.bootstrap import Interval
 
-
-def mid_p_mcnemar(gained: int, lost: int) -> float:
-    """Two-sided mid-p value of McNemar's test.
-
-    Of the images on which two models disagree, `gained` became right and `lost` became wrong; under equality each
-    disagreement is a fair coin. mid-p = 2 P(X < min) + P(X = min), X ~ Binomial(gained + lost, 1/2).
-
-    Example:
-        >>> round(mid_p_mcnemar(2, 10), 4)
-        0.0225
-
-    Source: Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013, equation 9.
-    """
-    discordant = gained + lost
-    if discordant == 0 or gained == lost:
-        return 1.0
-    fewer = min(gained, lost)
-    return float(min(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5) - stats.binom.pmf(fewer, discordant, 0.5)))
+Correction = Literal["bh", "by", "holm", "none"]
+CORRECTIONS = get_args(Correction)
+POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+"""Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""
 
 
 def worse_p(gained: int, lost: int, images: int, *, margin: float = 0.0) -> float:
@@ -107,3 +97,48 @@ def detectable_difference(images: int, discordant: float, *, alpha: float = 0.05
     """
     z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
     return z * math.sqrt(discordant / images)
+
+
+def mean_p(excess: float, error: float, n: int) -> float:
+    """One-sided p-value of "a mean over n images is above zero": Student's t with n - 1 degrees of freedom.
+
+    Images that all differ by the same amount have no spread to divide by: then the sign test's 2^-n.
+    """
+    if not error > 0:
+        return 1.0 if excess <= 0 or n < 2 else 0.5 ** min(n, 1000)
+    return float(stats.t.sf(excess / error, n - 1))
+
+
+def adjust(p_values: Sequence[float], correction: str) -> list[float]:
+    """p-values corrected for their number.
+
+    bh: Benjamini and Hochberg, false discovery rate, valid under the positive dependence that shared images give;
+    by: Benjamini and Yekutieli, under any dependence; holm: family-wise error under any dependence.
+
+    Raises:
+        UsageError: another name.
+
+    Example:
+        >>> adjust([0.01, 0.02, 0.5], "holm"), adjust([0.01, 0.02, 0.5], "bh")
+        ([0.03, 0.04, 0.5], [0.03, 0.03, 0.5])
+    """
+    if correction not in CORRECTIONS:
+        raise unknown("correction", correction, CORRECTIONS)
+    if not p_values or correction == "none":
+        return list(p_values)
+    if correction in ("bh", "by"):
+        return [float(p) for p in stats.false_discovery_control(p_values, method=correction)]
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def p_words(p: float) -> str:
+    """A p-value as printed: what is smaller than any test can vouch for is not given digits.
+
+    >>> p_words(0.0123), p_words(1e-80)
+    ('0.012', '<1e-6')
+    """
+    return "<1e-6" if p < 1e-6 else f"{p:.2g}"
