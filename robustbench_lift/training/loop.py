@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from robustbench_lift.data.base import ImageSet, fingerprint
 from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
-from robustbench_lift.errors import DataError, RobustbenchError, UsageError
+from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws, state
 from robustbench_lift.training.network import Builder, Network
@@ -624,17 +624,11 @@ def _explained(
     """The error for the user instead of one of torch or of the user's own code; None for one of ours, or a bug."""
     if isinstance(error, RobustbenchError):
         return None
-    text = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, RuntimeError) and out_of_memory(error):
         images = settings.micro_batch or recipe.batch_size
         return UsageError(
             f"{device} has not enough memory for {images} images of {recipe.size} pixels in one pass. Accumulate the "
             f"batch from smaller parts: --micro-batch {max(1, images // 2)}."
-        )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
-        return DataError(
-            f"a process that reads images has ended ({text}); too little memory is the usual reason. Use fewer "
-            f"--workers; the same command goes on from {out}."
         )
     if isinstance(error, RuntimeError) and distributed.lost(error):
         return distributed.OtherProcessError(

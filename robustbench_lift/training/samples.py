@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data import Subset as Rows
 
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import ImageSet, fingerprint
@@ -27,8 +25,8 @@ from robustbench_lift.data.geometry import ResizeCrop
 from robustbench_lift.data.memory import check_arrays
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import distributed, draws
-from robustbench_lift.training.reading import batches_in, make_loader
 from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.workers import ReadingPool
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -295,8 +293,8 @@ def resized_crop_box(
     return left, top, left + w, top + h
 
 
-class _Samples(Dataset[tuple[Tensor, int]]):
-    """One augmented sample a key (index, epoch, seed); what worker processes run."""
+class _Augmented:
+    """One augmented sample a key (index, epoch, seed); what reading processes run."""
 
     def __init__(self, images: ImageSet, recipe: Recipe) -> None:
         self.images, self.recipe = images, recipe
@@ -323,16 +321,6 @@ class _Samples(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), int(self.images.labels[index])
 
 
-class _Plan:
-    """The samples of the batches to come; the workers live on from epoch to epoch."""
-
-    def __init__(self) -> None:
-        self.samples: list[list[tuple[int, int, int]]] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        return iter(self.samples)
-
-
 class ImageSource:
     """Any image set as a training source, read ahead by worker processes."""
 
@@ -346,10 +334,9 @@ class ImageSource:
         """
         self.name, self.class_names, self.size = images.name, images.class_names, recipe.size
         self.fingerprint = fingerprint(images.ids, images.labels)
-        self._samples = _Samples(images, recipe)
+        self._samples = _Augmented(images, recipe)
         self._workers = workers
-        self._plan: Any = _Plan()  # torch's type for it wants plain indices
-        self._loader: DataLoader[Any] | None = None
+        self._pool: ReadingPool | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -364,22 +351,12 @@ class ImageSource:
     def stream(
         self, batches: Sequence[Tensor], epoch: int, seed: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches in order; workers stay ahead of the network."""
-        if self._workers == 0:
-            for indices in batches:
-                yield self.batch(indices, epoch, seed, device)
-            return
-        if self._loader is None:
-            self._loader = make_loader(
-                self._samples,
-                workers=self._workers,
-                batch_sampler=self._plan,
-                pin_memory=device.type == "cuda",
-                prefetch_factor=4,
-                persistent_workers=True,
-            )
-        self._plan.samples = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
-        for images, labels in batches_in(self._loader):
+        """The batches in order; reading processes stay ahead of the network, and live on from epoch to epoch."""
+        if self._pool is None:
+            self._pool = ReadingPool(self._workers, pin_memory=device.type == "cuda")
+        keys = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
+        for read in self._pool.read((self._samples, some) for some in keys):
+            images, labels = read.data
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
@@ -403,13 +380,11 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-class _TestSamples(Dataset[tuple[Tensor, int]]):
-    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
-        self.images = images
-        self._geometry = ResizeCrop(resize=recipe.resize, crop=recipe.size)
+class _Fitted:
+    """One test image a key, as an evaluation shows it; what reading processes run."""
 
-    def __len__(self) -> int:
-        return len(self.images.ids)
+    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
+        self.images, self._geometry = images, ResizeCrop(resize=recipe.resize, crop=recipe.size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = self._geometry(self.images.read(index))
@@ -426,13 +401,11 @@ class TestImages:
         if len(images.ids) == 0:
             raise DataError(f"{images.name} holds no test images.")
         rank, ranks = distributed.world()
+        rows = range(rank, len(images.ids), ranks)
+        self._samples = _Fitted(images, recipe)
+        self._batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
         self._keep = len(images.ids) // ranks * 3 * recipe.size**2 <= KEEP_BYTES
-        self._loader = make_loader(
-            Rows(_TestSamples(images, recipe), range(rank, len(images.ids), ranks)),
-            workers=workers,
-            batch_size=batch_size,
-            persistent_workers=workers > 0 and not self._keep,
-        )
+        self._pool = ReadingPool(workers)
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     def batches(self, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
@@ -441,9 +414,12 @@ class TestImages:
             yield from self._kept
             return
         kept = []
-        for images, labels in batches_in(self._loader):
+        for read in self._pool.read((self._samples, rows) for rows in self._batches):
+            images, labels = read.data
             pair = images.to(device), labels.to(device)
             if self._keep:
                 kept.append(pair)
             yield pair
         self._kept = kept
+        if self._keep:
+            self._pool.close()  # nothing is read a second time

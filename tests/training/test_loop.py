@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from robustbench_lift.data.memory import MemoryImages
-from robustbench_lift.errors import CheckpointError, DataError, IncomparableError, StorageError, UsageError
+from robustbench_lift.errors import CheckpointError, IncomparableError, StorageError, UsageError
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import (
     ArraySource,
@@ -484,21 +484,25 @@ def test_a_state_of_another_network_under_the_same_name_is_told(run: Train, tiny
         run(builder=wider)
 
 
-def test_a_lost_process_and_a_full_memory_are_no_bugs(run: Train, tiny_build) -> None:
-    for words, kind, message in (
-        ("[enforce fail] DefaultCPUAllocator: can't allocate memory", UsageError, "--micro-batch 5"),
-        ("DataLoader worker (pid 3) is killed by signal: Killed.", DataError, "Use fewer --workers"),
-    ):
+def failing(tiny_build, error: BaseException) -> Callable[..., nn.Module]:
+    """A builder of a network whose forward pass raises."""
 
-        def builder(*args: Any, words: str = words, **kwargs: Any) -> nn.Module:
-            class Failing(nn.Module):
-                def forward(self, x: torch.Tensor) -> torch.Tensor:
-                    raise RuntimeError(words)
+    class Failing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
 
-            return nn.Sequential(tiny_build(*args, **kwargs), Failing())
+    return lambda *args, **kwargs: nn.Sequential(tiny_build(*args, **kwargs), Failing())
 
-        with pytest.raises(kind, match=message):
-            run(builder=builder)
+
+def test_a_full_memory_of_the_computer_is_no_bug(run: Train, tiny_build) -> None:
+    error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(UsageError, match="--micro-batch 5"):
+        run(builder=failing(tiny_build, error))
+
+
+def test_a_layer_of_the_users_that_fails_is_named(run: Train, tiny_build) -> None:
+    with pytest.raises(UsageError, match=r"your layer Failing raised KeyError: 'gain' \(test_loop.py, line \d+\)"):
+        run(builder=failing(tiny_build, KeyError("gain")))
 
 
 def test_a_last_batch_of_one_image_is_refused(run: Train, recipe: Recipe, source: ArraySource) -> None:
