@@ -13,7 +13,6 @@ The first process alone reads and writes; the others learn from it what was read
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -26,8 +25,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robustbench_lift.errors import CheckpointError, IncomparableError
-from robustbench_lift.files import write_atomic
+from robustbench_lift.errors import CheckpointError, DataError, IncomparableError
+from robustbench_lift.files import read_json, write_atomic
 from robustbench_lift.networks import BACKBONES
 from robustbench_lift.runs import differences
 from robustbench_lift.training import distributed
@@ -50,6 +49,7 @@ _DAMAGE = (
     TypeError,
     EOFError,
     OSError,
+    DataError,
     pickle.UnpicklingError,
 )
 """What reading a damaged file raises."""
@@ -135,14 +135,6 @@ def read_state(
     return position, history, stored
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the half-written files of processes that were killed while they wrote."""
-    for name in (STATE, BEST, FINAL, IDENTITY, RESULT, LOG, CURVES):
-        for partial in folder.glob(f".{name}.*.partial"):
-            with contextlib.suppress(OSError):  # in the way of nothing but the disk's room
-                partial.unlink()
-
-
 def write_identity(folder: Path, identity: dict[str, Any]) -> None:
     """Say in recipe.json what the folder holds."""
     write_atomic(folder / IDENTITY, (json.dumps(identity, indent=1) + "\n").encode())
@@ -163,7 +155,7 @@ def read_result(folder: Path, *, identity: dict[str, Any]) -> dict[str, Any] | N
     if not path.exists() or not (folder / FINAL).exists():
         return None
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        result: dict[str, Any] = read_json(path)
         wrong = differences(result["identity"], identity)
     except _DAMAGE as error:
         raise CheckpointError(f"{path} is damaged ({error}). Delete {folder} to train again.") from None
@@ -246,7 +238,6 @@ class Record:
         distributed.from_first(self._begin)
 
     def _begin(self) -> None:
-        remove_leftovers(self.folder)
         write_identity(self.folder, self.identity)
         if self.history:  # a kill between state and log leaves the log behind
             write_log(self.folder, self.history)

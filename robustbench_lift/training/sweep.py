@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import DataError, UsageError
+from robustbench_lift.files import read_json
 from robustbench_lift.shares import Share
 from robustbench_lift.training import state
 from robustbench_lift.training.loop import TrainingOutcome
@@ -104,8 +104,8 @@ def table(jobs: Sequence[Job], recipe: Recipe) -> list[SweepRow]:
 
 def _result(job: Job, recipe: Recipe) -> dict[str, Any] | None:
     try:
-        result: dict[str, Any] = json.loads((job.folder / state.RESULT).read_text(encoding="utf-8"))
+        result: dict[str, Any] = read_json(job.folder / state.RESULT)
         same = (result["identity"]["recipe"], result["identity"]["seed"]) == (recipe.settings(), job.seed)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DataError, KeyError, TypeError):
         return None  # not there; or damaged, which the training itself tells when its turn comes
     return result if same and (job.folder / state.FINAL).exists() else None

@@ -108,7 +108,7 @@ words = sys.argv[3].split()
 if "full" in words and int(__import__("os").environ["RANK"]) == 0:
     original = PathType.open
     def full(self, mode="r", *args, **kwargs):
-        if self.name.startswith(".state.pt") and "w" in mode:
+        if self.name.startswith(".state.pt") and "x" in mode:
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(self, mode, *args, **kwargs)
     PathType.open = full
