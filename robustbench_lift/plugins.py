@@ -28,6 +28,11 @@ REGISTRIES = {
     "backbone": ("robustbench_lift.networks", "BACKBONES"),
     "corruption": ("corruptions", "CORRUPTIONS"),
     "perturbation": ("corruptions", "SEQUENCES"),
+    "suite": ("robustbench_lift.protocols.suites", "SUITES"),
+    "data kind": ("robustbench_lift.data.kinds", "KINDS"),
+    "protocol": ("robustbench_lift.protocols", "PROTOCOLS"),
+    "number": ("robustbench_lift.scores.numbers", "NUMBERS"),
+    "recipe": ("robustbench_lift.training", "RECIPES"),
 }
 """What can be added: the module and the dictionary that holds each."""
 
@@ -99,6 +104,11 @@ def provider(registry: str, name: str) -> str | None:
     True
     """
     return _providers.get((registry, name))
+
+
+def added_by(plugin: str) -> tuple[tuple[str, str], ...]:
+    """What a plug-in registered: (registry, name)."""
+    return tuple(key for key, module in _providers.items() if module == plugin)
 
 
 def loaded() -> Mapping[str, ModuleType]:

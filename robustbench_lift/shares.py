@@ -31,6 +31,10 @@ class Share:
 
     METAVAR: ClassVar[str] = "I/N"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UsageError(f"share {self.index + 1} of {self.count} does not exist: shares i/n count from 1 to n.")
+
     def __str__(self) -> str:
         return f"{self.index + 1}/{self.count}"
 
@@ -50,13 +54,11 @@ class Share:
         first, slash, count = text.partition("/")
         if not slash:
             raise UsageError(f"--shard {printable(text)!r}: expected i/n, for example 1/4, or slurm.")
-        share = cls(_integer(first, "--shard") - 1, _integer(count, "--shard"))
-        if not 0 <= share.index < share.count:
-            raise UsageError(
-                f"--shard {printable(text)}: i goes from 1 to n"
-                + (f"; the first share is 1/{share.count}." if share.index == -1 and share.count else ".")
-            )
-        return share
+        index, jobs = _integer(first, "--shard") - 1, _integer(count, "--shard")
+        if not 0 <= index < jobs:
+            hint = f"; the first share is 1/{jobs}" if index == -1 and jobs else ""
+            raise UsageError(f"--shard {printable(text)}: i goes from 1 to n{hint}.")
+        return cls(index, jobs)
 
     @classmethod
     def of_process(cls) -> Share:

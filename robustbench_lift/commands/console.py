@@ -98,25 +98,3 @@ def follow(advance: Advance) -> Callable[[State], None]:
         advance(state.fraction, state.cell.key)
 
     return report
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """SIGTERM (a batch system, `kill`) and SIGHUP (a closed terminal) end like Ctrl-C: tidily and with a message."""
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():  # elsewhere Python takes no handlers
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,28 +1,22 @@
-"""`list`: what there is: poolings, models, checkpoints, kinds of data, protocols, suites, corruptions, recipes, ..."""
+"""`list`: what there is, built in or from plug-ins."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robustbench_lift.commands.console import console
-from robustbench_lift.errors import unknown
+from robustbench_lift.errors import RobustbenchError, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = (
-    "poolings",
-    "models",
-    "checkpoints",
-    "data",
-    "protocols",
-    "suites",
-    "corruptions",
-    "perturbations",
-    "recipes",
-)
+RIGHT = ("parameters", "error %", "count", "conditions")
+"""Columns of numbers."""
+WHOLE = ("name", "key", "list", *RIGHT)
+"""Columns that never shrink: a name is there to be copied, a number to be read."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,31 +25,19 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "checkpoints",
+    kind: Annotated[str | None, typer.Argument(help="What to list; without it, everything there is to list.")] = None,
     backbone: Annotated[str, typer.Option(help="Backbone whose parameters `list poolings` prints.")] = "resnet50",
 ) -> None:
-    """List poolings, models, checkpoints, data, protocols, suites, corruptions, perturbations or recipes.
+    """List poolings, models, checkpoints, corruptions, perturbations, suites, data, protocols, numbers or recipes.
 
     Example: `robustbench-lift list poolings --backbone resnet18`
     """
-    if kind == "poolings":
-        console.print(_poolings(backbone))
-    elif kind == "models":
-        console.print(_models())
-    elif kind == "checkpoints":
-        console.print(_checkpoints())
-    elif kind == "data":
-        console.print(_data())
-    elif kind == "protocols":
-        console.print(_protocols())
-    elif kind == "suites":
-        console.print(_suites())
-    elif kind in ("corruptions", "perturbations"):
-        console.print(_conditions(kind))
-    elif kind == "recipes":
-        console.print(_recipes())
+    if kind is None:
+        console.print(_overview())
+    elif kind in LISTS:
+        console.print(LISTS[kind](backbone))
     else:
-        raise unknown("list", kind, KINDS)
+        raise unknown("list", kind, LISTS)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -63,105 +45,198 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        right = column in ("parameters", "MACs", "error %", "layer parameters at 256 channels")
-        # a name is there to be copied and a number to be read: they never shrink, and nothing ends in an ellipsis
-        whole = right or column == "name"
-        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
-    return table
-
-
-def _poolings(backbone: str) -> Table:
-    from robustbench_lift.errors import RobustbenchError
-    from robustbench_lift.networks import build_model
-    from robustbench_lift.pooling import POOLINGS, UP_POOLINGS, PoolingError
-
-    table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
-    for name, entry in POOLINGS.items():
-        try:
-            parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
-        except (RobustbenchError, PoolingError) as error:
-            if "unknown architecture" in str(error):
-                raise
-            parameters = "not in a backbone"
-        table.add_row(name, parameters, entry.idea, str(entry.source or ""))
-    for name, entry in UP_POOLINGS.items():
-        table.add_row(name, "up", entry.idea, str(entry.source or ""))
-    return table
-
-
-def _models() -> Table:
-    from robustbench_lift.networks import BACKBONES
-
-    table = _table("Architectures (spec: ARCH/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
-    for name, entry in BACKBONES.items():
-        table.add_row(name, str(entry.input_size), ", ".join(entry.placements), entry.idea)
-    return table
-
-
-def _checkpoints() -> Table:
-    import tomllib
-    from importlib.resources import files
-
-    table = _table("Shipped checkpoints, with clean error", "name", "network", "parameters", "error %")
-    index = tomllib.loads((files("checkpoints") / "index.toml").read_text(encoding="utf-8"))
-    for name, entry in index.items():
-        table.add_row(
-            name,
-            f"{entry['architecture']}/{entry['pooling']}",
-            f"{entry['parameters']:,}",
-            f"{100 * entry['clean_error']:.1f}",
+        table.add_column(
+            column, justify="right" if column in RIGHT else "left", no_wrap=column in WHOLE, overflow="fold"
         )
     return table
 
 
-def _data() -> Table:
-    from robustbench_lift.data.kinds import KINDS as KINDS_OF_DATA
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of plain text; brackets in it are no markup."""
+    from rich.text import Text
 
-    table = _table("Kinds of data (spec: KIND:PATH?OPTION=VALUE&...)", "name", "what lies there", "options")
-    for name, kind in KINDS_OF_DATA.items():
-        table.add_row(name, kind.title, ", ".join(option.name for option in kind.options))
+    table.add_row(*map(Text, cells))
+
+
+def _overview() -> Table:
+    table = _table("What there is: `robustbench-lift list NAME` shows it", "list", "count", "such as")
+    for name, names in _names().items():
+        _add(table, name, str(len(names)), ", ".join(names[:4]))
     return table
 
 
-def _protocols() -> Table:
+def _names() -> dict[str, tuple[str, ...]]:
+    """The names that each list has."""
+    from robustbench_lift import plugins
+    from robustbench_lift.data.kinds import KINDS
+    from robustbench_lift.networks import BACKBONES
+    from robustbench_lift.pooling import POOLINGS, UP_POOLINGS
+    from robustbench_lift.protocols import PROTOCOLS, SUITES
+    from robustbench_lift.protocols.suites import conditions_of
+    from robustbench_lift.scores.numbers import NUMBERS
+    from robustbench_lift.training import RECIPES
+
+    return {
+        "poolings": (*POOLINGS, *UP_POOLINGS),
+        "models": tuple(BACKBONES),
+        "checkpoints": tuple(_index()),
+        "corruptions": conditions_of("corruption"),
+        "perturbations": conditions_of("perturbation"),
+        "suites": tuple(SUITES),
+        "data": tuple(KINDS),
+        "protocols": tuple(PROTOCOLS),
+        "numbers": tuple(NUMBERS),
+        "recipes": tuple(RECIPES),
+        "plugins": tuple(plugins.loaded()),
+    }
+
+
+def _index() -> dict[str, Any]:
+    """What ships, by name."""
+    import tomllib
+    from importlib.resources import files
+
+    return tomllib.loads((files("checkpoints") / "index.toml").read_text(encoding="utf-8"))
+
+
+def _origin(registry: str, name: str) -> str:
+    """` (plug-in mine)` behind what a plug-in added."""
+    from robustbench_lift import plugins
+
+    module = plugins.provider(registry, name)
+    return f" (plug-in {module})" if module else ""
+
+
+def _poolings(backbone: str) -> Table:
+    from robustbench_lift.networks import BACKBONES, build_model
+    from robustbench_lift.pooling import POOLINGS, UP_POOLINGS, PoolingError
+
+    if backbone not in BACKBONES:
+        raise unknown("backbone", backbone, BACKBONES)
+    table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
+    for name, entry in POOLINGS.items():
+        try:
+            parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
+        except (RobustbenchError, PoolingError):
+            parameters = "not in a backbone"
+        _add(table, name, parameters, entry.idea + _origin("pooling", name), str(entry.source or ""))
+    for name, entry in UP_POOLINGS.items():
+        _add(table, name, "up", entry.idea + _origin("up-pooling", name), str(entry.source or ""))
+    return table
+
+
+def _models(backbone: str) -> Table:
+    from robustbench_lift.networks import BACKBONES
+
+    table = _table("Backbones (spec: BACKBONE/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
+    for name, entry in BACKBONES.items():
+        places = ", ".join(entry.placements)
+        _add(table, name, str(entry.input_size), places, entry.idea + _origin("backbone", name))
+    return table
+
+
+def _checkpoints(backbone: str) -> Table:
+    table = _table("Shipped checkpoints, with clean error", "name", "network", "parameters", "error %")
+    for name, entry in _index().items():
+        network = f"{entry['architecture']}/{entry['pooling']}"
+        _add(table, name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
+    return table
+
+
+def _conditions(protocol: str) -> Callable[[str], Table]:
+    def make(backbone: str) -> Table:
+        from robustbench_lift.protocols.suites import SUITES, conditions_of
+
+        table = _table(f"{protocol.capitalize()}s", "name", "category", "suites")
+        for name in conditions_of(protocol):
+            within = [suite for suite in SUITES.values() if suite.protocol == protocol and name in suite.conditions]
+            category = next((suite.category(name) for suite in within if suite.category(name)), "")
+            _add(table, name, category, ", ".join(suite.name for suite in within) + _origin(protocol, name))
+        return table
+
+    return make
+
+
+def _suites(backbone: str) -> Table:
+    from robustbench_lift.data.kinds import KINDS
+    from robustbench_lift.protocols.suites import SUITES
+
+    table = _table("Suites of conditions", "name", "conditions", "default of", "source")
+    for name, suite in SUITES.items():
+        data = ", ".join(key for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name)
+        _add(table, name, f"{len(suite.conditions)} {suite.protocol}s", data, suite.source + _origin("suite", name))
+    return table
+
+
+def _data(backbone: str) -> Table:
+    from robustbench_lift.data.kinds import KINDS
+
+    table = _table("Kinds of data (--data NAME:PATH?option=value)", "name", "serves", "what", "options")
+    for name, kind in KINDS.items():
+        options = ", ".join(option.name for option in kind.options)
+        _add(table, name, kind.serves, kind.title + _origin("data kind", name), options)
+    return table
+
+
+def _protocols(backbone: str) -> Table:
+    import inspect
+
     from robustbench_lift.protocols import PROTOCOLS
 
-    table = _table("Protocols", "name", "what they show")
-    for name, cls in PROTOCOLS.items():
-        table.add_row(name, (cls.__doc__ or "").strip().partition("\n")[0])
+    table = _table("Protocols", "name", "what")
+    for name, kind in PROTOCOLS.items():
+        first = (inspect.getdoc(kind) or "").partition("\n")[0]
+        _add(table, name, first + _origin("protocol", name))
     return table
 
 
-def _suites() -> Table:
-    from robustbench_lift.protocols import SUITES
+def _numbers(backbone: str) -> Table:
+    from robustbench_lift.scores.numbers import NUMBERS
 
-    table = _table("Suites of conditions", "name", "conditions", "source")
-    for name, suite in SUITES.items():
-        table.add_row(name, ", ".join(suite.conditions), suite.source)
+    table = _table("Numbers", "key", "title", "better", "protocols", "definition")
+    for key, number in NUMBERS.items():
+        name = f"{key}/CONDITION" if number.family else key
+        definition = number.about + _origin("number", key)
+        _add(table, name, number.title, number.direction, ", ".join(number.protocols), definition)
     return table
 
 
-def _conditions(kind: str) -> Table:
-    import corruptions
-
-    lists = {
-        "corruptions": (corruptions.BENCHMARK, corruptions.EXTRA),
-        "perturbations": (corruptions.PERTURBATIONS, corruptions.EXTRA_PERTURBATIONS),
-    }
-    benchmark, extra = lists[kind]
-    table = _table(kind.capitalize(), "name", "set")
-    for name in (*benchmark, *extra):
-        table.add_row(name, "benchmark" if name in benchmark else "extra")
-    for name in corruptions.CORRUPTIONS if kind == "corruptions" else corruptions.SEQUENCES:
-        if name not in (*benchmark, *extra):
-            table.add_row(name, "plug-in")
-    return table
-
-
-def _recipes() -> Table:
+def _recipes(backbone: str) -> Table:
     from robustbench_lift.training import RECIPES
 
     table = _table("Training recipes", "name", "source")
     for name, recipe in RECIPES.items():
-        table.add_row(name, recipe.source)
+        _add(table, name, recipe.source)
     return table
+
+
+def _plugins(backbone: str) -> Table:
+    from robustbench_lift import plugins
+
+    table = _table("Plug-ins that are loaded", "name", "file", "adds")
+    for name, module in plugins.loaded().items():
+        _add(table, name, str(module.__file__), ", ".join(_added(name)))
+    return table
+
+
+def _added(plugin: str) -> Iterator[str]:
+    from robustbench_lift import plugins
+
+    for registry, name in plugins.added_by(plugin):
+        yield f"{registry} {name}"
+
+
+LISTS: dict[str, Callable[[str], Table]] = {
+    "poolings": _poolings,
+    "models": _models,
+    "checkpoints": _checkpoints,
+    "corruptions": _conditions("corruption"),
+    "perturbations": _conditions("perturbation"),
+    "suites": _suites,
+    "data": _data,
+    "protocols": _protocols,
+    "numbers": _numbers,
+    "recipes": _recipes,
+    "plugins": _plugins,
+}
+"""What can be listed."""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from robustbench_lift.commands import options
 from robustbench_lift.commands.console import console, duration
+from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.run import Models, models_of
+from robustbench_lift.evaluation.settings import Settings
+from robustbench_lift.protocols.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,25 +32,8 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
 
 
-def plan(
-    models: options.Models = None,
-    data: options.Data = "photos",
-    protocols: options.Protocols = options.ALL_PROTOCOLS,
-    corruptions: options.Corruptions = None,
-    severities: options.Severities = options.ALL_SEVERITIES,
-    perturbations: options.Perturbations = None,
-    difficulty: options.Difficulty = 1,
-    variant: options.Variant = "imagenet-c",
-    storage: options.Storage = None,
-    shift_mode: options.ShiftMode = "crop",
-    draws: options.Draws = 5,
-    limit: options.Limit = None,
-    seed: options.Seed = 0,
-    batch_size: options.BatchSize = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    workers: options.Workers = 0,
-) -> None:
+@expanded
+def plan(request: Request, settings: Settings, models: Models = None) -> None:
     """What a run will cost: cells, images and frames, and the time estimated from a few images of every condition.
 
     It takes the options of `run` that say what is evaluated and how.
@@ -57,36 +43,14 @@ def plan(
     from rich.table import Table
 
     from robustbench_lift.evaluation.engine import Engine
-    from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.weights import load_model
 
-    request = options.make_request(
-        data=data,
-        protocols=protocols,
-        corruptions=corruptions,
-        severities=severities,
-        perturbations=perturbations,
-        difficulty=difficulty,
-        variant=variant,
-        storage=storage,
-        shift_mode=shift_mode,
-        draws=draws,
-        limit=limit,
-        seed=seed,
-    )
-    specs = options.models_for(request, models)
-    engine = Engine(
-        Settings(
-            device=device,
-            precision=precision,  # type: ignore[arg-type]  # checked there
-            batch_size=batch_size,
-            workers=workers,
-        )
-    )
+    specs = models_of(request, models)
+    engine = Engine(settings)
     plans = request.build()
     loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
     many = "1 model" if len(specs) == 1 else f"{len(specs)} models"
-    table = Table(title=f"Plan: {many} on {data}, {engine.device}")
+    table = Table(title=f"Plan: {many} on {request.data}, {engine.device}")
     for heading in ("protocol", "cells", "images a cell", "frames", "reading", "rendering", "networks"):
         first = heading == "protocol"
         table.add_column(heading, justify="left" if first else "right", no_wrap=first)
@@ -94,7 +58,7 @@ def plan(
     for protocol in plans:
         cost = _cost(engine, protocol, loaded)
         cells = protocol.cells()
-        reading = cost.reading / max(1, workers)
+        reading = cost.reading / max(1, settings.workers)
         table.add_row(
             protocol.name,
             str(len(cells)),
@@ -106,7 +70,7 @@ def plan(
         )
         # with processes of their own, and on a device of its own, stages run side by side: then the longest counts
         stages = (reading, cost.rendering, cost.networks)
-        total += max(stages) if workers and engine.device.type == "cuda" else sum(stages)
+        total += max(stages) if settings.workers and engine.device.type == "cuda" else sum(stages)
     console.print(table)
     console.print(f"about {duration(total)} in all, measured on {SAMPLE} images of every condition")
 

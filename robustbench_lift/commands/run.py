@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_lift.commands import options
-from robustbench_lift.commands.console import console, follow, progress, stop_on_signals
+from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import data_notes, model_notes, shift_words
 from robustbench_lift.errors import UsageError
-from robustbench_lift.shares import Share
+from robustbench_lift.evaluation.settings import Settings
+from robustbench_lift.protocols.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robustbench_lift.runs import Run
 
-EMBEDDED_OUT = Path("runs/photos")
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Model specs: `resnet50/lift@weights.safetensors`, `torchvision:resnet50@file.pth`, ...; the shipped ones "
+        "by default where there are some for the data."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,48 +34,25 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
-def embedded(out: Path = EMBEDDED_OUT) -> None:
+def embedded() -> None:
     """The embedded benchmark: shipped networks, embedded photographs."""
-    run(models=None, data="photos", out=out)
+    evaluate_and_report(Request(), Settings(), models=None, out=None, normaliser=None, report=True)
 
 
+@expanded
 def run(
-    models: options.Models = None,
-    data: options.Data = "photos",
-    protocols: options.Protocols = options.ALL_PROTOCOLS,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run folders; `runs/<data>` unless told.")] = None,
+    request: Request,
+    settings: Settings,
+    models: Models = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run folders; `runs/<data>` by default.")] = None,
     normaliser: Annotated[
         str | None,
         typer.Option(
-            help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`."
+            "--normaliser",
+            "--normalizer",
+            help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`.",
         ),
     ] = None,
-    corruptions: options.Corruptions = None,
-    severities: options.Severities = options.ALL_SEVERITIES,
-    perturbations: options.Perturbations = None,
-    difficulty: options.Difficulty = 1,
-    variant: options.Variant = "imagenet-c",
-    storage: options.Storage = None,
-    shift_mode: options.ShiftMode = "crop",
-    draws: options.Draws = 5,
-    limit: options.Limit = None,
-    seed: options.Seed = 0,
-    batch_size: options.BatchSize = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    workers: options.Workers = 0,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the networks.")] = False,
-    shard: Annotated[str, typer.Option(help="i/n: this job's share of the images; the last job merges.")] = "",
-    allow_chance: Annotated[
-        bool, typer.Option("--allow-chance", help="Go on although a model answers no better than guessing.")
-    ] = False,
-    allow_dependent: Annotated[
-        bool,
-        typer.Option(
-            "--allow-dependent",
-            help="Go on although a network's answers depend on the batch or change; the signature is marked.",
-        ),
-    ] = False,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
 ) -> None:
     """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
@@ -77,58 +61,67 @@ def run(
 
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
+    evaluate_and_report(request, settings, models=models, out=out, normaliser=normaliser, report=report)
+
+
+def evaluate_and_report(
+    request: Request,
+    settings: Settings,
+    *,
+    models: list[str] | None,
+    out: Path | None,
+    normaliser: str | None,
+    report: bool,
+) -> None:
+    """What `run` does."""
     from robustbench_lift.device import pick_device
     from robustbench_lift.evaluation.engine import evaluate
-    from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.weights import load_model
 
-    request = options.make_request(
-        data=data,
-        protocols=protocols,
-        corruptions=corruptions,
-        severities=severities,
-        perturbations=perturbations,
-        difficulty=difficulty,
-        variant=variant,
-        storage=storage,
-        shift_mode=shift_mode,
-        draws=draws,
-        limit=limit,
-        seed=seed,
-    )
-    settings = Settings(
-        batch_size=batch_size,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]  # checked there
-        workers=workers,
-        compile=compile_,
-        allow_chance=allow_chance,
-        allow_dependent=allow_dependent,
-        shard=_shard(shard),
-    )
-    plans = request.build()
-    specs = options.models_for(request, models)
-    folder = out or Path("runs") / plans[0].data.name
-    divisor, specs = _normaliser(request.normaliser(normaliser), specs)
+    protocols = request.build()
+    folder = out or Path("runs") / protocols[0].data.name
+    specs = models_of(request, models)
+    divisor = request.normaliser(normaliser)
+    if divisor not in (None, "alexnet"):
+        specs = [divisor, *(spec for spec in specs if spec != divisor)]
+    folders = dict(zip(specs, _folder_names(specs), strict=True))
     keep_freed_memory()
-    folders = _folder_names(specs)
-    loaded = [load_model(spec, device=str(pick_device(settings.device))) for spec in specs]
-    if settings.shard[0] == 0:
-        for note in (*data_notes(plans), *model_notes(loaded, plans)):
+    device = str(pick_device(settings.device))
+    loaded = [load_model(spec, device=device) for spec in specs]
+    if settings.shard.index == 0:
+        for note in (*data_notes(protocols), *model_notes(loaded, protocols)):
             console.print(note, markup=False, soft_wrap=True)
-    with stop_on_signals(), progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
+    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
         runs = evaluate(
             loaded,
-            plans,
-            run=[folder / name for name in folders],
+            protocols,
+            run=[folder / name for name in folders.values()],
             settings=settings,
-            normaliser=divisor,
+            normaliser=f"../{folders[divisor]}" if divisor in folders else divisor,
             progress=follow(advance),
         )
-    _tell(runs, folder, report=report)
+    _print_results(runs, folder, report=report)
 
 
-def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
+def models_of(request: Request, models: list[str] | None) -> list[str]:
+    """The models that are named, or those that ship for the data.
+
+    Raises:
+        UsageError: none is named and none ships, or one is named twice.
+    """
+    specs = list(models or request.models)
+    if not specs:
+        raise UsageError(
+            f"no model given for {request.data}; the shipped ones know the embedded photographs alone. Name at least "
+            "one, for example `resnet50/lift@weights.safetensors`; `robustbench-lift list models` shows what there is."
+        )
+    for spec in specs:
+        if specs.count(spec) > 1:
+            raise UsageError(f"{spec} is given twice.")
+    return specs
+
+
+def _print_results(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     from robustbench_lift.report import console_tables, document, render_all
 
     open_cells = sum(len(one.missing()) for one in runs)
@@ -159,13 +152,6 @@ def _tell(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
     )
 
 
-def _normaliser(chosen: str | None, specs: list[str]) -> tuple[str | None, list[str]]:
-    """What to record as normaliser, and the models with the measured normaliser among them."""
-    if chosen is None or chosen == "alexnet":
-        return chosen, specs
-    return f"../{_folder_name(chosen)}", [chosen, *(spec for spec in specs if spec != chosen)]
-
-
 def _folder_name(spec: str, *, long: bool = False) -> str:
     """A folder name for a model spec: model and stem of the weights file; `long` adds options and the file's folder.
 
@@ -190,19 +176,11 @@ def _folder_names(specs: Sequence[str]) -> list[str]:
     """
     short = [_folder_name(spec) for spec in specs]
     names = [_folder_name(spec, long=True) if short.count(n) > 1 else n for spec, n in zip(specs, short, strict=True)]
-    for spec, name in zip(specs, names, strict=True):
+    for name in names:
         same = [other for other, its in zip(specs, names, strict=True) if its == name]
-        if specs.count(spec) > 1:
-            raise UsageError(f"{spec} is given twice.")
         if len(same) > 1:
             raise UsageError(
                 f"{' and '.join(same)} would be stored in one folder, {name}. Evaluate them one by one, each with its "
                 "own --out."
             )
     return names
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """`i/n` from 1 to n as (i - 1, n); torchrun's rank when nothing is given."""
-    share = Share.parse(text) if text else Share.of_process()
-    return share.index, share.count

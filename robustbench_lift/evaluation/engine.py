@@ -38,6 +38,7 @@ from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell, Predictions, Record, Run
+from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model
 from robustbench_lift.workers import ReadingPool
@@ -174,7 +175,7 @@ def _evaluate(
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = _Reporter(progress, cells, runs[0])
     for store in runs:
-        if others := store.other_shares(settings.shard[1]):
+        if others := store.other_shares(settings.shard.count):
             names = listed([file.name for file in others], most=2)
             report.say(
                 f"{store.path} holds {len(others)} shares of jobs of another number ({names}); they are not used, and "
@@ -186,7 +187,7 @@ def _evaluate(
     def work() -> Iterator[_Task]:
         for number, (protocol, cell) in enumerate(cells):
             pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
-            if any(not r.has_share(cell, *settings.shard) for _, r in pending):
+            if any(not r.has_share(cell, settings.shard) for _, r in pending):
                 task = _task(number, protocol, cell, pending, settings.shard)
                 if unread.concerns(task):
                     unread.cells.append(cell)
@@ -283,7 +284,7 @@ def _mark(model: LoadedModel, image: Tensor | None, settings: Settings) -> dict[
         return {}
     if not settings.allow_dependent:
         raise refusal(model, found)
-    count = f"/{settings.shard[1]}" if settings.shard[1] > 1 else ""
+    count = f"/{settings.shard.count}" if settings.shard.count > 1 else ""
     return {"dependent": f"batch{settings.batch_size or 'default'}{count}"}
 
 
@@ -368,7 +369,7 @@ def _task(
     protocol: EvaluationProtocol,
     cell: Cell,
     pending: list[tuple[LoadedModel, Run]],
-    shard: tuple[int, int],
+    shard: Share,
 ) -> _Task:
     images = protocol.images(cell)
     for model, store in pending:
@@ -378,11 +379,11 @@ def _task(
         protocol=protocol,
         cell=cell,
         images=images,
-        rows=range(shard[0], len(images.ids), shard[1]),
+        rows=range(shard.index, len(images.ids), shard.count),
         number=number,
         record=_record(protocol),
         pending=pending,
-        waiting=[(m, r) for m, r in pending if not r.has_share(cell, *shard)],
+        waiting=[(m, r) for m, r in pending if not r.has_share(cell, shard)],
     )
 
 
@@ -398,17 +399,17 @@ def _other_classes(model: LoadedModel, outputs: int, data: str, classes: int) ->
 
 
 def _merge_waiting(
-    cells: list[tuple[EvaluationProtocol, Cell]], runs: list[Run], shard: tuple[int, int], report: _Reporter
+    cells: list[tuple[EvaluationProtocol, Cell]], runs: list[Run], shard: Share, report: _Reporter
 ) -> None:
     """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
     for number, (protocol, cell) in enumerate(cells):
         pending = [r for r in runs if not r.has(cell)]
-        if shard[0] >= runs[0].manifest.images(protocol.name):  # more jobs than images
+        if shard.index >= runs[0].manifest.images(protocol.name):  # more jobs than images
             for run in pending:
-                run.write(cell, _record(protocol).none(), shard=shard)
-        if pending and all(r.has_share(cell, *shard) for r in pending):
+                run.write(cell, _record(protocol).none(), share=shard)
+        if pending and all(r.has_share(cell, shard) for r in pending):
             for run in pending:
-                run.merge(cell, shard[1])
+                run.merge(cell, shard.count)
             report.batch(cell, number, 1, 1)
 
 
@@ -640,9 +641,9 @@ def _store(task: _Task, settings: Settings) -> None:
         stored = task.record.from_rows(ids, {**known, **answers})
         if isinstance(stored, Predictions) and not settings.allow_chance:
             _stop_at_chance(model, task.cell, stored, len(task.images.class_names))
-        store.write(task.cell, stored, shard=settings.shard)
+        store.write(task.cell, stored, share=settings.shard)
     for _, store in task.pending:
-        store.merge(task.cell, settings.shard[1])
+        store.merge(task.cell, settings.shard.count)
 
 
 def _stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, classes: int) -> None:

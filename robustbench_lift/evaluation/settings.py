@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from typing_extensions import Doc
@@ -10,6 +10,7 @@ from typing_extensions import Doc
 from robustbench_lift.device import PRECISIONS, Precision
 from robustbench_lift.errors import UsageError
 from robustbench_lift.runs import Cell
+from robustbench_lift.shares import Share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +52,12 @@ class Settings:
         ),
     ] = False
     shard: Annotated[
-        tuple[int, int],
-        Doc("(i - 1, n) for job i of n: it takes every n-th image; the last of the n jobs merges the cells."),
-    ] = (0, 1)
+        Share,
+        Doc(
+            "This job's share of the images, i/n with i from 1 to n, or `slurm` for this task of a job array; the last "
+            "job merges. Under torchrun each process has its own by default."
+        ),
+    ] = field(default_factory=Share.of_process)
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -62,9 +66,6 @@ class Settings:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
         if self.workers < 0:
             raise UsageError(f"the number of workers is 0 or more, not {self.workers}.")
-        index, count = self.shard
-        if count < 1 or not 0 <= index < count:
-            raise UsageError(f"share {index + 1} of {count} does not exist: shares i/n count from 1 to n.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,14 @@ from robustbench_lift.files import folder_lock, write_atomic
 from robustbench_lift.runs.cells import Cell, Predictions, Record
 from robustbench_lift.runs.manifest import Manifest, differences, signature_line
 from robustbench_lift.runs.storage import Owner, encode, load
+from robustbench_lift.shares import Share
 
 MOST_CLASSES = 1 << 15
 """Classes are stored as int16."""
 logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
+WHOLE = Share()
+"""The share of a job that is alone."""
 SHARE = re.compile(r"(\d{1,3})\.(share|part)-(\d+)-of-(\d+)\.npz")
 """A share of a cell; those named `part` are of an earlier version and of no use any more."""
 
@@ -138,14 +141,16 @@ class Run:
         """Expected cells that are not there yet."""
         return tuple(cell for cell in self.expected if not self.has(cell))
 
-    def share_file(self, cell: Cell, index: int, count: int) -> Path:
-        """Where job `index` (from 0) of `count` leaves its share of a cell until all shares are there."""
+    def share_file(self, cell: Cell, share: Share) -> Path:
+        """Where a job leaves its share of a cell until all shares are there."""
         whole = self.file(cell)
-        return whole if count == 1 else whole.with_name(f"{cell.severity}.share-{index + 1}-of-{count}.npz")
+        if share.count == 1:
+            return whole
+        return whole.with_name(f"{cell.severity}.share-{share.index + 1}-of-{share.count}.npz")
 
-    def has_share(self, cell: Cell, index: int, count: int) -> bool:
+    def has_share(self, cell: Cell, share: Share) -> bool:
         """Whether a job has nothing left to do for a cell."""
-        return self.has(cell) or self.share_file(cell, index, count).exists()
+        return self.has(cell) or self.share_file(cell, share).exists()
 
     def other_shares(self, count: int) -> list[Path]:
         """Shares that jobs of another number left: they are not used, and go when their cells are complete."""
@@ -156,10 +161,10 @@ class Run:
                 found.append(file)
         return found
 
-    def write(self, cell: Cell, stored: Record, *, shard: tuple[int, int] = (0, 1)) -> None:
-        """Store a cell, or one job's share of it (job i of n as (i - 1, n)), whole or not at all."""
-        write_atomic(self.share_file(cell, *shard), encode(stored, self._owner(cell, shard)))
-        if shard[1] == 1:
+    def write(self, cell: Cell, stored: Record, *, share: Share = WHOLE) -> None:
+        """Store a cell, or one job's share of it, whole or not at all."""
+        write_atomic(self.share_file(cell, share), encode(stored, self._owner(cell, share)))
+        if share.count == 1:
             self._remove_shares(cell)
 
     def merge(self, cell: Cell, count: int) -> bool:
@@ -169,14 +174,15 @@ class Run:
             whether the cell is there.
         """
         if not self.has(cell):
-            files = [self.share_file(cell, index, count) for index in range(count)]
+            shares = [Share(index, count) for index in range(count)]
+            files = [self.share_file(cell, share) for share in shares]
             if count == 1 or not all(file.exists() for file in files):
                 return False
             try:
-                shares = [load(file, self._owner(cell, (index, count))) for index, file in enumerate(files)]
+                parts = [load(file, self._owner(cell, share)) for file, share in zip(files, shares, strict=True)]
             except IncompleteError:
                 return self.has(cell)  # another job was faster and has removed them
-            self.write(cell, type(shares[0]).joined(shares))
+            self.write(cell, type(parts[0]).joined(parts))
         self._remove_shares(cell)
         return True
 
@@ -218,12 +224,12 @@ class Run:
         """
         return self.record(cell, Predictions)
 
-    def _owner(self, cell: Cell, shard: tuple[int, int] = (0, 1)) -> Owner:
+    def _owner(self, cell: Cell, share: Share = WHOLE) -> Owner:
         """Whose a file of this run is."""
         return Owner(
             cell=cell,
             run=self.manifest.cell_identity(cell.protocol),
-            share=None if shard[1] == 1 else f"{shard[0] + 1}/{shard[1]}",
+            share=None if share.count == 1 else str(share),
             images=self.manifest.images(cell.protocol),
             classes=int(self.manifest.data.get("classes", MOST_CLASSES)),
             old=self.manifest.schema == 1,

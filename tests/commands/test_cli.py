@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
+from robustbench_lift.commands.listing import LISTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("run", "train", "sweep", "report", "compare", "gate", "corrupt", "check", "convert", "plan", "list")
@@ -53,13 +54,13 @@ def test_the_script_is_the_same_thing() -> None:
         (("run", "photos/resnet-lift", "--severities", "high"), 2, "not a whole number"),
         (("run", "photos/resnet-lift", "--protocols", "corruptions"), 2, "Did you mean 'corruption'"),
         (("run", "photos/resnet-lift", "--precision", "fp8"), 2, "fp32"),
-        (("run", "photos/resnet-lift", "--shard", "5/4"), 2, "i goes from 1 to n"),
+        (("run", "photos/resnet-lift", "--shard", "5/4"), 2, "goes from 1 to n"),
         (("run", "photos/resnet-lift", "--no-such-option"), 2, "No such option"),
-        (("run", "photos/resnet-lift", "--workers", "-1"), 2, "--workers"),
+        (("run", "photos/resnet-lift", "--workers", "-1"), 2, "workers"),
         (("run", "photos/resnet-lift", "--severities", ""), 2, "--severities is empty"),
         (("run", "photos/resnet-lift", "--severities", "1,1"), 2, "names 1 more than once"),
         (("run", "photos/resnet-lift", "--corruptions", "fog, fog"), 2, "names fog more than once"),
-        (("run", "photos/resnet-lift", "--normaliser", "alexnet"), 2, "does not apply to photos"),
+        (("run", "photos/resnet-lift", "--normaliser", "alexnet"), 2, "not on photos"),
         (("run", "photos/resnet-lift", "photos/resnet-lift"), 2, "given twice"),
         (("run", "--data", "imagenet:"), 2, "write imagenet:PATH"),
         (("plan", "--data", "imagenet:x"), 2, "no model given"),
@@ -148,7 +149,27 @@ def test_listed_names_are_whole_on_a_narrow_screen(monkeypatch: pytest.MonkeyPat
 
 
 def test_lists_print_what_there_is() -> None:
-    for kind in ("checkpoints", "corruptions", "perturbations", "models", "recipes"):
-        shown = CliRunner().invoke(app, ["list", kind])
+    everything = CliRunner().invoke(app, ["list"]).output
+    for kind in LISTS:
+        assert kind in everything
+        shown = CliRunner().invoke(app, ["list", kind, "--backbone", "resnet8"])
         assert shown.exit_code == 0, shown.output
+    protocols = CliRunner().invoke(app, ["list", "protocols"]).output
+    assert "[first_0" in protocols
     assert "gaussian_noise" in CliRunner().invoke(app, ["list", "corruptions"]).output
+
+
+def test_the_normaliser_is_recorded_under_the_folder_that_it_has(tmp_path: Path) -> None:
+    from robustbench_lift import Run
+
+    weights = Path(__file__).resolve().parents[2] / "checkpoints" / "photos"
+    for seed, name in (("seed0", "resnet-max"), ("seed1", "resnet-lift")):
+        (tmp_path / seed).mkdir()
+        (tmp_path / seed / "final.safetensors").write_bytes((weights / f"{name}.safetensors").read_bytes())
+    one, other = (f"@{tmp_path}/{seed}/final.safetensors" for seed in ("seed1", "seed0"))
+    arguments = ["run", one, "--normaliser", other, "--protocols", "clean", "--limit", "15", "--no-report"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output + done.stderr
+    (run,) = (run for run in map(Run.open, (tmp_path / "runs").iterdir()) if run.manifest.model["spec"] == one)
+    assert run.manifest.normaliser is not None
+    assert Run.open(run.path / run.manifest.normaliser).manifest.model["spec"] == other

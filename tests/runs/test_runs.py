@@ -13,6 +13,7 @@ import pytest
 from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError
 from robustbench_lift.files import write_atomic
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run, signature_line
+from robustbench_lift.shares import Share
 
 FOG = Cell("corruption", "fog", 3)
 
@@ -190,7 +191,7 @@ def test_shares_of_jobs_merge_to_the_single_process_cell(tmp_path: Path) -> None
         assert not run.has(FOG)
         rows = slice(index, None, 3)
         share = Predictions(whole.ids[rows], whole.labels[rows], whole.top5[rows], whole.confidence[rows])
-        run.write(FOG, share, shard=(index, 3))
+        run.write(FOG, share, share=Share(index, 3))
         run.merge(FOG, 3)
     merged = run.read(FOG)
     np.testing.assert_array_equal(merged.top5, whole.top5)
