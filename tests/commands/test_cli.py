@@ -60,7 +60,7 @@ def test_the_script_is_the_same_thing() -> None:
         (("run", "photos/resnet-lift", "--severities", ""), 2, "--severities is empty"),
         (("run", "photos/resnet-lift", "--severities", "1,1"), 2, "names 1 more than once"),
         (("run", "photos/resnet-lift", "--corruptions", "fog, fog"), 2, "names fog more than once"),
-        (("run", "photos/resnet-lift", "--normaliser", "alexnet"), 2, "not on photos"),
+        (("run", "photos/resnet-lift", "--normaliser", "alexnet"), 2, "apply to photos"),
         (("run", "photos/resnet-lift", "photos/resnet-lift"), 2, "given twice"),
         (("run", "--data", "imagenet:"), 2, "write imagenet:PATH"),
         (("plan", "--data", "imagenet:x"), 2, "no model given"),
