@@ -93,6 +93,8 @@ def compare(names: list[str], images: int, repeats: int) -> None:
     print(f"{images} photographs of {SIDE} x {SIDE}; milliseconds an image, mean of 5 severities, min (median) of runs")
     print(f"{'corruption':18} {'reference':>17} {'ours':>17} {'ratio':>7} {'worst':>7} {'bytes/value':>11}")
     totals = [0.0, 0.0]
+    gains: list[float] = []
+    worst: dict[str, float] = {}
     for name in names:
         best, middle, ratios, peak = [0.0, 0.0], [0.0, 0.0], [], 0
         for severity in range(1, 6):
@@ -108,6 +110,8 @@ def compare(names: list[str], images: int, repeats: int) -> None:
                 middle[side] += statistics.median(times[side]) * 200
             ratios.append(min(times[0]) / min(times[1]))
             peak = max(peak, peak_bytes(ours) or 0)
+        gains.append(best[0] / best[1])
+        worst[f"{name} {1 + ratios.index(min(ratios))}"] = min(ratios)
         totals = [totals[0] + 5 * best[0], totals[1] + 5 * best[1]]
         print(
             f"{name:18} {best[0]:8.2f} ({middle[0]:6.1f}) {best[1]:8.3f} ({middle[1]:6.2f}) {best[0] / best[1]:6.1f}x "
@@ -117,6 +121,11 @@ def compare(names: list[str], images: int, repeats: int) -> None:
     count = 5 * len(names)
     print(
         f"total of {count} versions: {totals[0]:.0f} ms and {totals[1]:.1f} ms an image: {totals[0] / totals[1]:.1f}x"
+    )
+    slowest = min(worst, key=worst.__getitem__)
+    print(
+        f"geometric mean of {len(gains)} ratios: {statistics.geometric_mean(gains):.1f}x; least: {min(gains):.1f}x; "
+        f"worst severity: {slowest}, {worst[slowest]:.1f}x"
     )
 
 
