@@ -93,9 +93,10 @@ def _literally(images: Tensor, kernel: np.ndarray) -> Tensor:
         else:
             # What lies beyond the reach, up to a size that is quick to transform, enters no result.
             padded = cv2.copyMakeBorder(plane, reach, below, reach, right, cv2.BORDER_REFLECT_101)
-            product = cv2.mulSpectrums(cv2.dft(padded), transform, 0, conjB=True)
-            blurred = cv2.idft(product, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)[:height, :width]
-        blurred = np.clip(blurred, 0.0, 1.0)
+            cv2.dft(padded, padded)
+            cv2.mulSpectrums(padded, transform, 0, padded, conjB=True)
+            blurred = cv2.idft(padded, padded, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)[:height, :width]
+        np.clip(blurred, 0.0, 1.0, out=blurred)
         np.copyto(target, np.multiply(blurred, 255.0, out=blurred), casting="unsafe")
     return torch.from_numpy(result)
 
