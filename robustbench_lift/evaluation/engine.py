@@ -154,7 +154,9 @@ def _evaluate(
 ) -> list[Run]:
     settings = engine.settings
     image = _first_image(protocols[0], engine)
-    marks = [_mark(model, image, settings) for model in models]
+    if settings.fold:
+        models = [model.folded() for model in models]
+    marks = [_mark(model, image, settings) | ({"networks": "folded"} if settings.fold else {}) for model in models]
     runs = [
         Run.prepare(
             path,

@@ -15,7 +15,7 @@ from robustbench_lift.shares import Share
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How to evaluate; none of it but precision, `allow_dependent` and the networks' rounding changes a number.
+    """How to evaluate; none of it but precision, `fold`, `allow_dependent` and the networks' rounding changes a number.
 
     Predicted classes do not depend on batch size, workers or shards. Stored probabilities may differ in their last
     bits (by about 1e-6) where passes of fewer than eight frames make a library choose other kernels.
@@ -37,6 +37,13 @@ class Settings:
     ] = "fp32"
     workers: Annotated[int, Doc("Processes that read and prepare images; 0 reads in this process.")] = 0
     compile: Annotated[bool, Doc("Compile each network with torch.compile.")] = False
+    fold: Annotated[
+        bool,
+        Doc(
+            "Fold batch norms into the convolutions before them: faster, equal to rounding, which can flip a label; "
+            "the signature says so."
+        ),
+    ] = False
     allow_chance: Annotated[
         bool,
         Doc(

@@ -300,3 +300,12 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     settings = Settings(workers=2, batch_size=4)
     shared = contents(evaluate(network(), clean, run=tmp_path / "b", settings=settings))
     np.testing.assert_array_equal(alone["clean/clean/0"], shared["clean/clean/0"])
+
+
+def test_folded_networks_are_another_signature(tmp_path: Path) -> None:
+    plain = evaluate(network(), steps(), run=tmp_path / "a")
+    folded = evaluate(network(), steps(), run=tmp_path / "b", settings=Settings(fold=True))
+    assert "networks" not in plain.manifest.signature["common"]
+    assert folded.manifest.signature["common"]["networks"] == "folded"
+    with pytest.raises(IncomparableError, match="networks"):
+        evaluate(network(), steps(), run=tmp_path / "a", settings=Settings(fold=True))
