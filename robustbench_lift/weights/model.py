@@ -137,7 +137,7 @@ class LoadedModel:
         """
         count = len(foldable(self.module))
         note = f"{count} batch norms folded into convolutions." if count else "no batch norm could be folded."
-        module = fold_batch_norms(self.module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = fold_batch_norms(self.module).to(memory_format=torch.channels_last)
         return replace(self, module=module, notes=(*self.notes, note))
 
 
