@@ -31,6 +31,7 @@ from corruptions import EXTRA_PERTURBATIONS, PERTURBATIONS, perturb  # noqa: E40
 from robustbench_lift.commands.memory import keep_freed_memory  # noqa: E402
 
 STARRED = ("motion_blur", "snow")
+PHOTOGRAPH = "astronaut"
 
 
 def _tests(name: str) -> Any:
@@ -51,7 +52,7 @@ def noise(name: str, pixels: np.ndarray) -> list[np.ndarray]:
         "shot_noise": lambda: state.poisson(x * 300) / 300.0,
         "speckle_noise": lambda: x + x * state.normal(size=x.shape, scale=0.05),
     }
-    return [pixels, *(np.uint8(255 * np.clip(draws[name](), 0, 1)) for _ in range(30))]
+    return [pixels, *((255 * np.clip(draws[name](), 0, 1)).astype(np.uint8) for _ in range(30))]
 
 
 def transcription(name: str, base: np.ndarray) -> Callable[[], object]:
@@ -63,7 +64,7 @@ def transcription(name: str, base: np.ndarray) -> Callable[[], object]:
     if name in pixels.ORACLES:
         return partial(pixels.ORACLES[name], centre, 224)
     if name == "tilt":
-        return partial(warps.tilt, base, 224) if hasattr(warps, "tilt") else partial(_tilt, base)
+        return partial(_tilt, base)
     return partial(warps.oracle, name, base, 224, 224)
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
-    base = cv2.resize(np.asarray(data.astronaut()), (256, 256), interpolation=cv2.INTER_AREA)
+    base = cv2.resize(np.asarray(getattr(data, PHOTOGRAPH)()), (256, 256), interpolation=cv2.INTER_AREA)
     batch = torch.from_numpy(np.stack([base] * options.images)).permute(0, 3, 1, 2).contiguous()
     gains = []
     print(f"{'sequence':16} {'transcription':>13} {'ours':>8} {'ratio':>7}    milliseconds a sequence of 224 pixels")
