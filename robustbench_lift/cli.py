@@ -95,8 +95,9 @@ def main() -> None:
     names.working_folder_last()
     warnings.showwarning = _show_warning
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, _terminate)
     for name in names.NAMES:
         other = names.hidden(name)
         if other is not None:

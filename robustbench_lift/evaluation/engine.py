@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import queue
 import threading
@@ -156,33 +157,21 @@ def _evaluate(
     image = _first_image(protocols[0], engine)
     if settings.fold:
         models = [model.folded() for model in models]
+    # of all models, before anything is written
     marks = [_mark(model, image, settings) | ({"networks": "folded"} if settings.fold else {}) for model in models]
-    runs = [
-        Run.prepare(
-            path,
-            manifest(
-                model,
-                protocols,
-                precision=settings.precision,
-                device=str(engine.device),
-                normaliser=normaliser,
-                provenance=provenance,
-                mark=mark,
-            ),
-        )
-        for model, path, mark in zip(models, paths, marks, strict=True)
-    ]
+    say = functools.partial(
+        manifest,
+        protocols=protocols,
+        precision=settings.precision,
+        device=str(engine.device),
+        normaliser=normaliser,
+        provenance=provenance,
+    )
+    runs = [Run.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)]
     if settings.compile:
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = _Reporter(progress, cells, runs[0])
-    for store in runs:
-        if others := store.other_shares(settings.shard.count):
-            names = listed([file.name for file in others], most=2)
-            report.say(
-                f"{store.path} holds {len(others)} shares of jobs of another number ({names}); they are not used, and "
-                "removed when their cells are complete"
-            )
     _merge_waiting(cells, runs, settings.shard, report)
     unread = _Unread()
 
@@ -404,6 +393,13 @@ def _merge_waiting(
     cells: list[tuple[EvaluationProtocol, Cell]], runs: list[Run], shard: Share, report: _Reporter
 ) -> None:
     """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
+    for run in runs:
+        if others := run.other_shares(shard.count):
+            names = listed([file.name for file in others], most=2)
+            report.say(
+                f"{run.path} holds {len(others)} shares of jobs of another number ({names}); they are not used, and "
+                "removed when their cells are complete"
+            )
     for number, (protocol, cell) in enumerate(cells):
         pending = [r for r in runs if not r.has(cell)]
         if shard.index >= runs[0].manifest.images(protocol.name):  # more jobs than images
