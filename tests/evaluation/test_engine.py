@@ -27,6 +27,7 @@ from robustbench_lift.evaluation.settings import Progress
 from robustbench_lift.protocols import Request
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.runs import Cell, Record, Run, record
+from robustbench_lift.shares import Share
 from robustbench_lift.weights import LoadedModel, Preprocessing
 
 SIDE, CLASSES = 32, 7
@@ -215,7 +216,7 @@ def test_batch_size_and_shards_leave_the_stored_bytes_as_they_are(tmp_path: Path
                 limit=30,
                 device="cpu",
                 draws=2,
-                shard=(index, shards),
+                shard=Share(index, shards),
                 **options,
             )
         assert not run.missing()
@@ -311,7 +312,7 @@ def test_a_protocol_may_store_another_record(tmp_path: Path) -> None:
     protocol = Maps(source=Noise(), geometry=CenterCrop(SIDE))
     whole = evaluate(net(), protocol, run=tmp_path / "whole", workers=1, batch_size=5)
     for index in range(2):
-        shared = evaluate(net(), protocol, run=tmp_path / "shared", shard=(index, 2), batch_size=8)
+        shared = evaluate(net(), protocol, run=tmp_path / "shared", shard=Share(index, 2), batch_size=8)
     cell = Cell("maps", "maps", 0)
     found = whole.record(cell, Counts)
     assert found.counts.shape == (23, CLASSES, 3)

@@ -20,6 +20,7 @@ from robustbench_lift.errors import DataError, RobustbenchError, StorageError
 from robustbench_lift.files import write_atomic
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.runs import run as run_module
+from robustbench_lift.shares import Share
 
 ONE, TWO, FOG = (Cell("corruption", "snow", 1), Cell("corruption", "snow", 5), Cell("corruption", "fog", 1))
 N, CLASSES = 6, 5
@@ -294,7 +295,7 @@ def test_a_protocol_added_while_another_is_added_is_kept(tmp_path: Path, monkeyp
 def test_two_last_jobs_may_merge_one_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, whole = Run.prepare(tmp_path, manifest()), predictions()
     for index in range(2):
-        store.write(ONE, share(whole, index, 2), shard=(index, 2))
+        store.write(ONE, share(whole, index, 2), share=Share(index, 2))
     load = run_module.load
 
     def slow(*given: object) -> object:
@@ -310,13 +311,13 @@ def test_two_last_jobs_may_merge_one_cell(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_shares_of_another_number_are_named_and_go_when_the_cell_is_complete(tmp_path: Path) -> None:
     store, whole = Run.prepare(tmp_path, manifest()), predictions()
-    store.write(ONE, share(whole, 0, 3), shard=(0, 3))
+    store.write(ONE, share(whole, 0, 3), share=Share(0, 3))
     write_atomic(store.file(ONE).with_name("1.part-0-of-4.npz"), b"of an earlier version")
-    store.write(TWO, share(whole, 1, 2), shard=(1, 2))
+    store.write(TWO, share(whole, 1, 2), share=Share(1, 2))
     assert [file.name for file in store.other_shares(2)] == ["1.part-0-of-4.npz", "1.share-1-of-3.npz"]
     assert not store.merge(ONE, 2)
     for index in range(2):
-        store.write(ONE, share(whole, index, 2), shard=(index, 2))
+        store.write(ONE, share(whole, index, 2), share=Share(index, 2))
     assert store.merge(ONE, 2)
     assert sorted(file.name for file in store.file(ONE).parent.iterdir()) == ["1.npz", "5.share-2-of-2.npz"]
     store.write(TWO, whole)
@@ -329,7 +330,7 @@ def test_merged_bytes_are_the_single_process_bytes(tmp_path: Path) -> None:
     alone = store.file(FOG).read_bytes()
     store.file(FOG).unlink()
     for index in (2, 0, 1):
-        store.write(FOG, share(whole, index, 3), shard=(index, 3))
+        store.write(FOG, share(whole, index, 3), share=Share(index, 3))
         store.merge(FOG, 3)
     assert store.file(FOG).read_bytes() == alone
 
@@ -337,9 +338,9 @@ def test_merged_bytes_are_the_single_process_bytes(tmp_path: Path) -> None:
 def test_a_share_of_another_job_is_refused(tmp_path: Path) -> None:
     store, whole = Run.prepare(tmp_path, manifest()), predictions()
     for index in range(2):
-        store.write(ONE, share(whole, 0, 2), shard=(index, 2))
-    file = store.share_file(ONE, 1, 2)
-    file.write_bytes(store.share_file(ONE, 0, 2).read_bytes())
+        store.write(ONE, share(whole, 0, 2), share=Share(index, 2))
+    file = store.share_file(ONE, Share(1, 2))
+    file.write_bytes(store.share_file(ONE, Share(0, 2)).read_bytes())
     with pytest.raises(DataError, match=r"share-2-of-2.npz holds the share 1/2 of a cell, expected 2/2"):
         store.merge(ONE, 2)
 
