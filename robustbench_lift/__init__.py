@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from robustbench_lift.regression import compare
     from robustbench_lift.regression.policy import Policy
     from robustbench_lift.regression.verdict import gate
-    from robustbench_lift.runs import Run
+    from robustbench_lift.scores import ScoredRun as Run
     from robustbench_lift.weights import LoadedModel, load_model
 
 names.claim()
@@ -47,7 +47,7 @@ _HOMES = {
     "LoadedModel": "robustbench_lift.weights",
     "Policy": "robustbench_lift.regression.policy",
     "Request": "robustbench_lift.protocols.request",
-    "Run": "robustbench_lift.runs",
+    "Run": "robustbench_lift.scores:ScoredRun",
     "Settings": "robustbench_lift.evaluation.settings",
     "compare": "robustbench_lift.regression",
     "evaluate": "robustbench_lift.evaluation.engine",
@@ -62,7 +62,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"robustbench_lift.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'robustbench_lift' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, other = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), other or name)
     globals()[name] = value  # no submodule can come to stand in its place
     return value
 

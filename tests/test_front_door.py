@@ -105,3 +105,20 @@ def test_a_factory_in_the_working_folder_is_found_by_every_entry(entry: str, tmp
     spec = "mynet:make?num_classes=15@random"
     done = run_in(tmp_path, *start, "run", spec, *CLEAN[2:], "--allow-chance")
     assert done.returncode == 0, done.stderr
+
+
+def test_six_lines_of_python(tmp_path: Path) -> None:
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 15))
+    run = robustbench_lift.evaluate(
+        network, "photos", run=tmp_path / "mine", protocols=("clean",), limit=15, allow_chance=True
+    )
+    assert run.scores()["clean_error"] == pytest.approx(1 - run.read(run.expected[0]).correct.mean())
+    frame = robustbench_lift.Run.open(tmp_path / "mine").frame()
+    assert list(frame.columns) == ["model", "protocol", "condition", "severity", "number", "value"]
+    other = robustbench_lift.evaluate(
+        "photos/resnet-max", "photos", run=tmp_path / "max", protocols=("clean",), limit=15, normaliser=None
+    )
+    comparison = robustbench_lift.compare(run, other)
+    assert "clean_error" in set(comparison.frame()["number"])

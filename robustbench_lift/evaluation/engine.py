@@ -39,6 +39,7 @@ from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell, Predictions, Record, Run
+from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model
@@ -72,7 +73,7 @@ def evaluate(
     progress: Callable[[Progress], None] | None = None,
     provenance: Mapping[str, object] | None = None,
     **options: Any,
-) -> list[Run]: ...
+) -> list[ScoredRun]: ...
 
 
 @overload
@@ -86,7 +87,7 @@ def evaluate(
     progress: Callable[[Progress], None] | None = None,
     provenance: Mapping[str, object] | None = None,
     **options: Any,
-) -> Run: ...
+) -> ScoredRun: ...
 
 
 def evaluate(
@@ -99,7 +100,7 @@ def evaluate(
     progress: Callable[[Progress], None] | None = None,
     provenance: Mapping[str, object] | None = None,
     **options: Any,
-) -> Run | list[Run]:
+) -> ScoredRun | list[ScoredRun]:
     """Evaluate models on data and store the predictions, one run folder a model.
 
     Args:
@@ -152,7 +153,7 @@ def _evaluate(
     normaliser: str | None,
     progress: Callable[[Progress], None] | None,
     provenance: Mapping[str, object] | None,
-) -> list[Run]:
+) -> list[ScoredRun]:
     settings = engine.settings
     image = _first_image(protocols[0], engine)
     if settings.fold:
@@ -167,7 +168,10 @@ def _evaluate(
         normaliser=normaliser,
         provenance=provenance,
     )
-    runs = [Run.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)]
+    runs = [
+        ScoredRun.prepare(path, say(model, mark=mark))
+        for model, path, mark in zip(models, paths, marks, strict=True)
+    ]
     if settings.compile:
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
@@ -333,7 +337,7 @@ class _Task(Work):
     """Position among all cells."""
     record: type[Record]
     """What is stored of an answer."""
-    pending: list[tuple[LoadedModel, Run]]
+    pending: Sequence[tuple[LoadedModel, Run]]
     """Models without this cell."""
     waiting: list[tuple[LoadedModel, Run]]
     """Those of them without this job's share of it."""
@@ -359,7 +363,7 @@ def _task(
     number: int,
     protocol: EvaluationProtocol,
     cell: Cell,
-    pending: list[tuple[LoadedModel, Run]],
+    pending: Sequence[tuple[LoadedModel, Run]],
     shard: Share,
 ) -> _Task:
     images = protocol.images(cell)
@@ -390,7 +394,7 @@ def _other_classes(model: LoadedModel, outputs: int, data: str, classes: int) ->
 
 
 def _merge_waiting(
-    cells: list[tuple[EvaluationProtocol, Cell]], runs: list[Run], shard: Share, report: _Reporter
+    cells: list[tuple[EvaluationProtocol, Cell]], runs: Sequence[Run], shard: Share, report: _Reporter
 ) -> None:
     """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
     for run in runs:

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError
 from robustbench_lift.files import folder_lock, write_atomic
@@ -43,7 +43,7 @@ class Run:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Run:
+    def open(cls, path: str | os.PathLike[str]) -> Self:
         """The run in a folder.
 
         Raises:
@@ -61,7 +61,7 @@ class Run:
         return run
 
     @classmethod
-    def _open(cls, folder: Path) -> Run:
+    def _open(cls, folder: Path) -> Self:
         try:
             return cls(folder, Manifest.read(folder / "run.json"))
         except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ class Run:
             ) from None
 
     @classmethod
-    def prepare(cls, path: str | os.PathLike[str], manifest: Manifest) -> Run:
+    def prepare(cls, path: str | os.PathLike[str], manifest: Manifest) -> Self:
         """Start a run, or go on with the one that is there if it is the same model, protocol and images.
 
         Cells may be added to an existing run (another protocol of the same images); nothing is overwritten.
@@ -103,7 +103,7 @@ class Run:
             write_atomic(folder / "run.json", run.manifest.text())
         return run
 
-    def _joined(self, manifest: Manifest) -> Run:
+    def _joined(self, manifest: Manifest) -> Self:
         """This run with what another call of the same model and data adds."""
         wrong = differences(self.manifest.identity(common_to=manifest), manifest.identity(common_to=self.manifest))
         if wrong:
@@ -112,7 +112,7 @@ class Run:
                 + "\n  ".join(wrong)
                 + "\nNothing was changed. Choose another --out, or delete that folder if it is no longer needed."
             )
-        return Run(self.path, self.manifest.joined(manifest))
+        return type(self)(self.path, self.manifest.joined(manifest))
 
     @property
     def name(self) -> str:

@@ -64,13 +64,13 @@ def test_a_plug_in_is_run_reported_and_gated(folder: Path) -> None:
         folder,
         run,
         ["report", "runs", "--format", "csv,json", "--replicates", "50"],
-        ["gate", "baseline.json", "runs/two-layers-weighted", "--accept"],
-        ["gate", "baseline.json", "runs/two-layers-weighted"],
+        ["gate", "baseline.json", "runs/two-layers-weighted-random", "--accept"],
+        ["gate", "baseline.json", "runs/two-layers-weighted-random"],
         plugins="mine",
     )
     assert ran[0] == 0, ran[1]
-    assert (folder / "runs/two-layers-weighted/cells/corruption/stripes/5.npz").is_file()
-    manifest = json.loads((folder / "runs/two-layers-weighted/run.json").read_text())
+    assert (folder / "runs/two-layers-weighted-random/cells/corruption/stripes/5.npz").is_file()
+    manifest = json.loads((folder / "runs/two-layers-weighted-random/run.json").read_text())
     assert manifest["signature"]["mirror"] == {"geometry": "crop64"}
     assert reported[0] == 0, reported[1]
     (model,) = json.loads((folder / "runs/report/document.json").read_text())["models"]
@@ -85,9 +85,11 @@ def test_a_checkpoint_names_the_plug_in_that_it_needs(folder: Path) -> None:
     trained, checked = call(folder, train, ["check", "@out/final.safetensors"], plugins="mine")
     assert trained[0] == 0, trained[1]
     assert checked[0] == 0, checked[1]
-    ((code, text),) = call(folder, ["check", "@out/final.safetensors"])
-    assert code == 2
-    assert "--plugin mine" in text
+    run = ["run", "@out/final.safetensors", "--protocols", "clean", "--normaliser", "none"]
+    checked, ran = call(folder, ["check", "@out/final.safetensors"], run)
+    assert (checked[0], ran[0]) == (3, 2)
+    assert "--plugin mine" in checked[1]
+    assert "--plugin mine" in ran[1]
 
 
 @pytest.mark.parametrize(
