@@ -169,8 +169,7 @@ def _evaluate(
         provenance=provenance,
     )
     runs = [
-        ScoredRun.prepare(path, say(model, mark=mark))
-        for model, path, mark in zip(models, paths, marks, strict=True)
+        ScoredRun.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)
     ]
     if settings.compile:
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
