@@ -28,7 +28,7 @@ REGISTRIES = {
     "backbone": ("robustbench_lift.networks", "BACKBONES"),
     "corruption": ("corruptions", "CORRUPTIONS"),
     "perturbation": ("corruptions", "SEQUENCES"),
-    "suite": ("robustbench_lift.protocols.suites", "SUITES"),
+    "suite": ("robustbench_lift.data.suites", "SUITES"),
     "data kind": ("robustbench_lift.data.kinds", "KINDS"),
     "protocol": ("robustbench_lift.protocols", "PROTOCOLS"),
     "number": ("robustbench_lift.scores.numbers", "NUMBERS"),

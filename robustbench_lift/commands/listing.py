@@ -69,10 +69,10 @@ def _names() -> dict[str, tuple[str, ...]]:
     """The names that each list has."""
     from robustbench_lift import plugins
     from robustbench_lift.data.kinds import KINDS
+    from robustbench_lift.data.suites import conditions_of
     from robustbench_lift.networks import BACKBONES
     from robustbench_lift.pooling import POOLINGS, UP_POOLINGS
     from robustbench_lift.protocols import PROTOCOLS, SUITES
-    from robustbench_lift.protocols.suites import conditions_of
     from robustbench_lift.scores.numbers import NUMBERS
     from robustbench_lift.training import RECIPES
 
@@ -145,7 +145,7 @@ def _checkpoints(backbone: str) -> Table:
 
 def _conditions(protocol: str) -> Callable[[str], Table]:
     def make(backbone: str) -> Table:
-        from robustbench_lift.protocols.suites import SUITES, conditions_of
+        from robustbench_lift.data.suites import SUITES, conditions_of
 
         table = _table(f"{protocol.capitalize()}s", "name", "category", "suites")
         for name in conditions_of(protocol):
@@ -159,7 +159,7 @@ def _conditions(protocol: str) -> Callable[[str], Table]:
 
 def _suites(backbone: str) -> Table:
     from robustbench_lift.data.kinds import KINDS
-    from robustbench_lift.protocols.suites import SUITES
+    from robustbench_lift.data.suites import SUITES
 
     table = _table("Suites of conditions", "name", "conditions", "default of", "source")
     for name, suite in SUITES.items():

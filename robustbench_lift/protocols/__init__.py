@@ -3,13 +3,13 @@
 A protocol is a class with `@protocol("name")`; a suite is a value with `register_suite`; from a plug-in too.
 """
 
+from robustbench_lift.data.suites import SUITES, Suite, register_suite
 from robustbench_lift.protocols.base import PROTOCOLS, DataIdentity, EvaluationProtocol, protocol
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.corruption import Corruption
 from robustbench_lift.protocols.perturbation import Perturbation
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.protocols.shift import Shift
-from robustbench_lift.protocols.suites import SUITES, Suite, register_suite
 
 __all__ = [
     "PROTOCOLS",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from robustbench_lift.data import suites
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import Geometry
-from robustbench_lift.protocols import suites
 from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.protocols.sources import FrameSource, OverConditions, StoredCells

@@ -11,9 +11,9 @@ from typing_extensions import Doc
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.kinds import Kind, Views, kind_of, open_images, open_tree, parse_specs
 from robustbench_lift.data.spec import DataSpec
+from robustbench_lift.data.suites import SUITES, conditions_of, expand
 from robustbench_lift.errors import IncompleteError, UsageError, unknown
 from robustbench_lift.protocols.base import PROTOCOLS, DataIdentity, EvaluationProtocol
-from robustbench_lift.protocols.suites import SUITES, conditions_of, expand
 
 if TYPE_CHECKING:
     from robustbench_lift.data.tree import Tree

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import AsStored
+from robustbench_lift.data.suites import conditions_of, generated
 from robustbench_lift.errors import DataError, UsageError, unknown
 from robustbench_lift.protocols.base import DataIdentity
-from robustbench_lift.protocols.suites import conditions_of, generated
 from robustbench_lift.runs import Cell
 
 if TYPE_CHECKING:

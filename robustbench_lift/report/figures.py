@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from robustbench_lift.data.suites import category
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.protocols.suites import category
 from robustbench_lift.report.canvas import bare, blank, label, legend_of, literal, per_row, span, span_note
 from robustbench_lift.report.notes import normalised, order
 from robustbench_lift.report.schema import Document, Model

@@ -13,11 +13,11 @@ from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.data.kinds import KINDS, Kind, open_images
 from robustbench_lift.data.photos import PhotoTest
+from robustbench_lift.data.suites import category, expand
 from robustbench_lift.data.tree import FileTree
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.protocols import SUITES, Corruption, Suite
 from robustbench_lift.protocols.corruption import GeneratedCorruptions
-from robustbench_lift.protocols.suites import category, expand
 from robustbench_lift.runs import Cell
 
 
