@@ -21,7 +21,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from corruptions.randomness import Draws, LegacyDraws, Source
+from corruptions.randomness import Draws, LegacyDraws, RandomSource
 
 LEVELS = 256
 _BITS = 48
@@ -43,7 +43,7 @@ class Law(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def literal(self, levels: Tensor, draws: Source) -> Tensor:
+    def literal(self, levels: Tensor, draws: RandomSource) -> Tensor:
         """The formula itself on uint8 levels [N, ...], with the draws in the original order."""
         ...
 
@@ -61,7 +61,7 @@ class Gaussian:
     def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
         return symbols.add_(levels).sub_(255).clamp_(0, 255).to(torch.uint8)
 
-    def literal(self, levels: Tensor, draws: Source) -> Tensor:
+    def literal(self, levels: Tensor, draws: RandomSource) -> Tensor:
         return to_levels(levels / 255.0 + self.sd * draws.normal(levels.shape[1:]))
 
 
@@ -78,7 +78,7 @@ class Speckle:
     def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
         return symbols.to(torch.uint8)
 
-    def literal(self, levels: Tensor, draws: Source) -> Tensor:
+    def literal(self, levels: Tensor, draws: RandomSource) -> Tensor:
         image = levels.double() / 255.0
         return to_levels(image + image * (self.sd * draws.normal(levels.shape[1:])))
 
@@ -98,7 +98,7 @@ class Shot:
     def result(self, levels: Tensor, symbols: Tensor) -> Tensor:
         return symbols.to(torch.uint8)
 
-    def literal(self, levels: Tensor, draws: Source) -> Tensor:
+    def literal(self, levels: Tensor, draws: RandomSource) -> Tensor:
         return to_levels(draws.poisson(levels.double() / 255.0 * self.photons) / self.photons)
 
 
@@ -115,7 +115,7 @@ class Impulse:
         # Symbol 0 is pepper, 1 leaves the level, 2 is salt.
         return symbols.sub_(1).mul_(255).add_(levels).clamp_(0, 255).to(torch.uint8)
 
-    def literal(self, levels: Tensor, draws: Source) -> Tensor:
+    def literal(self, levels: Tensor, draws: RandomSource) -> Tensor:
         flipped = draws.uniform(levels.shape[1:]) < self.amount
         salted = draws.uniform(levels.shape[1:]) < 0.5
         return torch.where(flipped, torch.where(salted, 255, 0).to(torch.uint8), levels)
@@ -163,7 +163,7 @@ def guide(law: Law, device: torch.device) -> Guide:
     return Guide(first, second, symbols, bits)
 
 
-def send(levels: Tensor, law: Law, draws: Source) -> Tensor:
+def send(levels: Tensor, law: Law, draws: RandomSource) -> Tensor:
     """Send uint8 images [N, C, H, W] through a channel: uint8 [N, C, H, W]; takes two sub-streams of the draws.
 
     With `LegacyDraws` the law's formula is applied literally, and draws in the original's order, [H, W, C].

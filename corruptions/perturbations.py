@@ -16,7 +16,7 @@ from torch import Tensor
 
 from corruptions.api import MINIMUM, as_batch, check_ids, check_seed, choose_table
 from corruptions.errors import CorruptionError
-from corruptions.randomness import Draws, Source
+from corruptions.randomness import Draws, RandomSource
 from corruptions.registry import find_sequence, frame_count
 from corruptions.sequences.warps import centre_window, shown
 
@@ -109,7 +109,7 @@ def perturb(
 
 
 def frames(
-    images: Tensor, name: str, table: int, draws: Source, *, difficulty: int = 1, crop: int | None = None
+    images: Tensor, name: str, table: int, draws: RandomSource, *, difficulty: int = 1, crop: int | None = None
 ) -> Iterator[Tensor]:
     """The frames of a sequence, in order, each uint8 [N, 3, h, w]; one frame of the batch in memory at a time.
 

@@ -26,7 +26,7 @@ _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _ROUNDS = 10
 
 
-class Source(Protocol):
+class RandomSource(Protocol):
     """What a kernel may ask of its randomness; every result has the batch as first axis."""
 
     device: torch.device

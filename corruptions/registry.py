@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from corruptions.errors import CorruptionError, unknown
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 
 Rows = tuple[Any, Any, Any, Any, Any]
 """Parameters at severities 1 to 5."""
@@ -39,7 +39,7 @@ FramesT = TypeVar("FramesT", bound=Callable[..., Iterator[Tensor]])
 
 
 @dataclass(frozen=True, slots=True)
-class Corruption:
+class RegisteredCorruption:
     """A kernel, its severities, and how it is called."""
 
     name: str
@@ -69,7 +69,7 @@ class Corruption:
             raise CorruptionError(f"{self.name} has no severities for {where} (it has {has}); choose table={has}.")
         return rows[severity - 1]
 
-    def apply(self, images: Tensor, draws: Source, severity: int, *, variant: str, table: int) -> Tensor:
+    def apply(self, images: Tensor, draws: RandomSource, severity: int, *, variant: str, table: int) -> Tensor:
         """Run the kernel on uint8 [N, 3, H, W]."""
         everything = {"variant": variant, "table": table}
         keywords = {key: everything[key] for key in self.keywords}
@@ -77,7 +77,7 @@ class Corruption:
 
 
 @dataclass(frozen=True, slots=True)
-class Perturbation:
+class RegisteredPerturbation:
     """A generator of frames, its parameters, and how it is called."""
 
     name: str
@@ -97,10 +97,10 @@ class Perturbation:
     """Sizes at which the benchmark perturbs the photograph as it is and prepares each frame afterwards."""
 
 
-CORRUPTIONS: dict[str, Corruption] = {}
+CORRUPTIONS: dict[str, RegisteredCorruption] = {}
 """Every corruption by name: the 19 of ImageNet-C, and what plug-ins add."""
 
-SEQUENCES: dict[str, Perturbation] = {}
+SEQUENCES: dict[str, RegisteredPerturbation] = {}
 """Every perturbation sequence by name: the 14 of ImageNet-P, and what plug-ins add."""
 
 
@@ -123,8 +123,8 @@ def corruption(
 
     Returns:
         a decorator for kernel(images, draws, parameters) -> images: uint8 [N, 3, H, W] in (not to be changed) and out.
-        `draws` gives random numbers that depend on the image alone (`corruptions.randomness.Source`). A kernel may
-        take the keywords `variant` and `table`.
+        `draws` (a `corruptions.randomness.RandomSource`) gives random numbers that depend on the image alone. A kernel
+        may take the keywords `variant` and `table`.
 
     Raises:
         CorruptionError: the name is taken, or there are not five rows.
@@ -139,7 +139,7 @@ def corruption(
     def register(kernel: KernelT) -> KernelT:
         _check_free(CORRUPTIONS.get(name), name, kernel, "corruption")
         keywords = frozenset(inspect.signature(kernel).parameters) & {"variant", "table"}
-        CORRUPTIONS[name] = Corruption(name, kernel, category, tables, package, piece, keywords)
+        CORRUPTIONS[name] = RegisteredCorruption(name, kernel, category, tables, package, piece, keywords)
         return kernel
 
     return register
@@ -181,7 +181,7 @@ def perturbation(
     def register(frames: FramesT) -> FramesT:
         _check_free(SEQUENCES.get(name), name, frames, "perturbation")
         whole = "window" in inspect.signature(frames).parameters
-        SEQUENCES[name] = Perturbation(
+        SEQUENCES[name] = RegisteredPerturbation(
             name, frames, category, tables, counts, "noise" in name, whole, frozenset(unprepared_at)
         )
         return frames
@@ -222,7 +222,7 @@ def frame_count(name: str, table: int) -> int:
     return counts[table]
 
 
-def find_sequence(name: str) -> Perturbation:
+def find_sequence(name: str) -> RegisteredPerturbation:
     """The perturbation of this name.
 
     Raises:
@@ -257,11 +257,13 @@ def _check_sizes(name: str, tables: Mapping[int, object]) -> None:
         )
 
 
-def _check_free(taken: Corruption | Perturbation | None, name: str, new: Callable[..., Any], kind: str) -> None:
+def _check_free(
+    taken: RegisteredCorruption | RegisteredPerturbation | None, name: str, new: Callable[..., Any], kind: str
+) -> None:
     """Refuse a name that another function holds; the same function again (a module run twice) takes its own place."""
     if taken is None:
         return
-    old = taken.kernel if isinstance(taken, Corruption) else taken.frames
+    old = taken.kernel if isinstance(taken, RegisteredCorruption) else taken.frames
     if (old.__module__, old.__qualname__) != (new.__module__, new.__qualname__):
         raise CorruptionError(
             f"{kind} {name!r} is registered twice, by {old.__module__} and by {new.__module__}. Rename one."

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from corruptions.channel import LEVELS, positions, to_levels
 from corruptions.hsv import CLOSE, literally
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -26,7 +26,7 @@ from corruptions.registry import corruption
         32: (0.05, 0.1, 0.15, 0.2, 0.3),
     },
 )
-def brightness(images: Tensor, draws: Source, amount: float) -> Tensor:
+def brightness(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     """Value of HSV plus `amount`, clipped to [0, 1]."""
     value = images.amax(1).to(torch.int32).mul_(LEVELS)
     pairs = images + value.unsqueeze(1)

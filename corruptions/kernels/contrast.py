@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import LEVELS, to_levels
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -23,7 +23,7 @@ from corruptions.registry import corruption
         32: (0.75, 0.5, 0.4, 0.3, 0.15),
     },
 )
-def contrast(images: Tensor, draws: Source, factor: float) -> Tensor:
+def contrast(images: Tensor, draws: RandomSource, factor: float) -> Tensor:
     """(x - m) factor + m with m the mean of the channel over the image; a table of 256 levels a channel."""
     flat = images.reshape(len(images) * 3, -1)
     mean = flat.sum(1, dtype=torch.int64).double().div_(flat.shape[1] * 255.0).view(-1, 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT, correlate, truncate
 
@@ -48,7 +48,7 @@ def disk(radius: float, sigma: float) -> np.ndarray:
     },
     piece=5,
 )
-def defocus_blur(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
+def defocus_blur(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) -> Tensor:
     """Correlation with the image of a disk-shaped aperture (`disk`), borders reflect-101.
 
     The sums of a small disk are often whole levels but for the float32 rounding of its weights, and which side of the

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import Rows, corruption
 from corruptions.smoothing import smooth_reflected, truncate
 
 
-def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
+def affine_maps(draws: RandomSource, height: int, width: int, reach: float) -> Tensor:
     """Inverse affine maps through three jittered points, from result to source pixels: float64 [N, 2, 3].
 
     The points lie around the centre c at c + q (1, 1), c + q (1, -1), c - q (1, 1), q a third of the shorter side;
@@ -36,7 +36,7 @@ def affine_maps(draws: Source, height: int, width: int, reach: float) -> Tensor:
     return solution.transpose(1, 2)
 
 
-def displacements(draws: Source, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
+def displacements(draws: RandomSource, height: int, width: int, reach: float, sigmas: tuple[float, float]) -> Tensor:
     """Two fields U(-reach, reach), x then y, smoothed by Gaussians cut at 3 sigma, borders reflected: [2, N, H, W]."""
     fields = torch.stack([draws.uniform((height, width), -reach, reach) for _ in range(2)])
     if max(sigmas) > 0.0:
@@ -78,7 +78,7 @@ _32 = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (
 )
 def elastic_transform(
     images: Tensor,
-    draws: Source,
+    draws: RandomSource,
     parameters: tuple[float, float, float] | float,
 ) -> Tensor:
     """Affine warp (reflect-101), then a smooth displacement (reflect at half samples), both bilinear.

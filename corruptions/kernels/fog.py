@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import truncate
 
 
-def height_maps(draws: Source, size: int, decay: float) -> Tensor:
+def height_maps(draws: RandomSource, size: int, decay: float) -> Tensor:
     """Diamond-square maps on a torus, one an image, scaled to 0..1: float [N, size, size].
 
     From step = size down to 2, with w = 100 divided by `decay` after each level: the centre of every cell becomes the
@@ -63,7 +63,7 @@ def height_maps(draws: Source, size: int, decay: float) -> Tensor:
     },
     piece=8,
 )
-def fog(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
+def fog(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) -> Tensor:
     """(x + s M) m / (m + s) with M the fog map, equal on all channels, and m the image's largest value."""
     strength, decay = parameters
     height, width = images.shape[-2:]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from corruptions.errors import CorruptionError
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 SCALE: dict[int, float] = {32: 0.2, 64: 0.3, 224: 1.0, 299: 1.0}
@@ -108,7 +108,12 @@ def _sums(image_weight: float, frost_weight: float, device: torch.device) -> Ten
     },
 )
 def frost(
-    images: Tensor, draws: Source, parameters: tuple[float, float], *, variant: str = "imagenet-c", table: int = 224
+    images: Tensor,
+    draws: RandomSource,
+    parameters: tuple[float, float],
+    *,
+    variant: str = "imagenet-c",
+    table: int = 224,
 ) -> Tensor:
     """clip(w0 x + w1 f, 0, 255) with f a random crop of one of five photographs."""
     height, width = images.shape[-2:]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth_images
 
@@ -23,6 +23,6 @@ from corruptions.smoothing import smooth_images
     },
     piece=5,
 )
-def gaussian_blur(images: Tensor, draws: Source, sigma: float) -> Tensor:
+def gaussian_blur(images: Tensor, draws: RandomSource, sigma: float) -> Tensor:
     """Separable Gaussian cut at 4 sigma, edges replicated."""
     return smooth_images(images, sigma)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import positions
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth_images
 
@@ -63,7 +63,7 @@ def glass_sources(offsets: Tensor, height: int, width: int, reach: int) -> Tenso
     },
     piece=5,
 )
-def glass_blur(images: Tensor, draws: Source, parameters: tuple[float, int, int]) -> Tensor:
+def glass_blur(images: Tensor, draws: RandomSource, parameters: tuple[float, int, int]) -> Tensor:
     """Gaussian blur, then rounds in which pixels copy a neighbour (`glass_sources`), then the Gaussian again."""
     sigma, reach, rounds = parameters
     count, channels, height, width = images.shape

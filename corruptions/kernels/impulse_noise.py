@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from corruptions.channel import Impulse, send
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -23,6 +23,6 @@ from corruptions.registry import corruption
     },
     piece=8,
 )
-def impulse_noise(images: Tensor, draws: Source, amount: float) -> Tensor:
+def impulse_noise(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     """Each value with probability `amount` replaced, by 255 or by 0 with even chances."""
     return send(images, Impulse(amount), draws)

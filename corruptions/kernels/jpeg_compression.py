@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -24,7 +24,7 @@ from corruptions.registry import corruption
         32: (80, 65, 58, 50, 40),
     },
 )
-def jpeg_compression(images: Tensor, draws: Source, quality: int) -> Tensor:
+def jpeg_compression(images: Tensor, draws: RandomSource, quality: int) -> Tensor:
     """Encode and decode as baseline JPEG with libjpeg's defaults (4:2:0, standard tables).
 
     The result is what libjpeg computes, so libjpeg does it, image by image. Through OpenCV it takes half of the time

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corruptions.motion import IMAGEMAGICK_LIFT, move
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import truncate
 
@@ -24,7 +24,9 @@ from corruptions.smoothing import truncate
         32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     },
 )
-def motion_blur(images: Tensor, draws: Source, parameters: tuple[int, float], *, variant: str = "imagenet-c") -> Tensor:
+def motion_blur(
+    images: Tensor, draws: RandomSource, parameters: tuple[int, float], *, variant: str = "imagenet-c"
+) -> Tensor:
     """ImageMagick's motion blur along one angle an image, uniform in -45..45 degrees."""
     radius, sigma = parameters
     degrees = draws.uniform((), -45.0, 45.0)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -61,7 +61,7 @@ def _box(values: Tensor, target: int, dim: int) -> Tensor:
         32: (0.95, 0.9, 0.85, 0.75, 0.65),
     },
 )
-def pixelate(images: Tensor, draws: Source, scale: float, *, variant: str = "imagenet-c") -> Tensor:
+def pixelate(images: Tensor, draws: RandomSource, scale: float, *, variant: str = "imagenet-c") -> Tensor:
     """Box shrinking to int(scale side), each pass rounded to 8 bits, and box (imagecorruptions: nearest) enlarging."""
     height, width = images.shape[-2:]
     rows, columns = int(height * scale), int(width * scale)

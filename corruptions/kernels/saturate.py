@@ -12,7 +12,7 @@ from torch import Tensor
 
 from corruptions.channel import LEVELS, positions, to_levels
 from corruptions.hsv import literally
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT
 
@@ -27,7 +27,7 @@ from corruptions.smoothing import LIFT
         32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
     },
 )
-def saturate(images: Tensor, draws: Source, parameters: tuple[float, float]) -> Tensor:
+def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) -> Tensor:
     """Saturation of HSV times a factor plus an addend, clipped to [0, 1].
 
         x' = V - (V - x) S' V / (V - min),   S' = clip(S factor + addend, 0, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from corruptions.channel import Shot, send
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -23,6 +23,6 @@ from corruptions.registry import corruption
     },
     piece=8,
 )
-def shot_noise(images: Tensor, draws: Source, photons: float) -> Tensor:
+def shot_noise(images: Tensor, draws: RandomSource, photons: float) -> Tensor:
     """clip(Poisson(photons x) / photons), independently for every value; fraction of a level dropped."""
     return send(images, Shot(photons), draws)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from corruptions.motion import IMAGEMAGICK_LIFT, move
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import truncate
 from corruptions.zoom import centre_zoom
@@ -70,7 +70,7 @@ _32 = (
 )
 def snow(
     images: Tensor,
-    draws: Source,
+    draws: RandomSource,
     parameters: tuple[float, float, float, float, int, float, float],
     *,
     variant: str = "imagenet-c",

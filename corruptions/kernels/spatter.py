@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth, truncate
 
@@ -23,7 +23,9 @@ MUD = (63.0, 42.0, 20.0)
 _RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
-def liquid(draws: Source, height: int, width: int, mean: float, sd: float, sigma: float, threshold: float) -> Tensor:
+def liquid(
+    draws: RandomSource, height: int, width: int, mean: float, sd: float, sigma: float, threshold: float
+) -> Tensor:
     """A smoothed normal field, values below the threshold removed: [N, H, W]."""
     layer = smooth(draws.normal((height, width)).mul_(sd).add_(mean), sigma)
     return torch.threshold_(layer, threshold, 0.0)
@@ -100,7 +102,7 @@ _32 = (
     },
     piece=8,
 )
-def spatter(images: Tensor, draws: Source, parameters: tuple[float, float, float, float, float, int]) -> Tensor:
+def spatter(images: Tensor, draws: RandomSource, parameters: tuple[float, float, float, float, float, int]) -> Tensor:
     """Water (mode 0) or mud (mode 1) where a smoothed normal field passes a threshold."""
     mean, sd, sigma, threshold, strength, mode = parameters
     height, width = images.shape[-2:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from corruptions.channel import Speckle, send
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
 
@@ -23,6 +23,6 @@ from corruptions.registry import corruption
     },
     piece=8,
 )
-def speckle_noise(images: Tensor, draws: Source, sd: float) -> Tensor:
+def speckle_noise(images: Tensor, draws: RandomSource, sd: float) -> Tensor:
     """clip(x + x N(0, sd)), independently for every value; fraction of a level dropped."""
     return send(images, Speckle(sd), draws)

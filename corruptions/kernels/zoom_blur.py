@@ -12,7 +12,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import truncate
 from corruptions.zoom import zoom_matrix
@@ -67,7 +67,9 @@ def _blur_operator_on(height: int, width: int, factors: tuple[float, ...], trim:
     },
     piece=16,
 )
-def zoom_blur(images: Tensor, draws: Source, factors: tuple[float, ...], *, variant: str = "imagenet-c") -> Tensor:
+def zoom_blur(
+    images: Tensor, draws: RandomSource, factors: tuple[float, ...], *, variant: str = "imagenet-c"
+) -> Tensor:
     """Mean of the image and its enlargements by every factor; factor 1 is among them, so the image counts twice.
 
     The whole mean is linear in the image, so it is one sparse matrix applied to all planes at once.

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from corruptions.channel import to_levels
 from corruptions.hsv import from_hsv, to_hsv
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 
 
 @perturbation("brightness", category="weather", rows={224: 0.02, 299: 0.02, 64: 0.02, 32: 0.015})
-def brightness(images: Tensor, draws: Source, step: float, count: int) -> Iterator[Tensor]:
+def brightness(images: Tensor, draws: RandomSource, step: float, count: int) -> Iterator[Tensor]:
     """Frame i adds (i - 15) step to the value of HSV.
 
     Hue and saturation stay, so every channel keeps its share of the value: with shares r = hsv_to_rgb(h, s, 1) a frame

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import to_levels
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.smoothing import gaussian_weights, smooth_in_order
 
@@ -22,7 +22,7 @@ from corruptions.smoothing import gaussian_weights, smooth_in_order
     rows={224: (0.25, 0.035, 6), 299: (0.35, 0.035, 6), 64: (0.35, 0.014, 7), 32: (0.3, 0.015, 7)},
 )
 def gaussian_blur(
-    images: Tensor, draws: Source, parameters: tuple[float, float, float], count: int
+    images: Tensor, draws: RandomSource, parameters: tuple[float, float, float], count: int
 ) -> Iterator[Tensor]:
     """Frame i is smoothed with sigma start + step i, edges replicated."""
     start, step, truncation = parameters

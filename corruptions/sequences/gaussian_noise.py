@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from corruptions.channel import Gaussian
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.noise import noisy
 
@@ -25,6 +25,6 @@ from corruptions.sequences.noise import noisy
         32: (0.02, 0.04, 0.06),
     },
 )
-def gaussian_noise(images: Tensor, draws: Source, sd: float, count: int) -> Iterator[Tensor]:
+def gaussian_noise(images: Tensor, draws: RandomSource, sd: float, count: int) -> Iterator[Tensor]:
     """clip(x + N(0, sd)), fraction dropped, independently for every value of frames 1, 2, ..."""
     return noisy(images, Gaussian(sd), draws, count)

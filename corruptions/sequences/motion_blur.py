@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from corruptions.motion import blur_along, pad_for_blur
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 
 
@@ -21,7 +21,9 @@ from corruptions.registry import perturbation
     unprepared_at=(64,),
     rows={224: (10, 3, 4), 299: (13, 3, 4), 64: (14, 3, 5), 32: (6, 1.8, 9)},
 )
-def motion_blur(images: Tensor, draws: Source, parameters: tuple[int, float, float], count: int) -> Iterator[Tensor]:
+def motion_blur(
+    images: Tensor, draws: RandomSource, parameters: tuple[int, float, float], count: int
+) -> Iterator[Tensor]:
     """Frame i is blurred along (i - last) * step degrees; the last frame along the rows."""
     radius, sigma, step = parameters
     padded = pad_for_blur(images, radius)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, affine_frames, inverse_affine
 
 
 @perturbation("rotate", category="geometric", unprepared_at=(299,), rows=1.0)
-def rotate(images: Tensor, draws: Source, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
+def rotate(images: Tensor, draws: RandomSource, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
     """Frame i turns by (i - 15) step degrees, bilinear, black outside; frame 15 is clean."""
     height, width = images.shape[-2:]
     matrices = [inverse_affine(height, width, angle=step * (i - 15)) for i in range(count)]

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, affine_frames, inverse_affine
 
 
 @perturbation("scale", category="geometric", rows={224: (2.5, 40), 299: (2.5, 40), 64: (2.5, 40), 32: (2, 70)})
 def scale(
-    images: Tensor, draws: Source, parameters: tuple[float, float], count: int, *, window: Window
+    images: Tensor, draws: RandomSource, parameters: tuple[float, float], count: int, *, window: Window
 ) -> Iterator[Tensor]:
     """Frame i is scaled by (step i + start) / 100, bilinear, black outside; the frame of factor 1 is clean."""
     height, width = images.shape[-2:]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from corruptions.channel import Shot
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.noise import noisy
 
@@ -25,6 +25,6 @@ from corruptions.sequences.noise import noisy
         32: (700, 400, 200),
     },
 )
-def shot_noise(images: Tensor, draws: Source, photons: float, count: int) -> Iterator[Tensor]:
+def shot_noise(images: Tensor, draws: RandomSource, photons: float, count: int) -> Iterator[Tensor]:
     """clip(Poisson(photons x) / photons), fraction dropped, independently for every value of frames 1, 2, ..."""
     return noisy(images, Shot(photons), draws, count)

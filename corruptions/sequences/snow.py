@@ -14,7 +14,7 @@ from torch import Tensor
 
 from corruptions.kernels.snow import flakes, whiten
 from corruptions.motion import blur_along, pad_for_blur
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.smoothing import truncate
 
@@ -33,7 +33,10 @@ MIX = 0.85
     },
 )
 def snow(
-    images: Tensor, draws: Source, parameters: tuple[tuple[float, float, float, float], tuple[int, float]], count: int
+    images: Tensor,
+    draws: RandomSource,
+    parameters: tuple[tuple[float, float, float, float], tuple[int, float]],
+    count: int,
 ) -> Iterator[Tensor]:
     """One layer of flakes a sequence, driven along 4 i - 150 degrees in frame i, over the whitened image.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from corruptions.kernels.spatter import water
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.smoothing import gaussian_weights, smooth_in_order
 
@@ -33,7 +33,7 @@ INTENSITY = 0.6
 )
 def spatter(
     images: Tensor,
-    draws: Source,
+    draws: RandomSource,
     parameters: tuple[tuple[float, float, float, float], tuple[float, ...]],
     count: int,
 ) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, shown
 
@@ -22,7 +22,7 @@ from corruptions.sequences.warps import Window, shown
     unprepared_at=(299,),
     rows={224: 20, 299: 20, 64: 15, 32: 7},
 )
-def translate(images: Tensor, draws: Source, origin: int, count: int, *, window: Window) -> Iterator[Tensor]:
+def translate(images: Tensor, draws: RandomSource, origin: int, count: int, *, window: Window) -> Iterator[Tensor]:
     """Frame i is shifted right by i - origin pixels; black comes in from the side."""
     width = images.shape[-1]
     for i in range(count):

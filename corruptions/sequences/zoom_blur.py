@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from corruptions.randomness import Source
+from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, affine_frames, inverse_affine, shown
 
 
 @perturbation("zoom_blur", category="blur", rows=0.004)
-def zoom_blur(images: Tensor, draws: Source, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
+def zoom_blur(images: Tensor, draws: RandomSource, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
     """Frame i is the mean of the zooms by 1 + step j, j = 0..i, of the base image; frame 0 is clean.
 
     The running sum is float32 in the order of the frames, as the reference keeps it, so that flat areas fall on the

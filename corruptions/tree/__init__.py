@@ -14,6 +14,6 @@ from __future__ import annotations
 
 from corruptions.tree.spec import LAYOUTS, TreeSpec
 from corruptions.tree.verify import Verification, verify_tree
-from corruptions.tree.writer import Failure, Report, write_tree
+from corruptions.tree.writer import Failure, TreeReport, write_tree
 
-__all__ = ["LAYOUTS", "Failure", "Report", "TreeSpec", "Verification", "verify_tree", "write_tree"]
+__all__ = ["LAYOUTS", "Failure", "TreeReport", "TreeSpec", "Verification", "verify_tree", "write_tree"]

@@ -16,7 +16,7 @@ from corruptions.errors import CorruptionError
 from corruptions.preparation import prepared
 from corruptions.registry import frame_count
 from corruptions.tree.pool import in_parallel
-from corruptions.tree.record import Record, read_checksums, unwritable
+from corruptions.tree.record import TreeRecord, read_checksums, unwritable
 from corruptions.tree.render import Progress, Totals, corrupted, perturbed
 from corruptions.tree.source import SourceFolder, read
 from corruptions.tree.spec import TreeCell, TreeSpec
@@ -76,7 +76,7 @@ def _fill(piece: _Piece) -> int:
 
 def write_arrays(
     folder: SourceFolder,
-    record: Record,
+    record: TreeRecord,
     spec: TreeSpec,
     share: tuple[int, int],
     workers: int,
@@ -138,7 +138,7 @@ def _label_type(classes: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype(np.uint8) if classes <= 256 else np.dtype(np.uint16) if classes <= 65536 else np.dtype(np.uint32)
 
 
-def _array(record: Record, name: str, shape: tuple[int, ...], values: np.ndarray | None) -> Path:
+def _array(record: TreeRecord, name: str, shape: tuple[int, ...], values: np.ndarray | None) -> Path:
     """A new array on disk under a temporary name, of uint8 unless it has values already."""
     part = record.partial / f"{name}.npy"
     try:
@@ -152,7 +152,7 @@ def _array(record: Record, name: str, shape: tuple[int, ...], values: np.ndarray
     return part
 
 
-def _finish(record: Record, name: str, part: Path) -> None:
+def _finish(record: TreeRecord, name: str, part: Path) -> None:
     """Move a whole array into place and note its checksum."""
     with part.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

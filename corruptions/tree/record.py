@@ -53,7 +53,7 @@ def load(root: Path) -> dict[str, Any]:
     return manifest
 
 
-class Record:
+class TreeRecord:
     """The manifest and the checksums of a tree while one share of the work, i of n, is being written.
 
     Made by `open_record`, which holds the share's lock.
@@ -151,7 +151,7 @@ class Record:
 
 
 @contextlib.contextmanager
-def open_record(root: Path, source: Path, share: tuple[int, int]) -> Iterator[Record]:
+def open_record(root: Path, source: Path, share: tuple[int, int]) -> Iterator[TreeRecord]:
     """Hold a share of a tree; the lock ends with the process, however it ends.
 
     Raises:
@@ -159,7 +159,7 @@ def open_record(root: Path, source: Path, share: tuple[int, int]) -> Iterator[Re
     """
     if root.resolve().is_relative_to(source.resolve()):
         raise CorruptionError(f"{root} lies inside the source folder {source}. Choose a folder outside of it.")
-    record = Record(root, share)
+    record = TreeRecord(root, share)
     with contextlib.ExitStack() as held:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def _is_foreign(root: Path) -> bool:
     return beside or any(not entry.name.startswith(".lock") for entry in (root / CHECKSUMS).glob("*"))
 
 
-def _clear(record: Record) -> None:
+def _clear(record: TreeRecord) -> None:
     """Remove what this share, or an interrupted writer of it, left."""
     shutil.rmtree(record.partial, ignore_errors=True)
     with contextlib.suppress(OSError):  # other shares are under way

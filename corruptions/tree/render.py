@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TreeJob:
     """Some images, through all cells."""
 
     spec: TreeSpec
@@ -91,7 +91,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def run(job: Job) -> Done:
+def run(job: TreeJob) -> Done:
     """Write the files of a job that are missing."""
     spec, done = job.spec, Done(images=len(job.images))
     missing: dict[int, list[int]] = {}  # cell -> positions in the job
@@ -123,7 +123,7 @@ def run(job: Job) -> Done:
     return done
 
 
-def _encoded(job: Job, cell: TreeCell, rows: list[int], loaded: dict[int, Any]) -> Iterator[tuple[int, bytes]]:
+def _encoded(job: TreeJob, cell: TreeCell, rows: list[int], loaded: dict[int, Any]) -> Iterator[tuple[int, bytes]]:
     spec = job.spec
     if spec.sequences:
         for row in rows:

@@ -11,8 +11,8 @@ import torch
 from corruptions.errors import CorruptionError
 from corruptions.tree.arrays import write_arrays
 from corruptions.tree.pool import in_parallel, usable_cores
-from corruptions.tree.record import Record, open_record, read_checksums
-from corruptions.tree.render import Job, Progress, Totals, run, target
+from corruptions.tree.record import TreeRecord, open_record, read_checksums
+from corruptions.tree.render import Progress, Totals, TreeJob, run, target
 from corruptions.tree.source import SourceFolder, SourceImage, scan
 from corruptions.tree.spec import TreeSpec
 
@@ -30,7 +30,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TreeReport:
     """What a call did."""
 
     out: Path
@@ -56,7 +56,7 @@ def write_tree(
     limit: int | None = None,
     share: tuple[int, int] = (1, 1),
     progress: Progress | None = None,
-) -> Report:
+) -> TreeReport:
     """Write what is missing of a tree.
 
     Interrupted at any moment, the tree holds whole files only, and the same call goes on. Results depend neither on the
@@ -96,7 +96,7 @@ def write_tree(
         tried = folder.images if spec.arrays else folder.images[share[0] - 1 :: share[1]]
         record.finish(_names(spec, share), (image.path for image in tried), totals.failed)
     failures = tuple(Failure(path, reason) for path, reason in sorted(totals.failed))
-    return Report(out, totals.images, totals.written, totals.kept, failures, folder.ignored)
+    return TreeReport(out, totals.images, totals.written, totals.kept, failures, folder.ignored)
 
 
 def _names(spec: TreeSpec, share: tuple[int, int]) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _names(spec: TreeSpec, share: tuple[int, int]) -> tuple[str, ...]:
 
 def _write_files(
     folder: SourceFolder,
-    record: Record,
+    record: TreeRecord,
     spec: TreeSpec,
     share: tuple[int, int],
     workers: int,
@@ -121,11 +121,11 @@ def _write_files(
     known = _known(images, record.root, spec)
     step = 1 if spec.sequences else BATCH.get(device.partition(":")[0], 8)
 
-    def jobs() -> Iterator[Job]:
+    def jobs() -> Iterator[TreeJob]:
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             here = tuple(bytes(marks[part]) for marks in known)
-            yield Job(spec, folder.root, record.root, record.partial, images[part], here, device)
+            yield TreeJob(spec, folder.root, record.root, record.partial, images[part], here, device)
 
     progress(0, len(images))
     handled = 0

@@ -11,7 +11,7 @@ from robustbench_lift.errors import IncompleteError, RobustbenchError, UsageErro
 from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
-    from robustbench_lift.data.check import Report
+    from robustbench_lift.data.check import CheckReport
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def check(
     """
     from robustbench_lift.data.check import check_data
 
-    reports: list[Report] = []
+    reports: list[CheckReport] = []
     for target in targets:
         if is_data(target):
             with progress(f"check {target.partition(':')[0]}") as advance:
@@ -79,17 +79,17 @@ def is_data(target: str) -> bool:
     return False
 
 
-def check_model(spec: str) -> Report:
+def check_model(spec: str) -> CheckReport:
     """Load a checkpoint as a run would, and show it one image."""
     import torch
 
-    from robustbench_lift.data.check import Finding, Report
+    from robustbench_lift.data.check import CheckReport, Finding
     from robustbench_lift.weights import load_model
 
     try:
         model = load_model(spec)
     except RobustbenchError as error:
-        return Report(spec, (Finding("problem", str(error)),))
+        return CheckReport(spec, (Finding("problem", str(error)),))
     side = model.preprocessing.crop or 32
     pooling = f", pooling {model.pooling} ({model.placement})" if model.pooling else ""
     how = model.preprocessing
@@ -105,15 +105,15 @@ def check_model(spec: str) -> Report:
         with torch.inference_mode():
             finite = bool(torch.isfinite(model.logits(image)).all())
     except RobustbenchError as error:
-        return Report(spec, (*findings, Finding("problem", str(error))))
+        return CheckReport(spec, (*findings, Finding("problem", str(error))))
     if finite:
         findings.append(Finding("ok", f"answers an image of {side}x{side} pixels with finite numbers"))
     else:
         findings.append(Finding("problem", "answers with NaN or infinity: the weights are damaged. Get them again."))
-    return Report(spec, tuple(findings))
+    return CheckReport(spec, tuple(findings))
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     console.print(printable(report.target, limit=None), markup=False, style="bold", soft_wrap=True)
     styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in report.findings:

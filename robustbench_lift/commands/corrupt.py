@@ -13,7 +13,7 @@ from robustbench_lift.shares import Share
 from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
-    from corruptions.tree import Report, Verification
+    from corruptions.tree import TreeReport, Verification
 
 SHOWN = 20
 """Images or problems that are printed by name; the manifest has all of them."""
@@ -107,7 +107,7 @@ def corrupt(
     _judge(report, found)
 
 
-def _tell_report(report: Report) -> None:
+def _tell_report(report: TreeReport) -> None:
     console.print(
         f"{printable(str(report.out))}: {report.written} files written, {report.kept} were there, from {report.images} "
         "images",
@@ -128,7 +128,7 @@ def _tell_verification(found: Verification) -> None:
         errors.print(printable(problem), markup=False, soft_wrap=True)
 
 
-def _judge(report: Report, found: Verification | None) -> None:
+def _judge(report: TreeReport, found: Verification | None) -> None:
     """Raise what decides the exit code."""
     if found is not None and found.problems:
         raise IncompleteError(

@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """All findings on one target."""
 
     target: str
@@ -64,7 +64,7 @@ def check_data(
     samples: int | None = SAMPLES,
     md5: bool = False,
     progress: Progress | None = None,
-) -> list[Report]:
+) -> list[CheckReport]:
     """Check every part of a data spec.
 
     Args:
@@ -90,7 +90,7 @@ def check_data(
                 findings.append(finding)
         except RobustbenchError as error:
             findings.append(Finding("problem", str(error)))
-        reports.append(Report(name, tuple(findings)))
+        reports.append(CheckReport(name, tuple(findings)))
     return reports
 
 
@@ -202,7 +202,7 @@ def _decoded(
         )
 
 
-class Cell(NamedTuple):
+class CheckedCell(NamedTuple):
     """A cell of a tree and what was found in it."""
 
     condition: str
@@ -238,21 +238,21 @@ def _tree(kind: Kind, tree: Tree, samples: int | None, progress: Progress) -> It
     each = None if samples is None else max(1, samples // max(1, len(cells)))
     counts: Counter[int] = Counter()
     shapes: Counter[str] = Counter()
-    found: list[Cell] = []
+    found: list[CheckedCell] = []
     for number, (condition, level) in enumerate(cells):
         label = condition if sequences else f"{condition}/{level}"
         progress(number / len(cells), label)
         try:
             images = tree.images(condition, level)
         except RobustbenchError as error:
-            found.append(Cell(condition, level, Finding("problem", str(error))))
+            found.append(CheckedCell(condition, level, Finding("problem", str(error))))
             continue
         counts[len(images.ids)] += 1
         for finding in (*_left_out(images), *_decoded(images, each, lambda share: None, seed=number)):
             if finding.level == "ok":
                 shapes[finding.text.partition("decoded, ")[2]] += 1
             else:
-                found.append(Cell(condition, level, Finding(finding.level, f"{label}: {finding.text}")))
+                found.append(CheckedCell(condition, level, Finding(finding.level, f"{label}: {finding.text}")))
     progress(1.0, kind.name)
     yield from _merged(found, sequences)
     for count, times in counts.items():
@@ -264,9 +264,9 @@ def _tree(kind: Kind, tree: Tree, samples: int | None, progress: Progress) -> It
         yield Finding("ok", f"files of every cell decoded: {shown}")
 
 
-def _merged(cells: Iterable[Cell], sequences: bool) -> Iterator[Finding]:
+def _merged(cells: Iterable[CheckedCell], sequences: bool) -> Iterator[Finding]:
     """Findings that differ in nothing but the cell become one: the first, and which cells have the same."""
-    alike: dict[tuple[str, str], list[Cell]] = {}
+    alike: dict[tuple[str, str], list[CheckedCell]] = {}
     for cell in cells:
         # words that hold the path of the cell are left out of the comparison
         text = re.sub(rf"\S*{re.escape(cell.condition)}\S*", "", cell.finding.text)

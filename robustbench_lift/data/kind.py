@@ -23,7 +23,7 @@ IMAGENET_SUITES = {"corruption": "imagenet-c", "perturbation": "imagenet-p"}
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class KindOption:
     """An option of a kind: `?name=value`."""
 
     name: str
@@ -81,7 +81,7 @@ class Kind:
     """Opens stored cells: (spec, limit, clean images of the same run or None) -> tree."""
     serves: str = "images"
     """`images`, or the protocol whose cells a tree stores: `corruption`."""
-    options: tuple[Option, ...] = ()
+    options: tuple[KindOption, ...] = ()
     """What may stand behind `?`."""
     takes_path: bool = True
     """Whether a path follows the name."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import INTERPOLATIONS, AsStored, CenterCrop, ResizeCrop, ZeroPad
-from robustbench_lift.data.kind import KINDS, Expected, Kind, Opener, Option, Views, register_kind
+from robustbench_lift.data.kind import KINDS, Expected, Kind, KindOption, Opener, Views, register_kind
 from robustbench_lift.data.photos import REGION, SEQUENCES, SIZE, PhotoTest
 from robustbench_lift.data.spec import DataSpec, parse, split
 from robustbench_lift.data.subset import held_out_part
@@ -31,7 +31,7 @@ __all__ = [
     "KINDS",
     "Expected",
     "Kind",
-    "Option",
+    "KindOption",
     "Views",
     "kind_of",
     "open_images",
@@ -131,25 +131,29 @@ def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet
     return kind.tree(spec, limit, clean)
 
 
-_CLASSES = Option(
+_CLASSES = KindOption(
     "classes",
     "How folder names become class indices: the 1,000 WNIDs, some of them, or numbers.",
     ("wnid", "partial", "numeric"),
 )
-_SIZE = Option("size", "Side of the stored frames in pixels.", ("224", "299"))
+_SIZE = KindOption("size", "Side of the stored frames in pixels.", ("224", "299"))
 _PART = (
-    Option(
+    KindOption(
         "part",
         "The part that `train --hold-out` sets aside for testing, or the part that it trains on.",
         ("test", "train"),
     ),
-    Option("hold_out", "The fraction of each class that is set aside."),
+    KindOption("hold_out", "The fraction of each class that is set aside."),
 )
 _GEOMETRY = (
-    Option("resize", "Length of the shorter side in pixels, or `none`; 256 by default."),
-    Option("crop", "Side of the central square in pixels; 224 by default."),
-    Option("interpolation", "Filter of the resizing.", ("bilinear", *(n for n in INTERPOLATIONS if n != "bilinear"))),
-    Option("table", "Severity table of the corruptions: 32, 64, 224, 299 or `nearest`; that of the crop by default."),
+    KindOption("resize", "Length of the shorter side in pixels, or `none`; 256 by default."),
+    KindOption("crop", "Side of the central square in pixels; 224 by default."),
+    KindOption(
+        "interpolation", "Filter of the resizing.", ("bilinear", *(n for n in INTERPOLATIONS if n != "bilinear"))
+    ),
+    KindOption(
+        "table", "Severity table of the corruptions: 32, 64, 224, 299 or `nearest`; that of the crop by default."
+    ),
 )
 
 
@@ -265,13 +269,13 @@ register_kind(
         title="One folder a class, or a tar of them.",
         images=_open_folder,
         options=(
-            Option(
+            KindOption(
                 "classes",
                 "Class indices: names sorted, sorted as numbers, or numbers.",
                 ("sorted", "natural", "numeric"),
             ),
-            Option("empty", "Class folders without images.", ("refuse", "allow")),
-            Option("name", "Name of the data set in the signature; the folder's by default."),
+            KindOption("empty", "Class folders without images.", ("refuse", "allow")),
+            KindOption("name", "Name of the data set in the signature; the folder's by default."),
             *_GEOMETRY,
             *_PART,
         ),
@@ -389,7 +393,7 @@ def _cifar(classes: int) -> None:
             clean=clean,
         )
 
-    rows = Option("rows", "`a-b` takes rows a to b-1 of an .npz that holds more than the test images.")
+    rows = KindOption("rows", "`a-b` takes rows a to b-1 of an .npz that holds more than the test images.")
     title = f"CIFAR-{classes}"
     register_kind(
         Kind(

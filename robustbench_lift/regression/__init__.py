@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_lift.regression.baseline import Baseline, accept, read_baseline
+    from robustbench_lift.regression.baseline import AcceptedBaseline, accept, read_baseline
     from robustbench_lift.regression.comparison import Comparison, Difference
     from robustbench_lift.regression.paired import compare
     from robustbench_lift.regression.policy import Policy, read_policy
     from robustbench_lift.regression.verdict import Outcome, gate
 
 _WHERE = {
-    "Baseline": "baseline",
+    "AcceptedBaseline": "baseline",
     "Comparison": "comparison",
     "Difference": "comparison",
     "Outcome": "verdict",
@@ -29,7 +29,7 @@ _WHERE = {
 }
 
 __all__ = [
-    "Baseline",
+    "AcceptedBaseline",
     "Comparison",
     "Difference",
     "Outcome",

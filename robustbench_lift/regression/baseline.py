@@ -44,7 +44,7 @@ CHECKED = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Baseline:
+class AcceptedBaseline:
     """What a baseline file says."""
 
     path: Path
@@ -192,7 +192,7 @@ def changed_files(path: Path) -> list[str]:
     return [name for name in names if Path(name).name not in own]
 
 
-def read_baseline(path: Path) -> Baseline:
+def read_baseline(path: Path) -> AcceptedBaseline:
     """A baseline file, checked.
 
     Raises:
@@ -227,7 +227,7 @@ def read_baseline(path: Path) -> Baseline:
         raise DataError(
             f"{path}: the field {wrong!r} is not what a baseline has there. Make it anew with `gate --accept`."
         )
-    return Baseline(path=path, content=content, run=_unpack(path, content))
+    return AcceptedBaseline(path=path, content=content, run=_unpack(path, content))
 
 
 def _wrong_field(content: dict[str, Any]) -> str:

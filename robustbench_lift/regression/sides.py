@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustbench_lift.errors import IncompleteError, UsageError
-from robustbench_lift.regression.baseline import Baseline, read_baseline
+from robustbench_lift.regression.baseline import AcceptedBaseline, read_baseline
 from robustbench_lift.regression.comparison import Comparison
 from robustbench_lift.regression.policy import Policy
 from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.regression.verdict import compare_runs
 from robustbench_lift.runs import Run
 
-Side = Baseline | list[Run]
+Side = AcceptedBaseline | list[Run]
 """A baseline file, or the runs of one or several seeds."""
 
 
@@ -45,7 +45,7 @@ def open_runs(paths: list[Path]) -> list[Run]:
     found: list[Run] = []
     for path in paths:
         side = open_side(path)
-        if isinstance(side, Baseline):
+        if isinstance(side, AcceptedBaseline):
             raise UsageError(f"{path} is a baseline file; it comes first, and runs after it.")
         found += side
     return found
@@ -70,7 +70,7 @@ def compare_sides(side: Side, run: Run, policy: Policy, *, allow_protocol_diff: 
         IncomparableError: signatures or image sets differ.
         UsageError: the side holds several runs.
     """
-    if isinstance(side, Baseline):
+    if isinstance(side, AcceptedBaseline):
         if side.run is None:
             return compare_scores(side, run, policy, allow_protocol_diff=allow_protocol_diff)
         return compare_runs(side, side.run, run, policy, allow_protocol_diff=allow_protocol_diff)

@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from robustbench_lift.regression.baseline import Baseline
+from robustbench_lift.regression.baseline import AcceptedBaseline
 from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged_by_family
 from robustbench_lift.regression.paired import compared_numbers, same_weights, sources
 from robustbench_lift.regression.policy import Policy
@@ -16,7 +16,9 @@ from robustbench_lift.scores.evidence import evidence_of
 from robustbench_lift.scores.numbers import sign
 
 
-def compare_scores(baseline: Baseline, run: Run, policy: Policy, *, allow_protocol_diff: bool = False) -> Comparison:
+def compare_scores(
+    baseline: AcceptedBaseline, run: Run, policy: Policy, *, allow_protocol_diff: bool = False
+) -> Comparison:
     """A candidate against a baseline file without predictions; a note says that the test sees less.
 
     The standard error is sqrt(SE_a^2 + SE_b^2): what the two models have in common, the images, is not taken out.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from robustbench_lift.errors import IncompleteError, UsageError
-from robustbench_lift.regression.baseline import Baseline
+from robustbench_lift.regression.baseline import AcceptedBaseline
 from robustbench_lift.regression.comparison import Comparison, Difference, judged
 from robustbench_lift.regression.paired import compare, same_weights
 from robustbench_lift.regression.policy import Policy
@@ -78,7 +78,7 @@ class Outcome:
 
 
 def gate(
-    baseline: Baseline | Run | Sequence[Run],
+    baseline: AcceptedBaseline | Run | Sequence[Run],
     candidate: Run | Sequence[Run],
     policy: Policy | None = None,
     *,
@@ -99,7 +99,7 @@ def gate(
     """
     policy = policy or Policy()
     before, after = _runs(baseline), _runs(candidate)
-    if not after or not (before or isinstance(baseline, Baseline)):
+    if not after or not (before or isinstance(baseline, AcceptedBaseline)):
         raise UsageError("a gate needs a run on each side, and got none on one of them.")
     for run in (*before, *after):
         _complete(run)
@@ -115,7 +115,7 @@ def gate(
     if not before:
         if mode == "identity":
             raise _no_predictions(baseline, "labels cannot be compared")
-        assert isinstance(baseline, Baseline)
+        assert isinstance(baseline, AcceptedBaseline)
         comparison = compare_scores(baseline, after[0], policy, allow_protocol_diff=allow_protocol_diff)
         return _judge(comparison, policy, mode, commands, paired=False)
     comparison = compare_runs(baseline, before[0], after[0], policy, allow_protocol_diff=allow_protocol_diff)
@@ -125,13 +125,13 @@ def gate(
 
 
 def compare_runs(
-    side: Baseline | Run | Sequence[Run], before: Run, after: Run, policy: Policy, *, allow_protocol_diff: bool
+    side: AcceptedBaseline | Run | Sequence[Run], before: Run, after: Run, policy: Policy, *, allow_protocol_diff: bool
 ) -> Comparison:
     """`compare` with the settings of a policy, and the normaliser that the baseline was scored with."""
     return compare(
         before,
         after,
-        normaliser=side.divisor if isinstance(side, Baseline) else normaliser_of(before),
+        normaliser=side.divisor if isinstance(side, AcceptedBaseline) else normaliser_of(before),
         numbers=policy.metrics,
         replicates=policy.replicates,
         confidence=policy.confidence,
@@ -270,12 +270,12 @@ def _complete(run: Run) -> None:
         )
 
 
-def _mode(asked: str, baseline: Baseline | Run | Sequence[Run], before: list[Run], after: list[Run]) -> str:
+def _mode(asked: str, baseline: AcceptedBaseline | Run | Sequence[Run], before: list[Run], after: list[Run]) -> str:
     if asked != "auto":
         return asked
     if len(before) > 1 or len(after) > 1:
         return "recipe"
-    record = baseline.content["model"] if isinstance(baseline, Baseline) else before[0].manifest.model
+    record = baseline.content["model"] if isinstance(baseline, AcceptedBaseline) else before[0].manifest.model
     return "identity" if before and same_weights(record, after[0].manifest.model) else "candidate"
 
 
@@ -288,24 +288,24 @@ def _too_few(before: Sequence[Run], after: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _no_predictions(baseline: object, so: str) -> IncompleteError:
-    assert isinstance(baseline, Baseline)
+    assert isinstance(baseline, AcceptedBaseline)
     return IncompleteError(
         f"{baseline.path} has no predictions beside it, so {so}. Accept a baseline with predictions, or use "
         "--mode candidate."
     )
 
 
-def _commands(baseline: Baseline | Run | Sequence[Run], after: Sequence[Run]) -> _Commands:
+def _commands(baseline: AcceptedBaseline | Run | Sequence[Run], after: Sequence[Run]) -> _Commands:
     # a run folder as baseline has no file yet: the command proposes one
-    file = baseline.path if isinstance(baseline, Baseline) else Path("robustness-baseline.json")
-    before = baseline.path if isinstance(baseline, Baseline | Run) else baseline[0].path
+    file = baseline.path if isinstance(baseline, AcceptedBaseline) else Path("robustness-baseline.json")
+    before = baseline.path if isinstance(baseline, AcceptedBaseline | Run) else baseline[0].path
     return {
         "accept": f"robustbench-lift gate {shlex.quote(str(file))} {shlex.quote(str(after[0].path))} --accept",
         "reproduce": f"robustbench-lift compare {shlex.quote(str(before))} {shlex.quote(str(after[0].path))}",
     }
 
 
-def _runs(side: Baseline | Run | Sequence[Run]) -> list[Run]:
-    if isinstance(side, Baseline):
+def _runs(side: AcceptedBaseline | Run | Sequence[Run]) -> list[Run]:
+    if isinstance(side, AcceptedBaseline):
         return [side.run] if side.run is not None else []
     return [side] if isinstance(side, Run) else list(side)

@@ -251,11 +251,11 @@ class Trainer:
         self.average = Average(self.module, recipe.ema_decay)
         self.steps = len(self._batches(0))
         self._check_last_batch()
-        self.record = state.Record(
+        self.record = state.TrainingRecord(
             out,
             identity,
             state.Trained(self.module, self.optimizer, self.scaler, self.average),
-            card=lambda error, epoch: state.card_of(
+            card=lambda error, epoch: state.training_card(
                 network, recipe, source, seed=seed, precision=settings.precision, clean_error=error, epoch=epoch
             ),
         )

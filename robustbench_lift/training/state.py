@@ -194,7 +194,7 @@ class Trained(NamedTuple):
     """Averaged weights."""
 
 
-class Record:
+class TrainingRecord:
     """Position and history of a training, and its folder.
 
     Args:
@@ -336,7 +336,7 @@ class Record:
         return hashlib.sha256(content).hexdigest()
 
 
-def card_of(
+def training_card(
     network: Network,
     recipe: Recipe,
     source: TrainingSource,
@@ -350,7 +350,7 @@ def card_of(
 
     >>> from robustbench_lift.training import RECIPES, PhotoSource
     >>> photos = RECIPES["photos"]
-    >>> card = card_of(Network("resnet8", "lift"), photos, PhotoSource(recipe=photos), seed=0, precision="fp32",
+    >>> card = training_card(Network("resnet8", "lift"), photos, PhotoSource(recipe=photos), seed=0, precision="fp32",
     ...                clean_error=0.25, epoch=30)
     >>> card["pooling"], card["recipe"], card["clean_error"]
     ('lift', 'photos', '0.250000')

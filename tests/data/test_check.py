@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from robustbench_lift.commands import check as command
 from robustbench_lift.data import check
-from robustbench_lift.data.check import Archive, Report, check_data, published_archives
+from robustbench_lift.data.check import Archive, CheckReport, check_data, published_archives
 from robustbench_lift.data.classes import wnids
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
@@ -189,7 +189,7 @@ def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypat
 def test_numbers_of_samples() -> None:
     with pytest.raises(UsageError, match="--samples 0"):
         check_data("photos", samples=0)
-    assert isinstance(check_data("photos")[0], Report)
+    assert isinstance(check_data("photos")[0], CheckReport)
 
 
 RNG = np.random.default_rng(0)
