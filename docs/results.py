@@ -18,10 +18,8 @@ from pathlib import Path
 
 from robustbench_lift.regression import Difference, compare
 from robustbench_lift.report import Document, document, open_runs, render_all
-from robustbench_lift.report.files import has_rows
 from robustbench_lift.report.schema import Model
-from robustbench_lift.report.tables import make_table
-from robustbench_lift.report.trainings import families, names_of
+from robustbench_lift.report.tables import available_tables, families, make_table, names_of
 from robustbench_lift.runs import Run
 from robustbench_lift.tables.render import to_markdown
 from robustbench_lift.training.state import draw_curves
@@ -41,7 +39,7 @@ METRICS = {
 def blocks(made: Document, runs: Sequence[Run], against: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The tables that the page may ask for by name."""
     for name in ("table-5", "trainings"):
-        if has_rows(made, name):
+        if name in available_tables(made):
             yield name, to_markdown(make_table(made, name)).strip()
     yield "errors", errors(made, runs)
     if against:
@@ -145,7 +143,7 @@ def main() -> None:
     runs = open_runs([options.runs])
     made = document(runs)
     FILES.mkdir(exist_ok=True)
-    tables = [name for name in ("per-corruption", "per-perturbation") if has_rows(made, name)]
+    tables = [name for name in ("per-corruption", "per-perturbation") if name in available_tables(made)]
     with tempfile.TemporaryDirectory() as scratch:
         figures = ["figure-9"] if "per-corruption" in tables else []
         for file in render_all(made, scratch, formats=("md", "svg"), tables=tables, figures=figures):

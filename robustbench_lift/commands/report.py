@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from robustbench_lift.commands.console import console
 from robustbench_lift.errors import DataError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from robustbench_lift.report import Document
+    from robustbench_lift.report.notes import Signature
+
+CONSOLE = ("table-5",)
+"""Tables that are printed unless others are named; files have all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,23 +48,29 @@ def report(
     confidence: Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+    signature: Annotated[
+        str, typer.Option(help="Under tables in LaTeX and Markdown: full, short (its hash) or none.")
+    ] = "full",
 ) -> None:
     """Make tables, figures and one self-contained page from runs, complete or not.
 
-    Tables: table-5, table-4, trainings, per-corruption, per-perturbation, relative-mce, shift,
-    calibration, numbers, corruption-details, perturbation-details. Figures: figure-9, figure-4, severity, reliability.
+    Tables: table-5, table-4, trainings, per-corruption, per-perturbation, top5-distance, relative-mce, stability,
+    shift, calibration, numbers, corruption-details, perturbation-details. Figures: figure-9, figure-4, severity,
+    reliability.
 
     Example: `robustbench-lift report runs/photos --table table-5 --figure figure-9 --format md,png,svg`
     """
-    from robustbench_lift.report import console_tables, document, open_runs, read_document, render_all
+    from robustbench_lift.report import document, open_runs, read_document, render_all
     from robustbench_lift.report.figures import FIGURES
-    from robustbench_lift.report.files import CONSOLE, FORMATS
-    from robustbench_lift.report.tables import TABLES
+    from robustbench_lift.report.files import FORMATS
+    from robustbench_lift.report.tables import TABLES, available_tables
 
     _known("table", table, TABLES)
     _known("figure", figure, FIGURES)
     chosen = FORMATS if formats.strip() == "all" else tuple(part.strip() for part in formats.split(",") if part.strip())
     _known("report format", chosen, FORMATS)
+    if signature not in ("full", "short", "none"):
+        raise unknown("signature", signature, ("full", "short", "none"))
     if replicates < 0:
         raise UsageError(f"--replicates {replicates}: a number of replicates, or 0 to leave intervals out.")
     if not 0 < confidence < 1:
@@ -79,13 +93,50 @@ def report(
     figures = _names(figure, single=single)
     if single:
         chosen = tuple(form for form in chosen if form != "html")
-    for printed in console_tables(made, CONSOLE if tables is None else tables):
-        console.print(printed)
-    paths = render_all(made, where, formats=chosen, tables=tables, figures=figures)
-    for path in paths if single else [p for p in paths if p.suffix in (".html", ".json") and p.parent == where]:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
-    if not single:
-        console.print(f"tables and figures: {where}", markup=False, soft_wrap=True)
+    available = available_tables(made)
+    print_tables(made, CONSOLE if tables is None else [name for name in tables if name in available])
+    paths = render_all(
+        made, where, formats=chosen, tables=tables, figures=figures, signature=cast("Signature", signature)
+    )
+    if single:
+        for path in paths:
+            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    else:
+        print_files(where, paths)
+
+
+def print_tables(made: Document, names: Sequence[str] = CONSOLE) -> None:
+    """Tables, then once for all of them what they show, their notes, and the signature line."""
+    from robustbench_lift.report.notes import short_signatures, signature_id, signature_text, summary
+    from robustbench_lift.report.tables import make_table
+    from robustbench_lift.tables.render import to_rich
+    from robustbench_lift.text import printable
+
+    tables = [make_table(made, name) for name in names]
+    tag = f" [{', '.join(signature_id(group) for group in made.groups)}]"
+    for table in tables:
+        console.print(to_rich(replace(table, title=table.title + tag), notes=False))
+    if "table-5" in names and (text := summary(made)):
+        console.print(printable(text, limit=None), markup=False)
+        console.print()
+    for note in dict.fromkeys(note for table in tables for note in table.notes):
+        console.print(f"- {printable(note, limit=None)}", markup=False, style="dim")
+    for group, short in zip(made.groups, short_signatures(made), strict=True):
+        line = printable(signature_text(made, group), limit=None)
+        mark = short.partition("signature ")[0]
+        console.print(f"{signature_id(group)} = {line.removeprefix(mark)}", markup=False, soft_wrap=True, style="dim")
+
+
+def print_files(folder: Path, paths: Sequence[Path]) -> None:
+    """Where the report lies, in two lines: the page and the main figure, and everything."""
+    page = next((path for path in paths if path.name == "report.html"), None)
+    drawn = [path for path in paths if path.parent.name == "figures"]
+    figure = next((path for path in drawn if path.stem == "figure-9"), drawn[0] if drawn else None)
+    places = [f"page: {page}"] if page else []
+    places += [f"{figure.stem}: {figure}"] if figure else []
+    if places:
+        console.print("; ".join(places), markup=False, soft_wrap=True)
+    console.print(f"all {len(paths)} files (tables, figures, document.json): {folder}", markup=False, soft_wrap=True)
 
 
 def _known(kind: str, names: Iterable[str] | None, known: Collection[str]) -> None:

@@ -122,7 +122,8 @@ def models_of(request: Request, models: list[str] | None) -> list[str]:
 
 
 def _print_results(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
-    from robustbench_lift.report import console_tables, document, render_all
+    from robustbench_lift.commands.report import print_files, print_tables
+    from robustbench_lift.report import document, render_all
 
     open_cells = sum(len(one.missing()) for one in runs)
     if open_cells:
@@ -137,14 +138,9 @@ def _print_results(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
         if words is not None:
             console.print(words, markup=False, soft_wrap=True)
     made = document(runs, command=f"robustbench-lift report {folder}")
-    for table in console_tables(made):
-        console.print(table)
+    print_tables(made)
     if report:
-        written = render_all(made, folder / "report")
-        shown = [path for path in written if path.stem in ("report", "index", "figure-9", "table-5")]
-        for path in shown or written:
-            console.print(f"wrote {path}", markup=False, soft_wrap=True)
-        console.print(f"and {len(written) - len(shown)} more files in {folder / 'report'}", markup=False)
+        print_files(folder / "report", render_all(made, folder / "report"))
     console.print(
         f"predictions: {folder}, one folder a model; `robustbench-lift report {folder}` makes it all again",
         markup=False,

@@ -1,5 +1,12 @@
 """Reports from runs: one document, and tables, figures and a page rendered from it.
 
+schema      the document: every number of a report, one JSON value
+build       runs -> document, in one pass over the cells (groups: which runs may be compared)
+tables      document -> tables, one entry each        notes     what they say in words
+figures     document -> figures, one entry each       canvas    colours, sheet, saving
+page        document -> one HTML file                 pictures  its sample images
+files       where everything lies; the tidy frame
+
 >>> from robustbench_lift.report import document, render_all
 >>> render_all(document(runs), "report")  # doctest: +SKIP
 """
@@ -7,7 +14,7 @@
 from __future__ import annotations
 
 from robustbench_lift.report.build import document
-from robustbench_lift.report.files import console_tables, open_runs, read_document, render_all
+from robustbench_lift.report.files import frame, open_runs, read_document, render_all
 from robustbench_lift.report.schema import Document
 
-__all__ = ["Document", "console_tables", "document", "open_runs", "read_document", "render_all"]
+__all__ = ["Document", "document", "frame", "open_runs", "read_document", "render_all"]

@@ -1,4 +1,4 @@
-"""Runs -> document: every number of a report, computed once.
+"""Runs -> document: every number of a report, computed once from one pass over the cells.
 
 A run that is not complete is reported as far as it goes: what depends on a missing cell is unknown, never averaged
 over the rest.
@@ -7,37 +7,46 @@ over the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.provenance import environment
-from robustbench_lift.report.flips import chosen_flips
-from robustbench_lift.report.schema import (
-    Bin,
-    CorruptionResult,
-    Document,
-    Model,
-    PerturbationResult,
-)
-from robustbench_lift.report.sources import (
-    Source,
+from robustbench_lift.report.groups import (
+    Member,
     counts_of,
     groups_of,
     labels_of,
-    print_order,
-    sources_of,
+    members_of,
     training_of,
 )
-from robustbench_lift.report.ties import find_ties, replicates_of, spans
-from robustbench_lift.runs import Cell, Run
+from robustbench_lift.report.schema import (
+    FAMILIES,
+    Bin,
+    CorruptionResult,
+    Document,
+    Flips,
+    Model,
+    PerturbationResult,
+)
+from robustbench_lift.runs import Cell, Predictions, Run
+from robustbench_lift.tables.marks import TIE_RULE
 from robustbench_lift.tables.table import Value
 
 if TYPE_CHECKING:
-    from robustbench_lift.report.ties import Replicates
-    from robustbench_lift.scores import Evidence, Interval, Scores
+    import metrics
+    from robustbench_lift.scores import Evidence, Interval
+
+    Replicates = Mapping[str, npt.NDArray[np.float64]]
+    """Bootstrap replicates [R] of every number of a model."""
+
+READERS = 4
+"""Cells that are decoded at a time: those of one condition of several models."""
 
 
 def document(
@@ -53,6 +62,9 @@ def document(
 ) -> Document:
     """Score runs and put everything a report says into one document.
 
+    Every cell is read once, the cells of one condition of all runs together, and none is kept: memory does not grow
+    with the number of cells.
+
     Args:
         runs: one a model; runs of other signatures are marked, never mixed.
         title: heading; made from the data set unless given.
@@ -65,37 +77,92 @@ def document(
 
     Raises:
         UsageError: there are no runs.
+        DataError: a cell is damaged.
     """
-    from robustbench_lift.scores import evidence_of
+    from robustbench_lift.scores import few_flips, replicated
 
     if not runs:
         raise UsageError("a report needs at least one run folder; none was given.")
-    sources = sorted(sources_of(runs), key=lambda s: (s.is_normaliser, *print_order(s.run)))
-    labels = labels_of([s.run for s in sources])
-    groups, keys = groups_of(sources)
-    drawn: list[Replicates] = []
-    made: list[Model] = []
-    for s, label, key in zip(sources, labels, keys, strict=True):
-        evidence = evidence_of(s.run)
-        drawn.append(replicates_of(evidence, s.baseline, replicates=replicates, seed=seed))
-        made.append(_model(s, evidence, label, key, spans(drawn[-1], confidence=confidence)))
-    models = tuple(made)
-    ranked = [k for k, model in enumerate(models) if not model.is_normaliser]
-    ties, rule = find_ties([(models[k], drawn[k]) for k in ranked], confidence=confidence)
-    data = str(sources[0].run.manifest.data["name"])
+    members = members_of(runs)
+    labels = labels_of([m.run for m in members])
+    groups, keys = groups_of(members)
+    evidence, flips = _read_cells(members, labels, keys, count=sequences)
+    divisors = _divisors(members, evidence)
+    drawn: list[Replicates] = [{} for _ in members]
+    for key in dict.fromkeys(keys) if replicates else ():  # all models of a group see the same draws
+        inside = [k for k, own in enumerate(keys) if own == key]
+        divisor = divisors.get(members[inside[0]].divisor)
+        together = replicated([evidence[k] for k in inside], divisor, replicates=replicates, seed=seed)
+        for k, found in zip(inside, together, strict=True):
+            drawn[k] = found
+    models = tuple(
+        _model(m, evidence[k], divisors.get(m.divisor), labels[k], keys[k], _intervals(drawn[k], confidence))
+        for k, m in enumerate(members)
+    )
+    ties, rule = _ties([(m, drawn[k]) for k, m in enumerate(models) if not m.is_normaliser], confidence)
+    few = {}
+    for k, member in enumerate(members):
+        if (divisor := divisors.get(member.divisor)) is not None and not member.is_normaliser:
+            few[keys[k]] = few_flips(divisor, evidence[k])
+    data = str(members[0].run.manifest.data["name"])
     return Document(
         title=title or f"Robustness on {data}",
         data=data,
         models=models,
-        groups=groups,
+        groups=tuple(replace(group, few_flips=few.get(group.key, {})) for group in groups),
         ties=ties,
         tie_rule=rule,
-        flips=chosen_flips([(models[k], sources[k].run) for k in ranked], count=sequences),
+        flips=flips,
         class_names=tuple(class_names) or _class_names(data),
         command=command,
         versions={k: str(v) for k, v in _versions().items() if v is not None},
         confidence=confidence,
     )
+
+
+def _read_cells(
+    members: Sequence[Member], labels: Sequence[str], keys: Sequence[str], *, count: int
+) -> tuple[list[Evidence], tuple[Flips, ...]]:
+    """What the numbers need of each run, and the sequences to show, from one pass over all cells."""
+    from robustbench_lift.scores import Evidence
+
+    runs = [m.run for m in members]
+    expected = [frozenset(run.expected) for run in runs]
+    evidence = [Evidence(run.expected) for run in runs]
+    changing: dict[str, list[tuple[int, Flips]]] = {}
+    with ThreadPoolExecutor(READERS) as pool:
+        for cell in dict.fromkeys(cell for run in runs for cell in run.expected):
+            there = [k for k, run in enumerate(runs) if cell in expected[k] and run.has(cell)]
+            read = dict(zip(there, pool.map(lambda k, cell=cell: runs[k].read(cell), there), strict=True))
+            for k, stored in read.items():
+                evidence[k].add(cell, stored)
+            if cell.protocol != "perturbation" or count <= 0:
+                continue
+            for key in dict.fromkeys(keys):
+                answers = {
+                    labels[k]: stored for k, stored in read.items() if keys[k] == key and not members[k].is_normaliser
+                }
+                if (found := widest(cell, answers, key)) is not None:
+                    changing.setdefault(key, []).append(found)
+    first = next((changing[key] for key in dict.fromkeys(keys) if key in changing), [])
+    first.sort(key=lambda item: (-item[0], item[1].perturbation))
+    return evidence, tuple(flips for _, flips in first[:count])
+
+
+def _divisors(members: Sequence[Member], evidence: Sequence[Evidence]) -> dict[Path | str | None, metrics.Baseline]:
+    """What CE and FR are divided by, each measured once; a run of the report is not read again for it."""
+    import metrics
+    from robustbench_lift.scores import measured_normaliser
+
+    read = {m.run.path.resolve(): (m.run, known) for m, known in zip(members, evidence, strict=True)}
+    found: dict[Path | str | None, metrics.Baseline] = {}
+    for divisor in dict.fromkeys(m.divisor for m in members):
+        if isinstance(divisor, Path):
+            run, known = read.get(divisor, (None, None))
+            found[divisor] = measured_normaliser(run or Run.open(divisor), evidence=known)
+        elif divisor is not None:
+            found[divisor] = metrics.ALEXNET
+    return found
 
 
 def _versions() -> Mapping[str, object]:
@@ -112,11 +179,29 @@ def _class_names(data: str) -> tuple[str, ...]:
     return tuple(photograph.name for photograph in PHOTOGRAPHS)
 
 
-def _model(source: Source, evidence: Evidence, label: str, group: str, found: Mapping[str, Interval]) -> Model:
-    from robustbench_lift.scores import headlines, scores_of
+def _model(
+    member: Member,
+    evidence: Evidence,
+    divisor: metrics.Baseline | None,
+    label: str,
+    group: str,
+    found: Mapping[str, Interval],
+) -> Model:
+    from robustbench_lift.scores import headlines, number_of, scores_of
 
-    run, record = source.run, source.run.manifest.model
-    scores = scores_of(run, evidence, source.baseline)
+    run, record = member.run, member.run.manifest.model
+    scores = scores_of(run, evidence, divisor)
+
+    def value(name: str) -> Value:
+        known, span = scores.get(name), found.get(name)
+        if known is None:
+            return Value()
+        return Value(float(known)) if span is None else Value(float(known), float(span.low), float(span.high))
+
+    conditions = {
+        protocol: tuple(dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == protocol))
+        for protocol in ("corruption", "perturbation")
+    }
     return Model(
         label=label,
         name=run.name,
@@ -129,49 +214,36 @@ def _model(source: Source, evidence: Evidence, label: str, group: str, found: Ma
         training=training_of(run),
         preprocessing=", ".join(f"{k} {v}" for k, v in (record.get("preprocessing") or {}).items() if v is not None),
         group=group,
-        is_normaliser=source.is_normaliser,
+        is_normaliser=member.is_normaliser,
         counts=counts_of(run),
         cells=len(run.expected),
         missing=tuple(cell.key for cell in run.missing()),
-        headline={key: _value(scores.get(key), found.get(key)) for key in headlines()},
-        corruptions=_corruptions(run, scores, found),
-        perturbations=_perturbations(run, scores, found),
+        headline={key: value(key) for key in headlines()},
+        corruptions={
+            name: CorruptionResult(
+                errors=_by_severity(scores.errors, name),
+                calibration=_by_severity(scores.calibration, name),
+                mean_error=value(f"error/{name}"),
+                ce=value(f"ce/{name}"),
+            )
+            for name in conditions["corruption"]
+        },
+        perturbations={
+            name: PerturbationResult(
+                flip_probability=value(f"fp/{name}"),
+                fr=value(f"fr/{name}"),
+                top5_distance=value(f"top5_distance/{name}"),
+            )
+            for name in conditions["perturbation"]
+        },
         reliability=_reliability(evidence),
         provenance=_provenance(run),
+        others={name: value(name) for name in scores if "/" in name and number_of(name).key not in FAMILIES},
     )
 
 
-def _value(value: float | None, span: Interval | None) -> Value:
-    if value is None:
-        return Value()
-    return Value(float(value)) if span is None else Value(float(value), float(span.low), float(span.high))
-
-
-def _corruptions(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, CorruptionResult]:
-    def severities(name: str) -> list[Cell]:
-        return [Cell("corruption", name, severity) for severity in range(1, 6)]
-
-    return {
-        name: CorruptionResult(
-            errors=tuple(scores.errors.get(cell) for cell in severities(name)),
-            calibration=tuple(scores.calibration.get(cell) for cell in severities(name)),
-            mean_error=_value(scores.get(f"error/{name}"), found.get(f"error/{name}")),
-            ce=_value(scores.get(f"ce/{name}"), found.get(f"ce/{name}")),
-        )
-        for name in dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "corruption")
-    }
-
-
-def _perturbations(run: Run, scores: Scores, found: Mapping[str, Interval]) -> dict[str, PerturbationResult]:
-    def value(name: str) -> Value:
-        return _value(scores.get(name), found.get(name))
-
-    return {
-        name: PerturbationResult(
-            flip_probability=value(f"fp/{name}"), fr=value(f"fr/{name}"), top5_distance=value(f"top5_distance/{name}")
-        )
-        for name in dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == "perturbation")
-    }
+def _by_severity(known: Mapping[Cell, float], corruption: str) -> tuple[float | None, ...]:
+    return tuple(known.get(Cell("corruption", corruption, severity)) for severity in range(1, 6))
 
 
 def _reliability(evidence: Evidence) -> dict[str, tuple[Bin, ...]]:
@@ -195,3 +267,88 @@ def _provenance(run: Run) -> dict[str, str]:
         elif value is not None:
             flat[str(key)] = str(value)
     return flat
+
+
+# ---- intervals and ties: one bootstrap in which every model of a group sees the same draws
+
+
+def _intervals(drawn: Replicates, confidence: float) -> dict[str, Interval]:
+    from robustbench_lift.scores import percentile_interval
+
+    return {name: percentile_interval(means, confidence) for name, means in drawn.items()}
+
+
+def _ties(
+    models: Sequence[tuple[Model, Replicates]], confidence: float
+) -> tuple[dict[str, tuple[tuple[str, str], ...]], str]:
+    """Pairs (best, other) whose paired difference has an interval that holds zero, by number.
+
+    Only the best of each number is compared, with the others of its group.
+
+    Returns:
+        the pairs, and the rule in words (empty when nothing was compared).
+    """
+    from robustbench_lift.scores import number_of, percentile_interval
+
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    compared = False
+    for group in dict.fromkeys(m.group for m, _ in models):
+        members = {m.label: (m, drawn) for m, drawn in models if m.group == group}
+        for name in dict.fromkeys(name for _, drawn in members.values() for name in drawn):
+            numbers = {
+                label: known
+                for label, (model, drawn) in members.items()
+                if (known := model.value(name).value) is not None and name in drawn
+            }
+            if len(numbers) < 2:
+                continue
+            compared = True
+            pick = max if number_of(name).direction == "higher" else min
+            best = pick(numbers, key=lambda label: numbers[label])
+            for other in numbers:
+                if other != best:
+                    low, high = percentile_interval(members[other][1][name] - members[best][1][name], confidence)
+                    if low <= 0 <= high:
+                        pairs.setdefault(name, []).append((best, other))
+    rule = TIE_RULE.format(level=100 * confidence) if compared else ""
+    return {name: tuple(found) for name, found in pairs.items()}, rule
+
+
+# ---- sequences that show best how models change their mind
+
+
+def changes(classes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """How often the class changes from frame to frame, [n, T] -> [n].
+
+    >>> changes(np.array([[1, 1, 2, 1], [3, 3, 3, 3]])).tolist()
+    [2, 0]
+    """
+    return np.asarray((classes[:, 1:] != classes[:, :-1]).sum(axis=1), dtype=np.int64)
+
+
+def widest(cell: Cell, answers: Mapping[str, Predictions], group: str) -> tuple[int, Flips] | None:
+    """The sequence with the widest gap between the steadiest and the least steady model, and that gap.
+
+    Args:
+        cell: a perturbation cell.
+        answers: what the models of one group, by label, answered in it.
+        group: key of the group.
+    """
+    if not answers:
+        return None
+    first = next(iter(answers.values()))
+    flips = np.stack([changes(p.top5[..., 0]) for p in answers.values()])
+    gap = flips.max(axis=0) - flips.min(axis=0) if len(answers) > 1 else flips[0]
+    row = int(gap.argmax())  # the first of equals: the same choice every time
+    if flips[:, row].max() == 0:
+        return None
+    chosen = Flips(
+        perturbation=cell.condition,
+        difficulty=cell.severity,
+        image=str(first.ids[row]),
+        label=int(first.labels[row]),
+        group=group,
+        predictions={label: tuple(p.top5[row, :, 0].tolist()) for label, p in answers.items()},
+        confidence={label: tuple(round(float(c), 4) for c in p.confidence[row]) for label, p in answers.items()},
+    )
+    return int(gap[row]), chosen

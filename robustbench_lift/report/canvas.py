@@ -1,6 +1,10 @@
-"""What all figures share: the sheet with heading, legend and signature, the look of axes, and saving.
+"""What all figures share: colours, the sheet with heading, legend and signature, the look of axes, and saving.
 
 matplotlib's object interface alone (no pyplot, no global state); files are equal byte for byte when made again.
+
+Figures are told apart in grey, on paper and by colour-blind readers: hues follow Okabe and Ito (Color Universal Design,
+2008); lightness falls evenly from the first to the last, and every second bar is hatched, so that no two neighbours
+look alike even in grey.
 """
 
 from __future__ import annotations
@@ -8,24 +12,74 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustbench_lift.report.notes import (
-    group_notes,
-    missing_notes,
-    normaliser_notes,
-    partial_notes,
-    shown,
-    signature_text,
-)
+from robustbench_lift.report.notes import shown, signature_text
 from robustbench_lift.report.schema import Document, Model
-from robustbench_lift.report.style import INK
 from robustbench_lift.tables.table import Value, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+
+INK = "#1c1e21"
+"""Text and axes in a file; replaced by the page's own text colour inside HTML."""
+EDGE = "#1b1d20"
+"""Edges and hatches of bars and markers: dark on every page, since every fill is lighter."""
+FAINT = "#c9ccd1"
+"""Grid lines; the same in light and dark pages, drawn thin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one model is drawn."""
+
+    colour: str
+    """Fill."""
+    hatch: str
+    """Hatch of bars, in matplotlib's letters."""
+    marker: str
+    """Marker of points."""
+    line: str
+    """Line style."""
+
+
+PALETTE = ("#f5e663", "#8fcdf0", "#e8a020", "#2aa57e", "#c9560f", "#1f5f9e", "#6b2c66", "#2a2a2e")
+"""From light to dark; CIE lightness 90, 79, 71, 61, 50, 39, 28, 18."""
+HATCHES = ("", "////", "", "\\\\\\\\", "", "....", "", "xxxx")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":")
+
+
+def looks(labels: tuple[str, ...]) -> dict[str, Look]:
+    """A look for each label, from light to dark in the given order; spread over the palette when there are few.
+
+    >>> [look.colour for look in looks(("max", "lift")).values()]
+    ['#8fcdf0', '#1f5f9e']
+    """
+    count = len(labels)
+    few = {1: (5,), 2: (1, 5), 3: (1, 3, 5), 4: (1, 2, 3, 5), 5: (0, 1, 2, 3, 5), 6: (0, 1, 2, 3, 4, 5)}
+    chosen = few.get(count, tuple(range(8)))
+    found = {}
+    for k, label in enumerate(labels):
+        index = chosen[k % len(chosen)]
+        lap = k // len(chosen)  # more models than colours: the hatch tells the laps apart
+        hatch = HATCHES[k % 2 * (1 + 2 * (k % 4 // 2))] if count <= 6 else HATCHES[(k + lap) % 8]
+        found[label] = Look(PALETTE[index], hatch, MARKERS[k % 8], LINES[k % 4])
+    return found
+
+
+def title(condition: str) -> str:
+    """A condition as printed in a figure.
+
+    >>> title("jpeg_compression"), title("gaussian_noise")
+    ('JPEG compression', 'Gaussian noise')
+    """
+    words = condition.replace("_", " ")
+    return words.replace("jpeg", "JPEG") if words.startswith("jpeg") else words[:1].upper() + words[1:]
+
 
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 160
@@ -41,19 +95,19 @@ LEGEND_COLUMNS, LABEL = 120, 32
 """Characters of a legend row, and of a label before it is cut (tables have it whole)."""
 
 
-def blank(document: Document, height: float, heading: str, *extra: str, legend: Sequence[str] = ()) -> Figure:
+FOOT = "foot-"
+"""Prefix of the id of notes and signatures at the foot of a figure; their height in points follows. A page, which says
+them as text, leaves them out."""
+
+
+def blank(
+    document: Document, height: float, heading: str, notes: Sequence[str], *, legend: Sequence[str] = ()
+) -> Figure:
     """An empty figure with a heading, room for a legend of these labels, and the notes and signature lines below."""
     from matplotlib.figure import Figure
 
     lines: list[str] = []
-    notes = (
-        *extra,
-        *normaliser_notes(document),
-        *missing_notes(document),
-        *partial_notes(document),
-        *group_notes(document),
-    )
-    for text in (*filter(None, notes), *(signature_text(document, group) for group in document.groups)):
+    for text in (*notes, *(signature_text(document, group) for group in document.groups)):
         lines += textwrap.wrap(plain(text), NOTE_COLUMNS)
     rows = -(-len(legend) // per_row(legend))
     head, foot = HEAD + LEGEND * rows, 0.13 * len(lines) + 0.1
@@ -65,7 +119,7 @@ def blank(document: Document, height: float, heading: str, *extra: str, legend: 
     )
     figure.text(
         0.01, 0.06 / whole, literal("\n".join(lines)), ha="left", va="bottom", fontsize=NOTE_SIZE, color=INK,
-        linespacing=1.25,
+        linespacing=1.25, gid=f"{FOOT}{72 * foot:.1f}",
     )  # fmt: skip
     return figure
 

@@ -1,24 +1,114 @@
-"""The figures of a report, each a function of the document: Figure 9, Figure 4, error by severity, reliability."""
+"""The figures of a report, one entry each: its name, caption, notes, what it needs, and the function that draws it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from robustbench_lift.data.suites import category
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.report.canvas import bare, blank, label, legend_of, literal, per_row, span, span_note
-from robustbench_lift.report.notes import normalised, order
+from robustbench_lift.data.suites import category
+from robustbench_lift.report.canvas import (
+    EDGE,
+    FAINT,
+    INK,
+    bare,
+    blank,
+    label,
+    legend_of,
+    literal,
+    looks,
+    per_row,
+    span,
+    span_note,
+    title,
+)
+from robustbench_lift.report.notes import common_notes, normalised, order
 from robustbench_lift.report.schema import Document, Model
-from robustbench_lift.report.style import EDGE, FAINT, INK, looks, title
-from robustbench_lift.tables.table import Value
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    Draw = Callable[[Document, Sequence[str]], Figure]
+    Box = tuple[float, float, float, float]
+    """Left, bottom, right, top in pixels."""
+
 FEW = 5
 """A bin of a reliability diagram with fewer predictions is noise and is left out (a note says so)."""
+
+OVERCONFIDENT = (
+    "Points below the diagonal are over-confident. Area of a point: share of the predictions in its bin; bins of "
+    f"fewer than {FEW} predictions are left out."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureEntry:
+    """A figure that a report can have."""
+
+    name: str
+    """Name in options and files."""
+    caption: str
+    """What it shows, for a caption and a screen reader."""
+    needs: str
+    """What it needs, in words, for the message when it cannot be drawn."""
+    known: Callable[[Document], bool]
+    """Whether a document has that."""
+    notes: Callable[[Document], tuple[str, ...]]
+    """Notes below it, besides those that every table and figure has."""
+    draw: Draw
+    """Document and all notes -> figure."""
+
+
+FIGURES: dict[str, FigureEntry] = {}
+"""Every figure by name, in the order of the report."""
+
+
+def figure(
+    name: str,
+    caption: str,
+    *,
+    needs: str,
+    known: Callable[[Document], bool],
+    notes: Callable[[Document], tuple[str, ...]] = lambda document: (),
+) -> Callable[[Draw], Draw]:
+    """Add a figure: a decorator of the function that draws it."""
+
+    def add(draw: Draw) -> Draw:
+        FIGURES[name] = FigureEntry(name, caption, needs, known, notes, draw)
+        return draw
+
+    return add
+
+
+def available_figures(document: Document) -> list[str]:
+    """Figures for which a document has cells."""
+    return [name for name, entry in FIGURES.items() if entry.known(document)]
+
+
+def figure_notes(document: Document, name: str) -> tuple[str, ...]:
+    """Everything that is said below a figure, without the signature."""
+    return (*filter(None, FIGURES[name].notes(document)), *common_notes(document))
+
+
+def make_figure(document: Document, name: str) -> Figure:
+    """A figure by name.
+
+    Raises:
+        UsageError: there is no such figure, or the runs have no cells for it.
+    """
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    entry = FIGURES[name]
+    if not entry.known(document):
+        raise UsageError(f"{name} needs {entry.needs}; these runs have none.")
+    made = entry.draw(document, figure_notes(document, name))
+    made.draw_without_rendering()
+    made.set_layout_engine("none")  # laid out once, the same for every format
+    return made
 
 
 def _bars(
@@ -26,15 +116,15 @@ def _bars(
     document: Document,
     models: Sequence[Model],
     names: Sequence[str],
-    value: Callable[[Model, str], Value],
-    whole: tuple[str, Callable[[Model], Value]],
+    family: str,
+    whole: tuple[str, str],
 ) -> None:
-    """Bars grouped by condition, the mean set apart at the right."""
+    """Bars grouped by condition, the mean (heading and key) set apart at the right."""
     style = looks(tuple(m.label for m in models))
     places = [float(k) for k in range(len(names))] + [len(names) + 0.35]
     width = 0.84 / max(1, len(models))
     for k, model in enumerate(models):
-        values = [*(value(model, name) for name in names), whole[1](model)]
+        values = [*(model.value(f"{family}/{name}") for name in names), model.value(whole[1])]
         known = [(x, v) for x, v in zip(places, values, strict=True) if v.value is not None]
         look = style[model.label]
         centre = (k - (len(models) - 1) / 2) * width
@@ -93,64 +183,67 @@ def _families(axes: Axes, names: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def figure_9(document: Document) -> Figure:
+@figure(
+    "figure-9",
+    "Corruption error of every corruption and flip rate of every perturbation, one bar a pooling, means at the right.",
+    needs="corruption or perturbation cells",
+    known=lambda document: any(m.corruptions or m.perturbations for m in document.models),
+    notes=lambda document: (span_note(document, document.models),),
+)
+def figure_9(document: Document, notes: Sequence[str]) -> Figure:
     """CE by corruption above, FR by perturbation below, one bar a pooling, with confidence intervals."""
     ratio = normalised(document)
     models = [m for m in document.models if not (ratio and m.is_normaliser)]
     corruptions, perturbations = order(models, "corruptions"), order(models, "perturbations")
     panels = [bool(corruptions), bool(perturbations)]
-    if not any(panels):
-        raise UsageError("Figure 9 needs corruption or perturbation cells; these runs have neither.")
-    figure = blank(
+    sheet = blank(
         document, 0.4 + 3.1 * sum(panels),
         f"Figure 9: {'CE by corruption and FR' if ratio else 'error by corruption and flips'} by perturbation "
         f"({document.data}); lower is better",
-        span_note(document, models),
+        notes,
     )  # fmt: skip
-    axes = list(figure.subplots(sum(panels), 1, squeeze=False)[:, 0])
-    unknown_value = Value()
+    axes = list(sheet.subplots(sum(panels), 1, squeeze=False)[:, 0])
     if corruptions:
         top = axes.pop(0)
-
-        def error(model: Model, name: str) -> Value:
-            found = model.corruptions.get(name)
-            return unknown_value if found is None else found.ce if ratio else found.mean_error
-
-        whole = ("mCE", "mce") if ratio else ("mean", "mean_error")
-        _bars(top, document, models, corruptions, error, (whole[0], lambda m: m.headline[whole[1]]))
+        family, whole, heading = ("ce", "mce", "mCE") if ratio else ("error", "mean_error", "mean")
+        _bars(top, document, models, corruptions, family, (heading, whole))
         top.set_ylabel("CE, % of the normaliser" if ratio else "mean error, %")
         _bar_legend(top, document, models)
     if perturbations:
         bottom = axes.pop(0)
-
-        def flips(model: Model, name: str) -> Value:
-            found = model.perturbations.get(name)
-            return unknown_value if found is None else found.fr if ratio else found.flip_probability
-
-        last = ("mFR", "mfr") if ratio else ("mean", "mean_flip_probability")
-        _bars(bottom, document, models, perturbations, flips, (last[0], lambda m: m.headline[last[1]]))
+        family, whole, heading = ("fr", "mfr", "mFR") if ratio else ("fp", "mean_flip_probability", "mean")
+        _bars(bottom, document, models, perturbations, family, (heading, whole))
         bottom.set_ylabel("FR, % of the normaliser" if ratio else "flip probability, %")
         if not corruptions:
             _bar_legend(bottom, document, models)
-    return figure
+    return sheet
 
 
-def figure_4(document: Document) -> Figure:
+def _placed(document: Document) -> list[Model]:
+    """Models with a point in Figure 4."""
+    return [m for m in document.models if None not in (m.value("consistency").value, m.value("clean_error").value)]
+
+
+@figure(
+    "figure-4",
+    "Shift consistency against accuracy, one point a model.",
+    needs="clean and shift cells of at least one complete run",
+    known=lambda document: bool(_placed(document)),
+    notes=lambda document: (
+        f"Consistency rises with accuracy by itself: read both. {span_note(document, _placed(document))}",
+    ),
+)
+def figure_4(document: Document, notes: Sequence[str]) -> Figure:
     """Shift consistency against clean accuracy, one point a model."""
-    models = [m for m in document.models if m.headline["consistency"].value is not None]
-    models = [m for m in models if m.headline["clean_error"].value is not None]
-    if not models:
-        raise UsageError("Figure 4 needs clean and shift cells of at least one complete run; there is none.")
-    figure = blank(
-        document, 4.2, f"Figure 4: shift consistency against accuracy ({document.data}); up and right is better",
-        f"Consistency rises with accuracy by itself: read both. {span_note(document, models)}",
-    )  # fmt: skip
-    axes = figure.subplots()
+    models = _placed(document)
+    heading = f"Figure 4: shift consistency against accuracy ({document.data}); up and right is better"
+    sheet = blank(document, 4.2, heading, notes)
+    axes = sheet.subplots()
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
     backbones = list(dict.fromkeys(m.arch for m in models))
     for model in models:
         look = style.get(model.label)
-        clean, consistency = model.headline["clean_error"], model.headline["consistency"]
+        clean, consistency = model.value("clean_error"), model.value("consistency")
         assert clean.value is not None
         assert consistency.value is not None
         low, high = span(clean)
@@ -164,33 +257,85 @@ def figure_4(document: Document) -> Figure:
             markeredgecolor=INK if look is None else EDGE,
             ecolor=INK, elinewidth=0.6, capsize=2, label=label(document, model),
         )  # fmt: skip
-        axes.annotate(
-            label(document, model), (100 * (1 - clean.value), 100 * consistency.value), xytext=(7, 6),
-            textcoords="offset points", fontsize=8.5, color=INK,
-        )  # fmt: skip
     axes.set_xlabel("top-1 accuracy on clean images, %")
     axes.set_ylabel("shift consistency, %")
     axes.margins(0.12)
     axes.grid(color=FAINT, linewidth=0.5)
     bare(axes)
-    return figure
+    sheet.draw_without_rendering()  # places in pixels are known from here on
+    _label_points(axes, document, models)
+    return sheet
 
 
-def severity(document: Document) -> Figure:
+def _label_points(axes: Axes, document: Document, models: Sequence[Model]) -> None:
+    """A label beside each point, apart from points, error bars and other labels; a line where it stands far off."""
+    import numpy as np
+
+    def box_of(centre: npt.NDArray[np.float64], half: tuple[float, float]) -> Box:
+        return centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]
+
+    def common(a: Box, b: Box) -> float:
+        return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+    scale = axes.get_figure().dpi / 72  # type: ignore[union-attr]  # it has one: a point in pixels
+    taken: list[Box] = []
+    points = []
+    for model in models:
+        clean, consistency = model.value("clean_error"), model.value("consistency")
+        x, y = 100 * (1 - (clean.value or 0.0)), 100 * (consistency.value or 0.0)
+        (low, high), (below, above) = span(clean), span(consistency)
+        middle, left, right, bottom, top = axes.transData.transform(
+            [(x, y), (x - high, y), (x + low, y), (x, y - below), (x, y + above)]
+        )
+        points.append((x, y, middle))
+        taken += [box_of(middle, (6 * scale, 6 * scale))]
+        taken += [(left[0], middle[1] - 2 * scale, right[0], middle[1] + 2 * scale)]
+        taken += [(middle[0] - 2 * scale, bottom[1], middle[0] + 2 * scale, top[1])]
+    frame = axes.get_window_extent()
+    for model, (x, y, middle) in zip(models, points, strict=True):
+        text = axes.annotate(label(document, model), (x, y), fontsize=8.5, color=INK, ha="center", va="center")
+        extent = text.get_window_extent()
+        half = (extent.width / 2 + scale, extent.height / 2 + scale)
+        choices: list[tuple[int, int, int, Box, npt.NDArray[np.float64]]] = []
+        for distance in (9, 20, 34, 52, 74):
+            for angle in np.deg2rad([45, 135, -45, -135, 20, 160, -20, -160, 75, 105, -75, -105]):
+                way = np.array([np.cos(angle), np.sin(angle)])
+                centre = middle + way * (distance * scale + np.abs(way) @ np.array(half) * 0.9)
+                box = box_of(centre, half)
+                inside = box[0] >= frame.x0 and box[1] >= frame.y0 and box[2] <= frame.x1 and box[3] <= frame.y1
+                cost = sum(common(box, other) for other in taken) + (0 if inside else 1e6)
+                choices.append((round(cost), distance, len(choices), box, (centre - middle) / scale))
+        _, distance, _, box, offset = min(choices, key=lambda choice: choice[:3])
+        taken.append(box)
+        text.remove()
+        axes.annotate(
+            label(document, model), (x, y), xytext=tuple(offset), textcoords="offset points", fontsize=8.5, color=INK,
+            ha="center", va="center",
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 5}
+            if distance > 9 else None,
+        )  # fmt: skip
+
+
+@figure(
+    "severity",
+    "Error at each severity, one panel a corruption, one line a model.",
+    needs="corruption cells",
+    known=lambda document: any(m.corruptions for m in document.models),
+)
+def severity(document: Document, notes: Sequence[str]) -> Figure:
     """Error against severity, one panel a corruption, one line a model."""
     models = list(document.models)
     names = order(models, "corruptions")
-    if not names:
-        raise UsageError("error against severity needs corruption cells; these runs have none.")
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = blank(
+    sheet = blank(
         document,
         0.4 + 1.75 * rows,
         f"Error against severity ({document.data}); lower is better",
+        notes,
         legend=[label(document, m) for m in models],
     )
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = sheet.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
     for k, axes in enumerate(grid.flat):
         if k >= len(names):
@@ -199,7 +344,7 @@ def severity(document: Document) -> Figure:
         for model in models:
             if names[k] not in model.corruptions:
                 continue
-            clean = model.headline["clean_error"].value
+            clean = model.value("clean_error").value
             values = [clean, *model.corruptions[names[k]].errors]
             known = [(s, 100 * v) for s, v in enumerate(values) if v is not None]
             look = style.get(model.label)
@@ -214,29 +359,36 @@ def severity(document: Document) -> Figure:
         axes.set_xticks(range(6), ["clean", "1", "2", "3", "4", "5"])
         axes.grid(color=FAINT, linewidth=0.5)
         bare(axes)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, labelbottom=k + columns >= len(names))  # the lowest panel of each column
     for row in grid:
         row[0].set_ylabel("error, %")
-    legend_of(figure, grid[0, 0])
-    return figure
+    legend_of(sheet, grid[0, 0])
+    return sheet
 
 
-def reliability(document: Document) -> Figure:
+def _reliable(document: Document) -> list[Model]:
+    """Models with a panel of reliability."""
+    return [m for m in document.models if any(b.count for bins in m.reliability.values() for b in bins)]
+
+
+@figure(
+    "reliability",
+    "Accuracy against confidence, one panel a model: clean images, and all corruptions at each severity.",
+    needs="clean or corruption cells",
+    known=lambda document: bool(_reliable(document)),
+    notes=lambda document: (OVERCONFIDENT,),
+)
+def reliability(document: Document, notes: Sequence[str]) -> Figure:
     """Reliability diagrams: accuracy against confidence, one panel a model; clean and the severities."""
-    models = [m for m in document.models if any(b.count for bins in m.reliability.values() for b in bins)]
-    if not models:
-        raise UsageError("reliability diagrams need clean or corruption cells; these runs have none.")
+    models = _reliable(document)
     curves = list(dict.fromkeys(key for m in models for key in m.reliability))
     columns = min(4, len(models))
     rows = -(-len(models) // columns)
-    figure = blank(
-        document, 0.4 + 2.7 * rows,
-        f"Reliability: accuracy against confidence ({document.data}); on the diagonal is best",
-        "Points below the diagonal are over-confident. Area of a point: share of the predictions in its bin; bins of "
-        f"fewer than {FEW} predictions are left out.",
-        legend=curves,
+    sheet = blank(
+        document, 0.4 + 2.9 * rows,
+        f"Reliability: accuracy against confidence ({document.data}); on the diagonal is best", notes, legend=curves,
     )  # fmt: skip
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = sheet.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     style = looks(tuple(curves))
     for k, axes in enumerate(grid.flat):
         if k >= len(models):
@@ -258,40 +410,14 @@ def reliability(document: Document) -> Figure:
         axes.set_title(label(document, models[k]), fontsize=9, color=INK, pad=3)
         axes.set_xlim(0, 101)
         axes.set_ylim(-2, 102)
+        axes.set_xlabel("confidence, %")
         axes.grid(color=FAINT, linewidth=0.5)
         bare(axes)
+        axes.tick_params(labelbottom=True, labelleft=True)  # every panel has its axes
     for row in grid:
         row[0].set_ylabel("accuracy, %")
-    for axes in grid[-1]:
-        axes.set_xlabel("confidence, %")
-    placed = legend_of(figure, grid[0, 0])
+    placed = legend_of(sheet, grid[0, 0])
     for handle in placed.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([28])
-    return figure
-
-
-FIGURES: dict[str, Callable[[Document], Any]] = {
-    "figure-9": figure_9,
-    "figure-4": figure_4,
-    "severity": severity,
-    "reliability": reliability,
-}
-"""Every figure, in the order of the report."""
-
-
-def make_figure(document: Document, name: str) -> Figure:
-    """A figure by name.
-
-    Raises:
-        UsageError: there is no such figure, or the runs have no cells for it.
-    """
-    from matplotlib.figure import Figure
-
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES)
-    figure = FIGURES[name](document)
-    assert isinstance(figure, Figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, the same for every format
-    return figure
+    return sheet

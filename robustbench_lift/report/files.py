@@ -1,26 +1,29 @@
-"""Files of a report: which there are, and where each lies."""
+"""Files of a report: which there are, and where each lies; and its numbers as one tidy frame."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
 from robustbench_lift.files import write_atomic
 from robustbench_lift.report.build import document
 from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
 from robustbench_lift.report.canvas import to_bytes
-from robustbench_lift.report.figures import FIGURES, make_figure
+from robustbench_lift.report.figures import available_figures, make_figure
+from robustbench_lift.report.notes import Signature, short_signatures
 from robustbench_lift.report.schema import Document
-from robustbench_lift.report.tables import TABLES, make_table
-from robustbench_lift.report.trainings import repeated
+from robustbench_lift.report.tables import available_tables, make_table
 from robustbench_lift.runs import Run
-from robustbench_lift.tables.render import TEXT, to_rich
+from robustbench_lift.tables.render import TEXT, csv_value
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    import pandas as pd
 
     from robustbench_lift.report.pictures import Pictures
 
@@ -28,8 +31,10 @@ FORMATS = ("html", *TEXT, *FIGURE_FORMATS)
 """Everything that can be written."""
 DEFAULT_FORMATS = ("html", "md", "csv", "tex", "json", "png", "svg")
 """What is written unless told."""
-CONSOLE = ("per-corruption", "per-perturbation", "table-5")
-"""Tables that are printed unless told; the headline last, where the eye ends."""
+SIGNED = ("md", "tex")
+"""Formats for readers, whose signature can be cut; data files have all of it."""
+TIDY = ("model", "protocol", "condition", "severity", "number", "value", "low", "high")
+"""Columns of the tidy frame."""
 
 
 def open_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -71,24 +76,50 @@ def read_document(path: str | os.PathLike[str]) -> Document:
     return Document.from_json(text)
 
 
-def console_tables(made: Document, names: Sequence[str] = CONSOLE, *, intervals: bool = True) -> list[RenderableType]:
-    """Tables for rich to print, those that have something to say.
+def records(made: Document) -> list[dict[str, Any]]:
+    """Every number that is known, one record a (model, protocol, condition, severity, number)."""
+    from robustbench_lift.runs import Cell
+    from robustbench_lift.scores.frames import place
+    from robustbench_lift.scores.numbers import NUMBERS
 
-    Raises:
-        UsageError: there is no such table.
+    found: list[dict[str, Any]] = []
+    for model in made.models:
+        for name, value in model.numbers().items():
+            if value.value is not None and name.partition("/")[0] in NUMBERS:  # else of a plug-in that is absent
+                spans = {"value": value.value, "low": value.low, "high": value.high}
+                found.append({"model": model.label, **place(name), **spans})
+        for corruption, result in model.corruptions.items():
+            for number, values in (("error", result.errors), ("ece", result.calibration)):
+                for severity, one in enumerate(values, 1):
+                    if one is not None:
+                        where = place(Cell("corruption", corruption, severity).key)
+                        spans = {"value": one, "low": None, "high": None}
+                        found.append({"model": model.label, **where, "number": number, **spans})
+    return found
+
+
+def frame(made: Document) -> pd.DataFrame:
+    """A document as a tidy pandas frame: one row a (model, protocol, condition, severity, number).
+
+    Columns are `TIDY`: values are fractions (ranks for top-5 distances), `low` and `high` the ends of the confidence
+    interval; what is unknown is not there.
+
+    Example:
+        >>> frame(document(runs)).query("number == 'ce' and condition == 'fog'")  # doctest: +SKIP
     """
-    return [to_rich(make_table(made, name), intervals=intervals) for name in names if has_rows(made, name)]
+    import pandas as pd
+
+    columns = pd.DataFrame.from_records(records(made), columns=list(TIDY))
+    return columns.astype({"severity": "Int64", "value": float, "low": float, "high": float})
 
 
-def has_rows(made: Document, name: str) -> bool:
-    """Whether the document has cells that a table is about."""
-    if name == "trainings":
-        return repeated(made)
-    if name == "shift":
-        return any(model.headline["consistency"].value is not None for model in made.models)
-    needs = {"corruption": "corruptions", "perturbation": "perturbations"}
-    wanted = next((attribute for word, attribute in needs.items() if word in name), None)
-    return wanted is None or any(getattr(model, wanted) for model in made.models)
+def tidy_csv(made: Document) -> str:
+    """The same as a CSV file, every digit kept."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(TIDY)
+    writer.writerows([csv_value(record[key]) for key in TIDY] for record in records(made))
+    return stream.getvalue()
 
 
 def render_all(
@@ -99,8 +130,9 @@ def render_all(
     tables: Sequence[str] | None = None,
     figures: Sequence[str] | None = None,
     pictures: Pictures | None = None,
+    signature: Signature = "full",
 ) -> list[Path]:
-    """Write a report: document.json, tables, figures, and the page.
+    """Write a report: document.json, numbers.csv, tables, figures, and the page.
 
     Args:
         source: a document, or the runs to make one of.
@@ -108,6 +140,7 @@ def render_all(
         formats: `html`, `md`, `csv`, `tex`, `json` for tables, `png`, `svg`, `pdf` for figures.
         tables: names of tables; all that have something to say unless told.
         figures: names of figures, likewise.
+        signature: of tables in Markdown and LaTeX: all of it, its short name (document.json has the rest), or none.
         pictures: where the page's sample images come from; the embedded photographs when the runs are on them.
 
     Returns:
@@ -122,12 +155,16 @@ def render_all(
             raise unknown("report format", form, FORMATS)
     made = source if isinstance(source, Document) else document(source)
     folder = Path(out)
-    contents: dict[Path, bytes] = {folder / "document.json": made.to_json().encode()}
-    for name in tables if tables is not None else [name for name in TABLES if has_rows(made, name)]:
+    contents: dict[Path, bytes] = {folder / "document.json": _bytes(made.to_json())}
+    if "csv" in formats and tables is None:
+        contents[folder / "numbers.csv"] = _bytes(tidy_csv(made))
+    cut = {"full": None, "short": short_signatures(made), "none": ()}[signature]
+    for name in tables if tables is not None else available_tables(made):
         table = make_table(made, name)
         for form in formats:
             if form in TEXT:
-                contents[folder / "tables" / f"{name}.{form}"] = TEXT[form](table).encode()
+                one = table if cut is None or form not in SIGNED else replace(table, signatures=cut)
+                contents[folder / "tables" / f"{name}.{form}"] = _bytes(TEXT[form](one))
     wanted = list(figures) if figures is not None else available_figures(made)
     drawn = {name: make_figure(made, name) for name in wanted} if {"html", *FIGURE_FORMATS} & set(formats) else {}
     for name, figure in drawn.items():
@@ -137,23 +174,12 @@ def render_all(
     if "html" in formats:
         from robustbench_lift.report.page import page
 
-        contents = {folder / "report.html": page(made, pictures=pictures, drawn=drawn).encode(), **contents}
+        contents = {folder / "report.html": _bytes(page(made, pictures=pictures, drawn=drawn)), **contents}
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)
 
 
-def available_figures(made: Document) -> list[str]:
-    """Figures for which the document has cells."""
-    shift = any(
-        m.headline["consistency"].value is not None and m.headline["clean_error"].value is not None for m in made.models
-    )
-    corruption, perturbation = (any(getattr(m, a) for m in made.models) for a in ("corruptions", "perturbations"))
-    reliable = any(b.count for m in made.models for bins in m.reliability.values() for b in bins)
-    possible = {
-        "figure-9": corruption or perturbation,
-        "figure-4": shift,
-        "severity": corruption,
-        "reliability": reliable,
-    }
-    return [name for name in FIGURES if possible[name]]
+def _bytes(text: str) -> bytes:
+    """Text as a file holds it; half a surrogate pair, which a name in JSON can have, becomes a question mark."""
+    return text.encode("utf-8", "replace")

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
-from robustbench_lift.report import style
-from robustbench_lift.report.canvas import to_bytes
-from robustbench_lift.report.figures import make_figure
-from robustbench_lift.report.inline import inline_svg
-from robustbench_lift.report.notes import counts_text, order, shown
+from robustbench_lift.report.canvas import FAINT, FOOT, INK, title, to_bytes
+from robustbench_lift.report.figures import FIGURES, available_figures, figure_notes, make_figure
+from robustbench_lift.report.notes import (
+    common_notes,
+    counts_text,
+    glossary,
+    is_embedded,
+    order,
+    shown,
+    signature_id,
+    summary,
+)
 from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Document, Flips
-from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.report.tables import available_tables, make_table
 from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
 from robustbench_lift.text import listed
 
@@ -27,13 +36,28 @@ if TYPE_CHECKING:
 
     from robustbench_lift.report.pictures import Pictures
 
-CAPTIONS = {
-    "figure-9": "Corruption error of every corruption and flip rate of every perturbation, one bar a pooling.",
-    "figure-4": "Shift consistency against accuracy, one point a model.",
-    "severity": "Error at each severity, one panel a corruption.",
-    "reliability": "Accuracy against confidence, one panel a model.",
+CITATIONS = """\
+@inproceedings{hendrycks2019robustness,
+  title     = {Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
+  author    = {Hendrycks, Dan and Dietterich, Thomas},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2019}
 }
-"""What a screen reader says of each figure."""
+@inproceedings{zhao2021liftpool,
+  title     = {LiftPool: Bidirectional ConvNet Pooling},
+  author    = {Zhao, Jiaojiao and Snoek, Cees G. M.},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021}
+}
+@inproceedings{zhang2019shiftinvariant,
+  title     = {Making Convolutional Networks Shift-Invariant Again},
+  author    = {Zhang, Richard},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2019}
+}"""
+"""What to cite: the benchmark, the pooling, and shift consistency."""
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+FONT = re.compile(r"(?:(?P<style>italic|oblique|normal)\s+)?(?:(?P<weight>bold|\d{3})\s+)?(?P<size>[\d.]+px)\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +112,6 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
     import jinja2
     from markupsafe import Markup
 
-    from robustbench_lift.report.files import available_figures, has_rows
-
     shown_pictures = pictures or PhotoPictures(document)
     folder = files("robustbench_lift.report") / "templates"
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
@@ -97,18 +119,29 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
         loader=jinja2.DictLoader(texts), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"plain": plain, "condition": style.title}
+    environment.filters |= {"plain": plain, "condition": title}
     environment.globals |= {
         "cell": _cell, "interval": interval, "sort_key": _sort_key, "shown": lambda m: shown(document, m),
-        "counts": counts_text,
+        "counts": counts_text, "signature_id": signature_id,
     }  # fmt: skip
-    tables = {name: make_table(document, name) for name in TABLES if has_rows(document, name)}
+    tables = {name: make_table(document, name) for name in available_tables(document)}
     known = drawn if drawn is not None else {n: make_figure(document, n) for n in available_figures(document)}
     figures = {name: _inline(figure, name) for name, figure in known.items()}
+    common = (*filter(None, (document.tie_rule,)), *common_notes(document))
+    notes = {name: [note for note in table.notes if note not in common] for name, table in tables.items()}
+    notes |= {name: [note for note in figure_notes(document, name) if note not in common] for name in figures}
     return environment.get_template("page.html").render(
         document=document,
         tables=tables,
         figures=figures,
+        captions={name: FIGURES[name].caption for name in figures},
+        notes=notes,
+        common=common,
+        summary=summary(document),
+        glossary=glossary(document),
+        embedded=is_embedded(document),
+        citations=CITATIONS,
+        generated=_generated(document),
         tiles=_tiles(document, tables["table-5"]),
         gallery=_gallery(document, shown_pictures),
         gallery_caption=shown_pictures.caption,
@@ -131,7 +164,7 @@ def _inline(figure: Figure, name: str) -> Markup:
     from markupsafe import Markup
 
     svg = to_bytes(figure, "svg", name=name, as_text=True)
-    return Markup(inline_svg(svg, name=name, label=CAPTIONS[name]))
+    return Markup(inline_svg(svg, name=name, label=FIGURES[name].caption))
 
 
 def _cell(column: Column, entry: Entry) -> str:
@@ -140,7 +173,14 @@ def _cell(column: Column, entry: Entry) -> str:
 
 def _sort_key(entry: Entry) -> str:
     """What a column is sorted by; empty goes last."""
-    return "" if entry.value is None else repr(entry.value) if isinstance(entry.value, float) else str(entry.value)
+    if isinstance(entry.value, str):
+        return plain(entry.value)
+    return "" if entry.value is None else repr(entry.value)
+
+
+def _generated(document: Document) -> bool:
+    """Whether corruptions were rendered by this package rather than read from the official files."""
+    return any("official" not in group.fields.get("corruption", {}).get("source", "") for group in document.groups)
 
 
 def _tiles(document: Document, table: Table) -> list[Tile]:
@@ -191,7 +231,7 @@ def _film(document: Document, flips: Flips, pictures: Pictures) -> Film | None:
         rows.append((label, len(spans) - 1, spans))
     small = max(frames.shape[1:3]) <= LOSSLESS
     return Film(
-        title=f"{style.title(flips.perturbation)}, {flips.image}",
+        title=f"{title(flips.perturbation)}, {flips.image}",
         label=_class_name(document, flips.label),
         frames=len(frames),
         uri=data_uri(strip(list(frames)), lossless=small),
@@ -218,3 +258,69 @@ def _spans(document: Document, flips: Flips, classes: Sequence[int], confidence:
 
 def _class_name(document: Document, index: int) -> str:
     return document.class_names[index] if 0 <= index < len(document.class_names) else f"class {index}"
+
+
+# ---- figures inside the page
+
+
+def inline_svg(content: bytes, *, name: str, label: str) -> str:
+    """An SVG element for a page.
+
+    Colours of text and axes become `currentColor`, so that a figure follows light and dark pages; style attributes
+    become presentation attributes, so that the page needs no permission for inline styles.
+
+    The foot is left out: a page says notes and signature as text.
+
+    Args:
+        content: a file of `canvas.to_bytes(..., as_text=True)`.
+        name: prefix of all ids, unique in the page.
+        label: what a screen reader says.
+    """
+    ElementTree.register_namespace("", SVG[1:-1])
+    root = ElementTree.fromstring(content)  # our own file: matplotlib wrote it a moment ago
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{SVG}metadata", f"{SVG}style"):
+                parent.remove(child)
+            elif (identity := child.get("id", "")).startswith(FOOT):
+                parent.remove(child)
+                left, top, width, height = (float(part) for part in root.attrib["viewBox"].split())
+                root.set("viewBox", f"{left:g} {top:g} {width:g} {height - float(identity.removeprefix(FOOT)):g}")
+    for element in root.iter():
+        attributes = _presentation(element.attrib)
+        element.attrib.clear()
+        for key, value in attributes.items():
+            element.set("href" if key == f"{XLINK}href" else key, _named(key, value, name))
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.attrib |= {"role": "img", "aria-label": label, "stroke-linejoin": "round", "stroke-linecap": "butt"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _presentation(attributes: dict[str, str]) -> dict[str, str]:
+    """Attributes with the style attribute taken apart and colours replaced."""
+    found = {key: value for key, value in attributes.items() if key != "style"}
+    for part in filter(None, (p.strip() for p in attributes.get("style", "").split(";"))):
+        key, _, value = (text.strip() for text in part.partition(":"))
+        if key == "font":
+            match = FONT.match(value)
+            assert match, f"matplotlib wrote a font that is not understood: {value}"
+            found |= {f"font-{k}": v for k, v in match.groupdict().items() if v}
+        else:
+            found[key] = value
+    for key in ("fill", "stroke"):
+        colour = found.get(key, "").lower()
+        if colour == INK:
+            found[key] = "currentColor"
+        elif colour == FAINT:
+            found |= {key: "currentColor", f"{key}-opacity": "0.2"}
+    return found
+
+
+def _named(key: str, value: str, name: str) -> str:
+    """Ids and references with the name before them."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key in ("href", f"{XLINK}href") and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", value)

@@ -35,11 +35,11 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
-class Samples:
+class GivenPictures:
     """A gallery of images that the caller gives; sequences are not shown.
 
     Example:
-        >>> Samples({"a": np.zeros((64, 64, 3), np.uint8)}).frames is not None
+        >>> GivenPictures({"a": np.zeros((64, 64, 3), np.uint8)}).frames is not None
         True
     """
 
@@ -96,7 +96,7 @@ class PhotoPictures:
         own = document.data == PhotoTest.name
         corruption = fields.get("corruption", {}) if own else {}
         source, crop = PhotoTest(), CenterCrop(SIZE)
-        self._samples = Samples(
+        self._samples = GivenPictures(
             {name: np.ascontiguousarray(crop(source.read(source.ids.index(name)))) for name in GALLERY},
             seed=int(corruption.get("seed", "0")),
             variant=corruption.get("variant", "imagenet-c"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 from robustbench_lift.errors import DataError
 from robustbench_lift.tables.table import Value
+from robustbench_lift.text import printable
 
 SCHEMA = 2
 """Version of the layout of `document.json`."""
@@ -105,6 +107,34 @@ class Model:
     """`clean` and `severity 1`..`severity 5` (all corruptions together), bins of equal width."""
     provenance: dict[str, str]
     """Versions, device, git revision, command of the evaluation."""
+    others: dict[str, Value] = dataclasses.field(default_factory=dict)
+    """Numbers of one condition that have no field of their own, by name (`mine/fog`): those of plug-ins."""
+
+    def value(self, name: str) -> Value:
+        """A number by name, as `scores.numbers` calls it: `mce`, `ce/fog`; unknown where the run does not have it."""
+        family, slash, condition = name.partition("/")
+        if not slash:
+            return self.headline.get(name, Value())
+        if family not in FAMILIES:
+            return self.others.get(name, Value())
+        part, attribute = FAMILIES[family]
+        found = getattr(getattr(self, part).get(condition), attribute, None)
+        return found if isinstance(found, Value) else Value()
+
+    def numbers(self) -> dict[str, Value]:
+        """Every number, by name."""
+        parts = (f"{key}/{name}" for key, (part, _) in FAMILIES.items() for name in getattr(self, part))
+        return {**self.headline, **{name: self.value(name) for name in parts}, **self.others}
+
+
+FAMILIES = {
+    "ce": ("corruptions", "ce"),
+    "error": ("corruptions", "mean_error"),
+    "fr": ("perturbations", "fr"),
+    "fp": ("perturbations", "flip_probability"),
+    "top5_distance": ("perturbations", "top5_distance"),
+}
+"""Where a model keeps the numbers of one condition: family -> (part, field)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +155,8 @@ class Group:
     """Images of each protocol."""
     differs: tuple[str, ...]
     """Fields in which it differs from the first group."""
+    few_flips: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Perturbations on which the normaliser flips too seldom for a sharp FR, and on how many frame pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +209,6 @@ class Document:
     schema: int = SCHEMA
     """Version of this layout."""
 
-    def model(self, label: str) -> Model:
-        """The model with a label."""
-        return next(model for model in self.models if model.label == label)
-
-    def group(self, key: str) -> Group:
-        """The group with a key."""
-        return next(group for group in self.groups if group.key == key)
-
     def to_json(self) -> str:
         """The document as JSON text; floats keep every digit, so that reading it back gives an equal document."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
@@ -197,20 +221,57 @@ class Document:
             DataError: the text is not a report document, or is of another layout.
         """
         try:
-            raw = json.loads(text)
+            raw = json.loads(text, parse_constant=_no_number)
             found = raw["schema"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise DataError(
-                f"this is not a report document ({error}): expected the document.json of a report."
+                f"this is not a report document ({_reason(error)}): expected the document.json of a report."
             ) from None
         if found != SCHEMA:
-            raise DataError(f"this report document has layout {found}; this version reads {SCHEMA}. Make it anew.")
+            raise DataError(
+                f"this report document has layout {found!s:.20}; this version reads {SCHEMA}. Make it anew."
+            )
         try:
             document = _read(cls, raw)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"this report document is damaged ({error}). Make it anew from the runs.") from None
-        assert isinstance(document, Document)
+            assert isinstance(document, Document)
+            document.check()
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise DataError(
+                f"this report document is damaged ({_reason(error)}). Make it anew from the runs."
+            ) from None
         return document
+
+    def check(self) -> None:
+        """Refuse what no report says: marks of unknown groups, labels that are not unique, lists that do not fit.
+
+        Raises:
+            ValueError: what is wrong.
+        """
+        keys, labels = [g.key for g in self.groups], [m.label for m in self.models]
+        if not self.models or not self.groups:
+            raise ValueError("it has no models or no groups")
+        for what, names in (("groups", keys), ("models", labels)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two {what} have one name")
+        for model in self.models:
+            if model.group not in keys:
+                raise ValueError(f"{model.label!s:.60} is in no group")
+            if any(len(c.errors) != 5 or len(c.calibration) != 5 for c in model.corruptions.values()):
+                raise ValueError(f"{model.label!s:.60} has corruptions without five severities")
+        for flips in self.flips:
+            lengths = {len(row) for row in (*flips.predictions.values(), *flips.confidence.values())}
+            if set(flips.predictions) != set(flips.confidence) or len(lengths) != 1 or 0 in lengths:
+                raise ValueError(f"the frames of {flips.image!s:.60} do not fit together")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"a confidence level of {self.confidence}")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error) if not isinstance(error, RecursionError) else "it is nested too deeply")
 
 
 def _read(kind: Any, raw: Any) -> Any:
@@ -219,20 +280,33 @@ def _read(kind: Any, raw: Any) -> Any:
     if origin is types.UnionType:  # float | None
         return None if raw is None else _read(typing.get_args(kind)[0], raw)
     if origin is tuple:
+        if not isinstance(raw, list):
+            raise ValueError(f"{raw!r:.60} is not a list")
         inner = typing.get_args(kind)
         if inner[-1] is Ellipsis:
             return tuple(_read(inner[0], item) for item in raw)
         return tuple(_read(one, item) for one, item in zip(inner, raw, strict=True))
     if origin is dict:
         value = typing.get_args(kind)[1]
-        return {str(key): _read(value, item) for key, item in raw.items()}
+        return {_text(key): _read(value, item) for key, item in raw.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(raw, Mapping) or set(raw) != set(hints):
+        hints, added = typing.get_type_hints(kind), {f.name for f in dataclasses.fields(kind) if _optional(f)}
+        if not isinstance(raw, Mapping) or not set(hints) - added <= set(raw) <= set(hints):
             raise ValueError(f"{kind.__name__} has other fields")
-        return kind(**{name: _read(hint, raw[name]) for name, hint in hints.items()})
+        return kind(**{name: _read(hint, raw[name]) for name, hint in hints.items() if name in raw})
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
-    if not isinstance(raw, kind):
-        raise ValueError(f"{raw!r} is not a {kind.__name__}")
-    return raw
+    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
+        raise ValueError(f"{raw!r:.60} is not a {kind.__name__}")
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise ValueError(f"{raw} is not a finite number")
+    return _text(raw) if isinstance(raw, str) else raw
+
+
+def _text(text: str) -> str:
+    """Text without halves of surrogate pairs, which JSON can say and no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _optional(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

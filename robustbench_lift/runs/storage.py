@@ -29,8 +29,9 @@ IMAGE_BYTES = 16 << 10
 """Most bytes of one array: these for the array and these for each image (800 frames with five classes)."""
 AGAIN = "Delete this one file and run the same command again; only that cell is computed anew."
 
-_ids: dict[bytes, npt.NDArray[np.str_]] = {}
-"""Ids that were read lately, by the digest of their bytes: the cells of a run share one array."""
+_ids: dict[bytes, tuple[npt.NDArray[np.str_], bytes]] = {}
+"""Ids that were read lately and their digest, by the digest of their packed bytes: the cells of a run share one array,
+and the largest member of a cell is unpacked once a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,13 @@ def _decode(content: bytes, owner: Owner, bound: int) -> Record:
         names = [name for name in ("ids", *kind.ARRAYS) if f"{name}.npy" in sizes or name not in kind.ADDED]
         if sorted(sizes) != sorted([f"{name}.npy" for name in names] + [HEADER] * (header is not None)):
             raise DataError(f"it holds {', '.join(sorted(sizes))[:100]}; expected were {', '.join(names)}")
-        raw = {name: _member(archive, f"{name}.npy", sizes, bound) for name in names}
-    digests = {f"{name}.npy": hashlib.sha256(value).digest() for name, value in raw.items()}
+        raw = {name: _member(archive, f"{name}.npy", sizes, bound) for name in names if name != "ids"}
+        ids, ids_digest = _shared_ids(archive, content, sizes, bound)
+    digests = {f"{name}.npy": hashlib.sha256(value).digest() for name, value in raw.items()} | {"ids.npy": ids_digest}
     if header is not None:
         _check_owner(header, digests, owner)
     arrays: dict[str, Any] = {name: _array(raw[name], kind.ARRAYS[name][0]) for name in names if name != "ids"}
-    return kind(_shared_ids(raw["ids"], digests["ids.npy"]), **arrays)
+    return kind(ids, **arrays)
 
 
 def _member(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, int], bound: int) -> bytes:
@@ -179,9 +181,21 @@ def _array(raw: bytes, dtype: str | None) -> npt.NDArray[Any]:
     return np.frombuffer(raw, found, offset=stream.tell()).reshape(shape)
 
 
-def _shared_ids(raw: bytes, digest: bytes) -> npt.NDArray[np.str_]:
-    if digest not in _ids:
-        while len(_ids) >= 8:
-            _ids.pop(next(iter(_ids)), None)
-        _ids[digest] = _array(raw, None)
-    return _ids[digest]
+def _shared_ids(
+    archive: zipfile.ZipFile, content: bytes, sizes: Mapping[str, int], bound: int
+) -> tuple[npt.NDArray[np.str_], bytes]:
+    """The ids of a cell and their digest; equal packed bytes are equal ids, whatever cell they stand in."""
+    entry = archive.getinfo("ids.npy")
+    header = content[entry.header_offset : entry.header_offset + 30]
+    start = entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    packed = hashlib.sha256(f"{entry.compress_type} {entry.file_size} {entry.CRC} {bound >= entry.file_size} ".encode())
+    packed.update(content[start : start + entry.compress_size])
+    key = packed.digest()
+    found = _ids.get(key)
+    if found is None:
+        raw = _member(archive, "ids.npy", sizes, bound)
+        found = (_array(raw, None), hashlib.sha256(raw).digest())
+        if len(_ids) >= 8:
+            _ids.clear()  # several threads read: nothing is looked up twice
+        _ids[key] = found
+    return found

@@ -91,8 +91,13 @@ def scores_of(run: Run, evidence: Evidence, normaliser: metrics.Baseline | None)
     )
 
 
-def measured_normaliser(run: Run, *, name: str | None = None) -> metrics.Baseline:
+def measured_normaliser(run: Run, *, name: str | None = None, evidence: Evidence | None = None) -> metrics.Baseline:
     """A run's own errors and flip probabilities as the normaliser of others.
+
+    Args:
+        run: a complete run.
+        name: what it is called; its own name unless given.
+        evidence: its cells, where they were read already.
 
     Raises:
         IncompleteError: cells are missing; a normaliser with holes would move every score.
@@ -103,7 +108,8 @@ def measured_normaliser(run: Run, *, name: str | None = None) -> metrics.Baselin
             f"the normaliser {run.path} lacks {len(missing)} of {len(run.expected)} cells (first: {missing[0].key}). "
             "Run it to its end first."
         )
-    evidence = evidence_of(run, numbers=("clean_error", "error", "fp", "top5_distance"))
+    if evidence is None:
+        evidence = evidence_of(run, numbers=("clean_error", "error", "fp", "top5_distance"))
     scores = scores_of(run, evidence, None)
     return metrics.Baseline(
         name=name or run.name,

@@ -41,6 +41,8 @@ class Printed:
     """What to print."""
     intervals: bool = True
     """Whether intervals are wanted at all; every file has them."""
+    notes: bool = True
+    """Whether notes and signatures follow; without them, only the legend of the marks."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Table, notes, signatures."""
@@ -51,14 +53,16 @@ class Printed:
         yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
         yield _grid(self.table, intervals=wide)
         legend = ("* best, + second best, ~ tied with the best; - unknown.",) if self.table.is_marked else ()
-        for line in (*legend, *self.table.notes, *self.table.signatures):
+        for line in (*legend, *(self.table.notes if self.notes else ())):
             yield Text(plain(line), style="dim")
+        for line in self.table.signatures if self.notes else ():
+            yield Text(plain(line), style="dim", no_wrap=True, overflow="ignore")  # whole in a pipe, never broken
         yield Text("")
 
 
-def to_rich(table: Table, *, intervals: bool = True) -> Printed:
-    """A renderable for rich: the table, then notes and signatures."""
-    return Printed(table, intervals)
+def to_rich(table: Table, *, intervals: bool = True, notes: bool = True) -> Printed:
+    """A renderable for rich: the table, then notes and signatures where wanted."""
+    return Printed(table, intervals, notes)
 
 
 def _unit_line(table: Table) -> str:
@@ -166,9 +170,10 @@ def to_csv(table: Table) -> str:
     marks = [any(suffix(r.entries[k]) for r in table.rows) for k in range(len(table.columns))]
     header: list[str] = []
     for column, has_span, has_mark in zip(table.columns, spans, marks, strict=True):
-        header.append(column.data_heading)
-        header += [f"{column.title} low", f"{column.title} high"] if has_span else []
-        header += [f"{column.title} mark"] if has_mark else []
+        name = str(csv_value(column.title))
+        header.append(str(csv_value(column.data_heading)))
+        header += [f"{name} low", f"{name} high"] if has_span else []
+        header += [f"{name} mark"] if has_mark else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*header, "signature"])
@@ -189,7 +194,9 @@ def csv_value(value: float | int | str | None) -> object:
     ('0.1', '', "'=1+1", "'@cmd", 'fog')
     """
     if isinstance(value, str):
-        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+        return (
+            f"'{value}" if value.lstrip(" \n")[:1] in ("=", "+", "-", "@", "\t", "\r") and value.strip(" \n") else value
+        )
     return "" if value is None else repr(value) if isinstance(value, float) else value
 
 

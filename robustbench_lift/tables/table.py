@@ -147,7 +147,7 @@ def plain(text: str) -> str:
     >>> plain("lift\x1b[2J\n")
     'lift?[2J?'
     """
-    return "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in text)
+    return "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
 
 
 def number(column: Column, value: float | int | str | None) -> str:

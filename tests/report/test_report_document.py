@@ -12,9 +12,13 @@ import pytest
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.regression import compare
 from robustbench_lift.report import Document, document, open_runs, read_document
-from robustbench_lift.report.ties import values as ties_values
+from robustbench_lift.report.schema import Model
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.scores import intervals, measured_normaliser
+
+
+def model_of(made: Document, label: str) -> Model:
+    return next(model for model in made.models if model.label == label)
 
 
 def test_document_survives_json(made: Document) -> None:
@@ -36,7 +40,7 @@ def test_document_of_another_layout_is_refused(made: Document, tmp_path: Path) -
 def test_numbers_are_those_of_the_predictions(made: Document, runs_folder: Path) -> None:
     """Recomputed from the cells in the plainest way, without metrics or scores."""
     run, divisor = Run.open(runs_folder / "lift"), Run.open(runs_folder / "alexnet")
-    model = made.model("lift")
+    model = model_of(made, "lift")
 
     def error(one: Run, name: str, severity: int) -> float:
         cell = one.read(Cell("corruption", name, severity))
@@ -58,7 +62,7 @@ def test_intervals_and_ties_are_those_of_the_comparison(made: Document, runs_fol
     runs = {label: Run.open(runs_folder / label) for label in ("max", "blur", "lift")}
     divisor = measured_normaliser(Run.open(runs_folder / "alexnet"))
     found = intervals(runs["lift"], normaliser=divisor, replicates=60)
-    model = made.model("lift")
+    model = model_of(made, "lift")
     assert (model.headline["mce"].low, model.headline["mce"].high) == found["mce"]
     assert (model.corruptions["fog"].ce.low, model.corruptions["fog"].ce.high) == found["ce/fog"]
     tilt = model.perturbations["tilt"]
@@ -67,7 +71,7 @@ def test_intervals_and_ties_are_those_of_the_comparison(made: Document, runs_fol
     for best, other in (("lift", "blur"), ("lift", "max"), ("blur", "lift"), ("blur", "max"), ("max", "blur")):
         comparison = compare(runs[best], runs[other], normaliser=divisor, replicates=60)
         for metric, difference in comparison.metrics.items():
-            values = {label: ties_values(made.model(label))[metric] for label in runs}
+            values = {label: model_of(made, label).value(metric).value for label in runs}
             ordered = sorted(values.items(), key=lambda item: item[1] or 0.0, reverse=metric == "consistency")
             if ordered[0][0] != best or ordered[0][1] == ordered[1][1]:
                 continue
@@ -87,7 +91,7 @@ def test_reliability_bins_hold_every_prediction(made: Document) -> None:
 def test_the_normaliser_is_in_the_group_of_what_it_divides(made: Document) -> None:
     assert len(made.groups) == 1
     assert [m.label for m in made.models if m.is_normaliser] == ["alexnet-small"]
-    assert made.model("alexnet-small").headline["mce"].value == pytest.approx(1.0)
+    assert model_of(made, "alexnet-small").headline["mce"].value == pytest.approx(1.0)
 
 
 def test_poolings_stand_in_the_order_of_the_paper(made: Document) -> None:

@@ -12,11 +12,9 @@ from PIL import Image
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document
-from robustbench_lift.report.canvas import to_bytes
-from robustbench_lift.report.figures import FIGURES, make_figure
-from robustbench_lift.report.files import available_figures
-from robustbench_lift.report.inline import inline_svg
-from robustbench_lift.report.style import PALETTE, looks
+from robustbench_lift.report.canvas import PALETTE, looks, to_bytes
+from robustbench_lift.report.figures import FIGURES, available_figures, make_figure
+from robustbench_lift.report.page import inline_svg
 from robustbench_lift.runs import Cell, Run
 
 

@@ -14,7 +14,7 @@ import pytest
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.report import Document, document
 from robustbench_lift.report.page import page
-from robustbench_lift.report.pictures import PhotoPictures, Samples, data_uri, strip
+from robustbench_lift.report.pictures import GivenPictures, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Flips
 from robustbench_lift.runs import Cell, Run
 
@@ -176,7 +176,7 @@ def test_images_of_other_data_are_named_as_illustration(run_writer: Callable[...
 
 def test_given_images_take_turns() -> None:
     images = {name: np.full((64, 64, 3), value, np.uint8) for name, value in (("a", 60), ("b", 120))}
-    samples = Samples(images)
+    samples = GivenPictures(images)
     assert samples.gallery("gaussian_noise")[0][0, 0, 0] == 60
     assert samples.gallery("shot_noise")[0][0, 0, 0] == 120
     assert len(samples.gallery("a corruption of somebody else")) == 0

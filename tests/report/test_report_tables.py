@@ -14,8 +14,7 @@ from rich.console import Console
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
-from robustbench_lift.report.files import has_rows
-from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.report.tables import TABLES, available_tables, make_table
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.tables.latex import PAGE_ROWS, latex_escape, to_latex
 from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown, to_rich
@@ -161,12 +160,32 @@ def test_table_4_is_backbone_by_pooling(run_writer: Callable[..., Run], tmp_path
     assert table.rows[1].entries[1].mark == "best"
 
 
-def test_a_part_of_the_benchmark_has_no_mean(run_writer: Callable[..., Run], tmp_path: Path) -> None:
-    cells = tuple(Cell("corruption", name, s) for name in ("fog", "snow") for s in range(1, 6))
-    made = document([run_writer(tmp_path / "two", pooling="max", quality=1.0, cells=cells)], replicates=0)
+def test_a_part_of_the_benchmark_has_the_mean_of_that_part(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    """`--corruptions fog,snow --severities 1,3`: numbers, headed as what they are, and no mCE."""
+    cells = (Cell("clean", "clean", 0), *(Cell("corruption", name, s) for name in ("fog", "snow") for s in (1, 3)))
+    for pooling, quality in (("max", 1.0), ("lift", 1.6)):
+        run_writer(tmp_path / pooling, pooling=pooling, quality=quality, cells=cells)
+    made = document(open_runs([tmp_path]), replicates=0)
+    headline = make_table(made, "table-5")
+    assert [c.key for c in headline.columns] == ["model", "part_mean_error", "clean_error", "parameters"]
+    assert "2 corruptions, severities 1, 3" in headline.columns[1].heading
+    for row, model in zip(headline.rows, made.models, strict=True):
+        errors = [e for c in model.corruptions.values() for e in c.errors if e is not None]
+        assert len(errors) == 4
+        assert row.entries[1].value == pytest.approx(sum(errors) / 4)
     table = make_table(made, "per-corruption")
-    assert [row.entries[1].value is None for row in table.rows] == [False, False, True]
-    assert any("shown 2 corruptions, not all of the benchmark" in note for note in table.notes)
+    assert all(entry.value is not None for row in table.rows for entry in row.entries)
+    assert "mean of 2 corruptions, severities 1, 3" in str(table.rows[-1].entries[0].value)
+    notes = [note for note in headline.notes if "not all of the benchmark" in note]
+    assert len(notes) == 1  # once for both models
+    assert "no mCE" in notes[0]
+
+
+def test_a_hole_in_a_part_of_the_benchmark_leaves_no_mean(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = tuple(Cell("corruption", name, s) for name in ("fog", "snow") for s in (1, 3))
+    run = run_writer(tmp_path / "a", pooling="max", quality=1.0, cells=cells, skip=lambda cell: cell == cells[1])
+    table = make_table(document([run], replicates=0), "per-corruption")
+    assert [row.entries[1].value is None for row in table.rows] == [True, False, True]
 
 
 def test_latex_escapes_what_latex_would_read(made: Document) -> None:
@@ -239,8 +258,8 @@ def test_consistency_is_printed_with_the_error_and_among_correct_images(
     for row, model in zip(table.rows[:-1], [m for m in made.models if not m.is_normaliser], strict=True):
         assert row.entries[2].value == model.headline["consistency_correct"].value is not None
     run = run_writer(tmp_path / "clean", pooling="max", quality=1.5, cells=[Cell("clean", "clean", 0)])
-    assert not has_rows(document([run], replicates=0), "shift")
-    assert has_rows(made, "shift")
+    assert "shift" not in available_tables(document([run], replicates=0))
+    assert "shift" in available_tables(made)
 
 
 def test_a_name_is_no_formula_of_a_spreadsheet() -> None:

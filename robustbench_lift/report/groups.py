@@ -6,14 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import IncompleteError
 from robustbench_lift.report.schema import Group
 from robustbench_lift.runs import Manifest, Run, differences
-
-if TYPE_CHECKING:
-    import metrics
 
 FIRST, LAST = ("skip", "max", "average"), ("lift",)
 """Poolings that are printed first and last; others stand between them by name."""
@@ -22,43 +18,47 @@ RESERVED = ("condition", "model", "pooling", "arch")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A run with what is found out about it before any number is computed."""
+class Member:
+    """A run of a report with what is known before any cell is read."""
 
     run: Run
-    baseline: metrics.Baseline | None
+    """The run."""
+    divisor: Path | str | None
+    """What CE and FR are divided by: the folder of a run, `alexnet`, or None."""
     normaliser: str
+    """The same in words, empty when there is none or it cannot be used."""
     problem: str
+    """Why a normaliser that the run names cannot be used, empty when it can."""
     is_normaliser: bool
+    """Whether other runs of the report are divided by it."""
 
 
 def print_order(run: Run) -> tuple[str, int, str, str]:
+    """Backbones by name; in each the poolings as the paper lists them."""
     pooling = run.manifest.model.get("pooling") or ""
     place = FIRST.index(pooling) if pooling in FIRST else 20 if pooling in LAST else 10
     return str(run.manifest.model.get("arch")), place, str(pooling), str(run.path)
 
 
-def sources_of(runs: Sequence[Run]) -> list[Source]:
-    """Runs with their normalisers; each normaliser is scored once, and a normaliser is divided by itself."""
-    import metrics
-
+def members_of(runs: Sequence[Run]) -> list[Member]:
+    """Runs with their normalisers, in printed order, normalisers last; a normaliser is divided by itself."""
     named = {run.path.resolve(): _named(run) for run in runs}
-    divisors = {folder for folder in named.values() if isinstance(folder, Path)}
-    measured = {folder: _measured(folder) for folder in sorted(divisors)}
-    sources = []
+    folders = {folder for folder in named.values() if isinstance(folder, Path)}
+    given = {run.path.resolve(): run for run in runs}
+    divisors = {folder: given.get(folder) or _opened(folder) for folder in sorted(folders)}
+    members = []
     for run in runs:
         here = run.path.resolve()
-        divisor = named[here] or (here if here in divisors else None)
+        divisor = named[here] or (here if here in folders else None)
+        text = problem = ""
         if isinstance(divisor, Path):
-            baseline, problem = measured[divisor]
-            if strange := _strange(run, divisor) if baseline else "":
-                baseline, problem = None, strange
-            text = f"{baseline.name}, measured on the same images" if baseline else ""
-        else:
-            baseline, problem = (metrics.ALEXNET, "") if divisor else (None, "")
-            text = baseline.name if baseline else ""
-        sources.append(Source(run, baseline, text, problem, here in divisors))
-    return sources
+            text, problem = _usable(run, divisors[divisor])
+        elif divisor:
+            import metrics
+
+            text = metrics.ALEXNET.name
+        members.append(Member(run, divisor if text else None, text, problem, here in folders))
+    return sorted(members, key=lambda m: (m.is_normaliser, *print_order(m.run)))
 
 
 def _named(run: Run) -> Path | str | None:
@@ -67,30 +67,42 @@ def _named(run: Run) -> Path | str | None:
     return recorded if recorded in (None, "alexnet") else (run.path / recorded).resolve()
 
 
-def _strange(run: Run, divisor: Path) -> str:
+def _opened(folder: Path) -> Run | str:
+    """The run in a folder, or why there is none."""
+    try:
+        return Run.open(folder)
+    except IncompleteError as error:
+        return str(error)
+
+
+def _usable(run: Run, other: Run | str) -> tuple[str, str]:
+    """A measured normaliser in words, or why it cannot be used: the report says so and leaves the ratios out."""
+    if isinstance(other, str):
+        return "", other
+    if missing := other.missing():
+        return "", (
+            f"the normaliser {other.path} lacks {len(missing)} of {len(other.expected)} cells (first: "
+            f"{missing[0].key}). Run it to its end first."
+        )
+    if strange := _strange(run, other):
+        return "", strange
+    return f"{other.name}, measured on the same images", ""
+
+
+def _strange(run: Run, divisor: Run) -> str:
     """Why a complete normaliser does not fit a run: another protocol or other images; empty when it fits."""
-    other = Run.open(divisor).manifest
+    other = divisor.manifest
     shared = [protocol for protocol in run.manifest.signature if protocol in other.signature]
     found = differences(
         {"signature": {p: other.signature[p] for p in shared}, "data": _images(other, shared)},
         {"signature": {p: run.manifest.signature[p] for p in shared}, "data": _images(run.manifest, shared)},
     )
-    return f"the normaliser {divisor} was measured otherwise ({'; '.join(found)})." if found else ""
+    return f"the normaliser {divisor.path} was measured otherwise ({'; '.join(found)})." if found else ""
 
 
 def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
     sets = manifest.data.get("sets", {})
     return {"name": manifest.data.get("name"), **{p: sets[p] for p in protocols if p in sets}}
-
-
-def _measured(folder: Path) -> tuple[metrics.Baseline | None, str]:
-    """The normaliser in a run folder, or why there is none: the report says so and leaves the ratios out."""
-    from robustbench_lift.scores.scoring import measured_normaliser
-
-    try:
-        return measured_normaliser(Run.open(folder)), ""
-    except IncompleteError as error:
-        return None, str(error)
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
@@ -139,7 +151,7 @@ def training_of(run: Run) -> dict[str, str]:
     card = run.manifest.model.get("card") or {}
     try:
         settings = json.loads(card.get("recipe_settings") or "{}")
-    except (TypeError, ValueError):  # a card of somebody else's
+    except (TypeError, ValueError, RecursionError):  # a card of somebody else's
         return {}
     if not isinstance(settings, Mapping):
         return {}
@@ -152,7 +164,7 @@ def training_of(run: Run) -> dict[str, str]:
     return flat
 
 
-def groups_of(sources: Sequence[Source]) -> tuple[tuple[Group, ...], list[str]]:
+def groups_of(members: Sequence[Member]) -> tuple[tuple[Group, ...], list[str]]:
     """Groups of comparable runs, and the key of each run's group."""
     facts = [
         {
@@ -160,7 +172,7 @@ def groups_of(sources: Sequence[Source]) -> tuple[tuple[Group, ...], list[str]]:
             "data": s.run.manifest.data,
             "normaliser": s.normaliser or "none",
         }
-        for s in sources
+        for s in members
     ]
     distinct: list[int] = []
     keys = []
@@ -173,11 +185,11 @@ def groups_of(sources: Sequence[Source]) -> tuple[tuple[Group, ...], list[str]]:
     groups = tuple(
         Group(
             key=_letters(number),
-            signature=sources[k].run.signature,
-            fields={p: {f: str(v) for f, v in d.items()} for p, d in sources[k].run.manifest.signature.items()},
-            normaliser=sources[k].normaliser,
-            problem=sources[k].problem,
-            counts=counts_of(sources[k].run),
+            signature=members[k].run.signature,
+            fields={p: {f: str(v) for f, v in d.items()} for p, d in members[k].run.manifest.signature.items()},
+            normaliser=members[k].normaliser,
+            problem=members[k].problem,
+            counts=counts_of(members[k].run),
             differs=tuple(differences(facts[distinct[0]], facts[k])),
         )
         for number, k in enumerate(distinct)
