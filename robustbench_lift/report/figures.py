@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from robustbench_lift.data.suites import category
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.data.suites import category
 from robustbench_lift.report.canvas import (
     EDGE,
     FAINT,
