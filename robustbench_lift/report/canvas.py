@@ -83,12 +83,12 @@ def title(condition: str) -> str:
 
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 160
-WIDTH = 11.0
-"""Inches."""
+WIDTH, NARROW = 11.0, 7.5
+"""Inches, of most figures and of those with one panel."""
 NOTE_SIZE = 6.5
 """Points of the signature lines."""
 NOTE_COLUMNS = 215
-"""Characters of a signature line that fit in the width."""
+"""Characters of a signature line that fit in `WIDTH`."""
 HEAD, LEGEND = 0.32, 0.26
 """Inches above the panels for the heading, and for a row of a legend of the whole figure."""
 LEGEND_COLUMNS, LABEL = 120, 32
@@ -101,18 +101,24 @@ them as text, leaves them out."""
 
 
 def blank(
-    document: Document, height: float, heading: str, notes: Sequence[str], *, legend: Sequence[str] = ()
+    document: Document,
+    height: float,
+    heading: str,
+    notes: Sequence[str],
+    *,
+    legend: Sequence[str] = (),
+    width: float = WIDTH,
 ) -> Figure:
     """An empty figure with a heading, room for a legend of these labels, and the notes and signature lines below."""
     from matplotlib.figure import Figure
 
     lines: list[str] = []
     for text in (*notes, *(signature_text(document, group) for group in document.groups)):
-        lines += textwrap.wrap(plain(text), NOTE_COLUMNS)
+        lines += textwrap.wrap(plain(text), int(NOTE_COLUMNS * width / WIDTH))
     rows = -(-len(legend) // per_row(legend))
     head, foot = HEAD + LEGEND * rows, 0.13 * len(lines) + 0.1
     whole = height + head + foot
-    figure = Figure(figsize=(WIDTH, whole))
+    figure = Figure(figsize=(width, whole))
     figure.set_layout_engine("constrained", rect=(0, foot / whole, 1, height / whole))
     figure.text(
         0.01, 1 - 0.08 / whole, literal(heading), ha="left", va="top", fontsize=11, fontweight="bold", color=INK

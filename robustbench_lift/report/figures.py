@@ -12,6 +12,7 @@ from robustbench_lift.report.canvas import (
     EDGE,
     FAINT,
     INK,
+    NARROW,
     bare,
     blank,
     label,
@@ -236,7 +237,7 @@ def figure_4(document: Document, notes: Sequence[str]) -> Figure:
     """Shift consistency against clean accuracy, one point a model."""
     models = _placed(document)
     heading = f"Figure 4: shift consistency against accuracy ({document.data}); up and right is better"
-    sheet = blank(document, 4.2, heading, notes)
+    sheet = blank(document, 4.2, heading, notes, width=NARROW)
     axes = sheet.subplots()
     style = looks(tuple(m.label for m in models if not m.is_normaliser))
     backbones = list(dict.fromkeys(m.arch for m in models))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from robustbench_lift.report.schema import Document, Group, Model
 from robustbench_lift.scores.numbers import NUMBERS
-from robustbench_lift.tables.table import Column, Direction, Entry, Value, number
+from robustbench_lift.tables.table import Column, Direction, Value, number
 from robustbench_lift.text import listed
 
 NAMED = 4
@@ -222,7 +222,7 @@ def summary(document: Document) -> str:
             parts.append(_best(column, values, ()))
     if not parts:
         return ""
-    text = f"What it shows ({document.data}, {counts_text(group.counts)}): {'; '.join(parts)}."
+    text = f"What it shows: {'; '.join(parts)}."
     if group.normaliser and any(m.headline.get("mce", Value()).value is not None for m in models):
         name = group.normaliser.partition(",")[0]
         text += f" 100 % of mCE and mFR is {name}, the normaliser: below it is more robust, above it less."
@@ -247,7 +247,7 @@ def _standing(document: Document, key: str, values: Mapping[str, float]) -> str:
 
 
 def _best(column: Column, values: Mapping[str, float], ties: Sequence[tuple[str, str]]) -> str:
-    """`lowest mCE: blur 87.4 % (tied: max); highest: lift 102.7 %`."""
+    """`lowest mCE: blur 87.4 % (tied with max; highest: lift 102.7 %)`."""
     unit = " %" if column.unit == "percent" else f" {column.unit}"
     direction: Direction = column.direction or "lower"
     standing = sorted(values, key=lambda label: values[label], reverse=direction == "higher")
@@ -256,9 +256,10 @@ def _best(column: Column, values: Mapping[str, float], ties: Sequence[tuple[str,
     good, bad = ("highest", "lowest") if direction == "higher" else ("lowest", "highest")
     title = column.title.partition(",")[0] if column.key in NUMBERS else column.title
     title = title if title[1:2].isupper() else title[:1].lower() + title[1:]
-    text = f"{good} {title} {best} {number(column, values[best])}{unit}"
-    text += f", tied with {listed(tied, most=3)}" if tied else ""
-    return text if worst in tied else f"{text}, {bad} {worst} {number(column, values[worst])}{unit}"
+    text = f"{good} {title}: {best} {number(column, values[best])}{unit}"
+    aside = [f"tied with {listed(tied, most=3)}"] if tied else []
+    aside += [] if worst in tied else [f"{bad}: {worst} {number(column, values[worst])}{unit}"]
+    return f"{text} ({'; '.join(aside)})" if aside else text
 
 
 def extreme(document: Document, family: str) -> tuple[str, str, float] | None:
@@ -290,10 +291,5 @@ def glossary(document: Document) -> list[tuple[str, str]]:
                     f" Example: {entry.title} {number(Column.of(entry), value)} of {label} on "
                     f"{condition.replace('_', ' ')} is {value:.2f} times the normaliser's."
                 )
-            terms.append((entry.title, text))
+            terms.append((entry.title[:1].upper() + entry.title[1:] if entry.title.islower() else entry.title, text))
     return terms
-
-
-def entry_of(value: float | None) -> Entry:
-    """An entry without an interval."""
-    return Entry(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -121,7 +121,7 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
     )  # fmt: skip
     environment.filters |= {"plain": plain, "condition": title}
     environment.globals |= {
-        "cell": _cell, "interval": interval, "sort_key": _sort_key, "shown": lambda m: shown(document, m),
+        "cell": _cell(document), "interval": interval, "sort_key": _sort_key, "shown": lambda m: shown(document, m),
         "counts": counts_text, "signature_id": signature_id,
     }  # fmt: skip
     tables = {name: make_table(document, name) for name in available_tables(document)}
@@ -167,8 +167,15 @@ def _inline(figure: Figure, name: str) -> Markup:
     return Markup(inline_svg(svg, name=name, label=FIGURES[name].caption))
 
 
-def _cell(column: Column, entry: Entry) -> str:
-    return number(column, entry.value)
+def _cell(document: Document) -> Callable[[Column, Entry], str]:
+    """How entries are printed: conditions as in figures."""
+    conditions = {*order(document.models, "corruptions"), *order(document.models, "perturbations")}
+
+    def text(column: Column, entry: Entry) -> str:
+        named = column.key == "condition" and isinstance(entry.value, str) and entry.value in conditions
+        return title(str(entry.value)) if named else number(column, entry.value)
+
+    return text
 
 
 def _sort_key(entry: Entry) -> str:

@@ -53,10 +53,8 @@ class Printed:
         yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
         yield _grid(self.table, intervals=wide)
         legend = ("* best, + second best, ~ tied with the best; - unknown.",) if self.table.is_marked else ()
-        for line in (*legend, *(self.table.notes if self.notes else ())):
+        for line in (*legend, *((*self.table.notes, *self.table.signatures) if self.notes else ())):
             yield Text(plain(line), style="dim")
-        for line in self.table.signatures if self.notes else ():
-            yield Text(plain(line), style="dim", no_wrap=True, overflow="ignore")  # whole in a pipe, never broken
         yield Text("")
 
 

@@ -13,6 +13,7 @@ from robustbench_lift.errors import DataError, RobustbenchError, StorageError, U
 from robustbench_lift.report import Document, render_all
 from robustbench_lift.report.tables import TABLES
 from robustbench_lift.runs import Cell, Run
+from robustbench_lift.tables.latex import latex_escape
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,32 @@ def test_tables_on_disk_are_json(small: Path, made: Document, tmp_path: Path) ->
     assert {path.stem for path in paths[1:]} == set(TABLES) - {"trainings"}
     for path in paths[1:]:
         assert json.loads(path.read_text())["signatures"]
+
+
+def test_the_console_says_each_thing_once(runs_folder: Path, tmp_path: Path) -> None:
+    result = invoke(
+        runs_folder, "--out", tmp_path / "r", "--format", "md,svg", "--figure", "figure-9", "--table", "table-5"
+    )
+    assert result.exit_code == 0, result.output
+    result = invoke(runs_folder, "--out", tmp_path / "s", "--format", "html,png", "--replicates", "20")
+    assert result.exit_code == 0, result.output
+    signature = Document.from_json((tmp_path / "s" / "document.json").read_text()).groups[0].signature
+    lines = result.output.splitlines()
+    assert sum(signature in line for line in lines) == 1  # whole, on one line
+    assert result.output.count("is the normaliser, measured") == 1
+    assert "What it shows: lowest mCE" in " ".join(result.output.split())
+    written = [line for line in lines if str(tmp_path) in line]
+    assert len(written) <= 3
+    assert str(tmp_path / "s" / "report.html") in written[0]
+    assert str(tmp_path / "s" / "figures" / "figure-9.png") in written[0]
+
+
+@pytest.mark.parametrize("kind", ["full", "short", "none"])
+def test_how_much_of_the_signature_latex_carries(small: Path, tmp_path: Path, kind: str) -> None:
+    options = ("--format", "tex,csv", "--figure", "none", "--replicates", "0", "--signature", kind)
+    assert invoke(small, "--out", tmp_path, *options).exit_code == 0
+    signature = Document.from_json((tmp_path / "document.json").read_text()).groups[0].signature
+    text = (tmp_path / "tables" / "table-5.tex").read_text().replace(r"\allowbreak{}", "")
+    assert (latex_escape(signature) in text) == (kind == "full")
+    assert ("rbl1:" in text) == (kind == "short")
+    assert signature in (tmp_path / "tables" / "table-5.csv").read_text()  # data keep it whole

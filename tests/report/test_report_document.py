@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.regression import compare
-from robustbench_lift.report import Document, document, open_runs, read_document
+from robustbench_lift.report import Document, document, frame, open_runs, read_document, render_all
+from robustbench_lift.report.files import TIDY, tidy_csv
+from robustbench_lift.report.notes import glossary
 from robustbench_lift.report.schema import Model
-from robustbench_lift.runs import Cell, Run
-from robustbench_lift.scores import intervals, measured_normaliser
+from robustbench_lift.report.tables import TABLES, make_table
+from robustbench_lift.runs import Cell, Predictions, Run
+from robustbench_lift.scores import NUMBERS, Number, intervals, measured_normaliser, register_number
 
 
 def model_of(made: Document, label: str) -> Model:
@@ -196,3 +203,140 @@ def test_runs_are_found_in_folders(runs_folder: Path, tmp_path: Path) -> None:
 def test_a_document_is_frozen(made: Document) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.title = "other"  # type: ignore[misc]
+
+
+def test_every_cell_is_read_once_and_the_normaliser_too(runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[tuple[str, str]] = Counter()
+    read = Run.read
+
+    def counting(run: Run, cell: Cell) -> Predictions:
+        reads[run.path.name, cell.key] += 1
+        return read(run, cell)
+
+    monkeypatch.setattr(Run, "read", counting)
+    runs = open_runs([runs_folder])
+    document(runs, replicates=20)
+    assert set(reads) == {(run.path.name, cell.key) for run in runs for cell in run.expected}
+    assert set(reads.values()) == {1}
+
+
+DAMAGED = {
+    "deep": "[" * 100_000,
+    "huge number": '{"schema": ' + "9" * 5000 + "}",
+    "list": "[]",
+    "text": '"schema"',
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_what_is_no_document_is_refused_in_one_message(text: str) -> None:
+    with pytest.raises(DataError, match=r"document\.json"):
+        Document.from_json(text)
+
+
+def damage(raw: Any, path: Sequence[str | int], value: Any) -> str:
+    changed = json.loads(json.dumps(raw))
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return json.dumps(changed)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("models", 0, "headline", "mce", "value"), float("nan")),
+        (("models", 0, "headline", "mce", "value"), 10**400),
+        (("models", 0, "headline"), []),
+        (("models", 0, "group"), "z"),
+        (("models", 0, "label"), "blur"),
+        (("models", 0, "parameters"), True),
+        (("models", 0, "corruptions", "fog", "errors"), [0.1]),
+        (("models", 0, "corruptions", "fog"), None),
+        (("models",), []),
+        (("groups",), []),
+        (("flips", 0, "predictions"), {"max": []}),
+        (("ties",), {"mce": "ab"}),
+        (("confidence",), 95.0),
+        (("class_names",), "abc"),
+    ],
+)
+def test_a_damaged_document_is_refused_in_one_message(made: Document, path: Sequence[str | int], value: Any) -> None:
+    with pytest.raises(DataError) as caught:
+        Document.from_json(damage(json.loads(made.to_json()), path, value))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_infinity_spelled_as_a_number_is_refused(made: Document) -> None:
+    text = made.to_json().replace('"confidence": 0.95', '"confidence": 1e999')
+    with pytest.raises(DataError, match="damaged"):
+        Document.from_json(text)
+
+
+def test_half_a_surrogate_pair_is_replaced_and_everything_is_written(made: Document, tmp_path: Path) -> None:
+    text = damage(json.loads(made.to_json()), ("title",), "a\ud800b")
+    (tmp_path / "document.json").write_text(text)
+    read = read_document(tmp_path / "document.json")
+    assert read.title == "a?b"
+    render_all(read, tmp_path / "out", formats=["json"], figures=[])
+
+
+def test_a_document_without_the_fields_that_came_later_is_read(made: Document) -> None:
+    raw = json.loads(made.to_json())
+    for model in raw["models"]:
+        del model["others"]
+    for group in raw["groups"]:
+        del group["few_flips"]
+    assert Document.from_json(json.dumps(raw)).models[0].headline == made.models[0].headline
+
+
+def test_a_headline_that_is_not_there_is_unknown(made: Document) -> None:
+    raw = json.loads(made.to_json())
+    for model in raw["models"]:
+        model["headline"] = {}
+    empty = Document.from_json(json.dumps(raw))
+    for name in TABLES:
+        make_table(empty, name)
+
+
+def test_the_frame_is_tidy_and_equals_the_csv(made: Document) -> None:
+    found = frame(made)
+    assert tuple(found.columns) == TIDY
+    row = found.query("model == 'lift' and number == 'ce' and condition == 'fog'").iloc[0]
+    ce = model_of(made, "lift").corruptions["fog"].ce
+    assert (row.value, row.low, row.high) == (ce.value, ce.low, ce.high)
+    assert (row.protocol, pd.isna(row.severity)) == ("corruption", True)
+    severities = found.query("model == 'lift' and number == 'error' and condition == 'fog'").dropna(subset="severity")
+    assert severities.value.tolist() == list(model_of(made, "lift").corruptions["fog"].errors)
+    assert not found.duplicated(["model", "protocol", "condition", "severity", "number"]).any()
+    stored = pd.read_csv(io.StringIO(tidy_csv(made))).astype({"severity": "Int64"})
+    pd.testing.assert_frame_equal(stored, found)
+
+
+def test_a_number_of_a_plug_in_gets_a_column(
+    run_writer: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustbench_lift.scores.numbers.NUMBERS", numbers := dict(NUMBERS))
+    for module in ("scores.evidence", "report.notes", "report.tables"):
+        monkeypatch.setattr(f"robustbench_lift.{module}.NUMBERS", numbers)
+    confident = lambda cell, stored: stored.confidence[:, 0]  # noqa: E731
+    for key, family in (("mean_confidence", False), ("confidence", True)):
+        register_number(
+            Number(
+                key=key, title=f"My {key}", direction="higher", protocol="corruption", measure=confident, family=family
+            )
+        )
+    run = run_writer(
+        tmp_path / "a", pooling="max", quality=1.5, cells=[Cell("corruption", "fog", s) for s in range(1, 6)]
+    )
+    made = document([run], replicates=20)
+    columns = {c.key: c.title for c in make_table(made, "numbers").columns}
+    assert columns["mean_confidence"] == "My mean_confidence"
+    details = make_table(made, "corruption-details")
+    (k,) = [k for k, c in enumerate(details.columns) if c.key == "confidence"]
+    assert details.rows[0].entries[k].value == made.models[0].others["confidence/fog"].value is not None
+    assert Document.from_json(made.to_json()) == made
+    assert "My mean_confidence" not in dict(glossary(made))  # it says nothing about itself

@@ -128,3 +128,22 @@ def test_inline_svg_follows_the_page_and_needs_no_inline_style(made: Document) -
     assert "currentColor" in svg
     for reference in [e.get("href") for e in root.iter() if e.get("href")]:
         assert str(reference)[1:] in ids
+
+
+def test_labels_of_figure_4_stand_apart_from_points_and_each_other(made: Document) -> None:
+    figure = make_figure(made, "figure-4")
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(made.models)
+    points = [axes.transData.transform(point.get_xydata()[0]) for line in axes.containers for point in line.lines[:1]]
+    for k, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[k + 1 :])
+        assert not any(box.contains(*point) for point in points)
+
+
+def test_every_panel_of_reliability_has_its_axes(made: Document) -> None:
+    figure = make_figure(made, "reliability")
+    for axes in (one for one in figure.axes if one.get_visible()):
+        assert axes.get_xlabel() == "confidence, %"
+        assert any(label.get_visible() and label.get_text() for label in axes.get_xticklabels())
+        assert any(label.get_visible() and label.get_text() for label in axes.get_yticklabels())

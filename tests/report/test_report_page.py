@@ -13,10 +13,12 @@ import pytest
 
 from robustbench_lift.data.photos import PhotoTest
 from robustbench_lift.report import Document, document
+from robustbench_lift.report.notes import signature_id
 from robustbench_lift.report.page import page
 from robustbench_lift.report.pictures import GivenPictures, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Flips
 from robustbench_lift.runs import Cell, Run
+from robustbench_lift.scores import NUMBERS
 
 
 class Plain:
@@ -187,3 +189,34 @@ def test_strips_and_uris() -> None:
     assert strip(tiles, gap=1).shape == (4, 9, 3)
     assert data_uri(strip(tiles)).startswith("data:image/png;base64,")
     assert data_uri(strip(tiles), lossless=False).startswith("data:image/jpeg;base64,")
+
+
+def test_the_page_explains_itself(html: str, made: Document) -> None:
+    text = " ".join(" ".join(Reader(html).text).split())
+    for term in ("mCE", "mFR", "Shift consistency", "Relative mCE"):
+        assert term in text
+    for heading in ("What was measured", "What it does not claim", "How to cite", "Settings"):
+        assert heading in text
+    assert NUMBERS["mce"].about in text
+    assert NUMBERS["consistency"].about in text
+    assert "claims nothing about ImageNet" in text
+    assert "times the normaliser's" in text  # an example of a CE
+    assert "LiftPool: Bidirectional ConvNet Pooling" in text
+    for protocol, fields in made.groups[0].fields.items():
+        assert protocol in text
+        assert all(f"{field}: {value}" in text for field, value in fields.items())
+
+
+def test_the_signature_stands_once_in_full_and_short_elsewhere(html: str, made: Document) -> None:
+    text = " ".join(" ".join(Reader(html).text).split())
+    assert text.count(made.groups[0].signature) == 1
+    assert text.count(signature_id(made.groups[0])) >= 10
+
+
+def test_no_attribute_holds_a_control_character(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    name = "lift\x1b[31m\u202eabc"
+    cells = (Cell("clean", "clean", 0), Cell("shift", "crop", 0))
+    run = run_writer(tmp_path / "a", pooling=name, arch=name, name=name, quality=1.5, cells=cells)
+    text = page(document([run], replicates=0), pictures=Plain())
+    assert "\x1b" not in text
+    assert "\u202e" not in text

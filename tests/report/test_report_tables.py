@@ -14,11 +14,16 @@ from rich.console import Console
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
+from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import TABLES, available_tables, make_table
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.tables.latex import PAGE_ROWS, latex_escape, to_latex
 from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown, to_rich
 from robustbench_lift.tables.table import Column, Entry, Row, Table
+
+
+def model_of(made: Document, label: str) -> Model:
+    return next(model for model in made.models if model.label == label)
 
 
 def printed(table: Table, width: int = 200) -> str:
@@ -272,3 +277,33 @@ def test_a_name_is_no_formula_of_a_spreadsheet() -> None:
 def test_every_headline_number_is_printed_somewhere(made: Document) -> None:
     columns = {column.key for column in make_table(made, "numbers").columns}
     assert {"mce", "mean_top5_distance", "mt5d", "clean_top5_error", "corruption_ece"} <= columns
+
+
+def test_a_label_is_no_formula_in_the_head_of_a_spreadsheet() -> None:
+    table = Table("t", "t", (Column("a", "=1+1"), Column("b", " @x")), (Row((Entry(0.5), Entry(0.5, 0.4, 0.6))),))
+    head = to_csv(table).splitlines()[0].split(",")
+    assert head[0].startswith("'=1+1")
+    assert all(not name.lstrip().startswith(("=", "@")) for name in head)
+
+
+def test_top_5_distance_is_printed_normalised_and_not(made: Document) -> None:
+    stability = {column.key for column in make_table(made, "stability").columns}
+    assert {"mfr", "mean_flip_probability", "mt5d", "mean_top5_distance"} <= stability
+    by_perturbation = make_table(made, "top5-distance")
+    assert len(by_perturbation.rows) == 11
+    model = model_of(made, "lift")
+    (k,) = [k for k, c in enumerate(by_perturbation.columns) if c.key == "lift"]
+    assert by_perturbation.columns[k].unit == "ranks"
+    assert by_perturbation.rows[-1].entries[k].value == model.headline["mean_top5_distance"].value
+    assert by_perturbation.rows[0].entries[k].value == model.perturbations["gaussian_noise"].top5_distance.value
+
+
+def test_rough_flip_rates_are_said_once(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = [Cell("perturbation", name, 1) for name in ("tilt", "scale")]
+    run_writer(tmp_path / "net", pooling=None, arch="alexnet-small", quality=1.1, images=6, cells=cells)
+    for pooling in ("max", "lift"):
+        run_writer(tmp_path / pooling, pooling=pooling, quality=1.5, images=6, cells=cells, normaliser="../net")
+    made = document(open_runs([tmp_path]), replicates=0)
+    assert set(made.groups[0].few_flips) == {"tilt", "scale"}
+    (note,) = [note for note in make_table(made, "table-5").notes if "FEW FLIPS" in note]
+    assert f"tilt {made.groups[0].few_flips['tilt']}" in note
