@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 """An image as RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
@@ -20,8 +25,9 @@ UNLABELLED = -1
 class ImageSet(Protocol):
     """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
 
-    A set may have more: `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`), and
-    `notes`, sentences about it that a user should read once.
+    A set may have more: `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`),
+    `notes`, sentences about it that a user should read once, `outputs` (see `outputs_of`), and `adversarial`, whether
+    its images were chosen because networks err on them, so that an accuracy below guessing is no sign of a mistake.
     """
 
     name: str
@@ -36,6 +42,61 @@ class ImageSet(Protocol):
     def read(self, index: int) -> Pixels:
         """One image as RGB uint8 [H, W, 3]; one clip as [T, H, W, 3]."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Which outputs of a network stand for each class of the data, where the data have fewer or coarser classes.
+
+    A class of one output has its logit: the network is scored among the classes of the data alone, as by timm's
+    `--valid-labels`. A class of several has their largest logit (`max`) or the mean of their probabilities (`mean`).
+
+    Raises:
+        ValueError: no class, a class without outputs, or an output that the network does not have.
+
+    >>> Outputs(4, ((1,), (3,))).text
+    '2of4'
+    """
+
+    of: int
+    """Outputs of the network."""
+    groups: tuple[tuple[int, ...], ...]
+    """Outputs of each class."""
+    join: str = "max"
+    """`max` or `mean`, for classes of several outputs."""
+
+    def __post_init__(self) -> None:
+        named = [index for group in self.groups for index in group]
+        if not all(self.groups) or not named or not 0 <= min(named) <= max(named) < self.of:
+            raise ValueError(f"outputs of classes must be 0 to {self.of - 1}, at least one for each class")
+
+    @property
+    def text(self) -> str:
+        """Words for the signature: `200of1000`, `16of1000-mean`."""
+        several = any(len(group) > 1 for group in self.groups)
+        return f"{len(self.groups)}of{self.of}" + (f"-{self.join}" if several else "")
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits [m, of] -> logits [m, K] of the K classes of the data.
+
+        >>> import torch
+        >>> Outputs(4, ((1,), (3,)))(torch.tensor([[9.0, 1.0, 8.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+        """
+        import torch
+
+        if all(len(group) == 1 for group in self.groups):
+            return logits[:, [group[0] for group in self.groups]]
+        if self.join == "max":
+            return torch.stack([logits[:, list(group)].amax(dim=1) for group in self.groups], dim=1)
+        logs = logits.log_softmax(dim=1)
+        means = [logs[:, list(group)].logsumexp(dim=1) - math.log(len(group)) for group in self.groups]
+        return torch.stack(means, dim=1)
+
+
+def outputs_of(images: ImageSet) -> Outputs | None:
+    """Which outputs of a network stand for the classes of a set; None: output k is class k."""
+    return getattr(images, "outputs", None)
 
 
 def left_out_of(images: ImageSet) -> Mapping[str, int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import Pixels
+from robustbench_lift.data.base import Outputs, Pixels
 from robustbench_lift.data.classes import WNID, imagenet_labels, order_note, sorted_labels, wnids
 from robustbench_lift.data.decode import SUFFIXES, decode_clip, decode_image
 from robustbench_lift.data.geometry import check_side
@@ -60,6 +60,10 @@ class StoredImages:
     """Reason -> the names that are left out for it."""
     notes: tuple[str, ...] = ()
     """What a user should read once."""
+    outputs: Outputs | None = None
+    """Which outputs of a network stand for the classes; None: output k is class k."""
+    adversarial: bool = False
+    """Whether the images were chosen because networks err on them."""
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -281,12 +285,13 @@ def open_folder(
     return found
 
 
-def open_imagenet(path: Path, *, classes: str = "wnid") -> StoredImages:
-    """ImageNet's train or val: class folders named by WNID.
+def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None) -> StoredImages:
+    """ImageNet's train or val, or another set of its 1,000 classes: class folders named by WNID.
 
     Args:
         path: a folder, a tar, or a folder in a tar.
         classes: `wnid`, `partial` or `numeric` (see `imagenet_labels`).
+        name: of the set; ImageNet's by default.
 
     Raises:
         DataError: a layout that is not understood.
@@ -300,7 +305,13 @@ def open_imagenet(path: Path, *, classes: str = "wnid") -> StoredImages:
             parts = [name for name in folders if any(WNID.fullmatch(inner) for inner in store.folders(name))]
         return imagenet_labels(folders, where=store.location, rule=classes, loose=loose, parts=parts)
 
-    return class_images(store, name=imagenet_name(classes), label=label, class_names=wnids())
+    found = class_images(store, name=name or imagenet_name(classes), label=label, class_names=wnids())
+    if classes == "partial":
+        found.notes = (
+            f"{len(np.unique(found.labels)):,} of the 1,000 classes have images, and answers are scored among all "
+            "1,000. ImageNet-R and -A are scored among their 200: say imagenet-r: or imagenet-a: for those.",
+        )
+    return found
 
 
 def imagenet_name(classes: str) -> str:

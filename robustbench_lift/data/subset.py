@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet, left_out_of, notes_of
+from robustbench_lift.data.base import ImageSet, left_out_of, notes_of, outputs_of
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
@@ -24,6 +24,7 @@ class Subset:
         self.ids = tuple(images.ids[i] for i in rows)
         self.labels: npt.NDArray[np.int64] = images.labels[self.rows]
         self.left_out, self.notes = left_out_of(images), notes_of(images)
+        self.outputs, self.adversarial = outputs_of(images), getattr(images, "adversarial", False)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """One image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import metrics
@@ -37,6 +37,10 @@ class Suite:
     """Publication."""
     label: str | None = None
     """What the signature says for all of it; None: the names."""
+    headline: bool = True
+    """Whether headline numbers (mCE, mFR, mean errors) may be means over it; conditions for validation are in none."""
+    strengths: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Condition -> what its severities stand for, where the suite's authors publish it."""
 
     def __post_init__(self) -> None:
         grouped = [name for names in self.categories.values() for name in names]
@@ -98,6 +102,7 @@ register_suite(
 register_suite(
     Suite(
         name="imagenet-c-extra",
+        headline=False,
         title="ImageNet-C, validation",
         protocol="corruption",
         conditions=("speckle_noise", "gaussian_blur", "spatter", "saturate"),
@@ -132,6 +137,7 @@ register_suite(
 register_suite(
     Suite(
         name="imagenet-p-extra",
+        headline=False,
         title="ImageNet-P, validation",
         protocol="perturbation",
         conditions=("speckle_noise", "gaussian_blur", "spatter", "shear"),
@@ -146,6 +152,128 @@ register_suite(
     )
 )
 
+_CIFAR_P = {
+    "Noise": ("gaussian_noise", "shot_noise"),
+    "Blur": ("motion_blur", "zoom_blur"),
+    "Weather": ("spatter", "brightness"),
+    "Geometric": ("translate", "rotate", "tilt", "scale"),
+}
+register_suite(
+    Suite(
+        name="cifar-p",
+        title="CIFAR-10-P",
+        protocol="perturbation",
+        conditions=tuple(name for names in _CIFAR_P.values() for name in names),
+        severities=(1, 2, 3),
+        categories=_CIFAR_P,
+        source="hendrycks/robustness, ImageNet-P/cifar-p-eval.py: spatter in the place of ImageNet-P's snow",
+        label="cifar-p10",
+    )
+)
+register_suite(
+    Suite(
+        name="cifar-p-extra",
+        title="CIFAR-10-P, validation",
+        protocol="perturbation",
+        conditions=("speckle_noise", "gaussian_blur", "snow", "shear"),
+        severities=(1, 2, 3),
+        categories={
+            "Noise": ("speckle_noise",),
+            "Blur": ("gaussian_blur",),
+            "Weather": ("snow",),
+            "Geometric": ("shear",),
+        },
+        source="hendrycks/robustness, ImageNet-P/cifar-p-eval.py: in no headline number",
+        headline=False,
+    )
+)
+
+_C_BAR_SOURCE = (
+    'Mintun, Kirillov and Xie, "On Interaction Between Augmentations and Corruptions in Natural Corruption '
+    'Robustness", NeurIPS 2021; facebookresearch/augmentation-corruption, imagenet_c_bar'
+)
+_IMAGENET_C_BAR = {
+    "blue_noise_sample": (0.8, 1.6, 2.4, 4.0, 5.6),
+    "brownish_noise": (1.0, 2.0, 3.0, 4.0, 5.0),
+    "caustic_refraction": (2.35, 3.2, 4.9, 6.6, 9.15),
+    "checkerboard_cutout": (2.0, 3.0, 4.0, 5.0, 6.0),
+    "cocentric_sine_waves": (3.0, 5.0, 8.0, 9.0, 10.0),
+    "inverse_sparkles": (1.0, 2.0, 4.0, 9.0, 10.0),
+    "perlin_noise": (4.6, 5.2, 5.8, 7.6, 8.8),
+    "plasma_noise": (4.75, 7.0, 8.5, 9.25, 10.0),
+    "single_frequency_greyscale": (1.0, 1.5, 2.0, 4.5, 5.0),
+    "sparkles": (1.0, 2.0, 3.0, 5.0, 6.0),
+}
+_CIFAR_C_BAR = {
+    "blue_noise_sample": (0.7, 1.4, 2.1, 3.5, 4.2),
+    "brownish_noise": (2.5, 4.0, 5.5, 6.5, 7.0),
+    "checkerboard_cutout": (1.0, 2.0, 3.0, 4.0, 5.0),
+    "circular_motion_blur": (2.8, 3.6, 4.4, 5.2, 6.0),
+    "inverse_sparkles": (1.0, 1.5, 2.5, 4.5, 5.0),
+    "lines": (0.5, 1.0, 1.5, 2.0, 2.5),
+    "pinch_and_twirl": (5.5, 6.0, 6.5, 8.5, 10.0),
+    "ripple": (5.5, 6.0, 6.5, 7.5, 8.0),
+    "sparkles": (0.7, 3.5, 5.6, 6.3, 7.0),
+    "transverse_chromatic_abberation": (1.0, 2.0, 5.0, 9.0, 10.0),
+}
+for _name, _title, _strengths in (
+    ("imagenet-c-bar", "ImageNet-C-bar", _IMAGENET_C_BAR),
+    ("cifar10-c-bar", "CIFAR-10-C-bar", _CIFAR_C_BAR),
+):
+    register_suite(
+        Suite(
+            name=_name,
+            title=_title,
+            protocol="corruption",
+            conditions=tuple(_strengths),
+            severities=(1, 2, 3, 4, 5),
+            source=_C_BAR_SOURCE,
+            label=_name,
+            strengths=_strengths,
+        )
+    )
+
+_3DCC = {
+    "Depth of field": ("near_focus", "far_focus"),
+    "Camera motion": ("xy_motion_blur", "z_motion_blur"),
+    "Lighting": ("flash",),
+    "Video": ("h265_crf", "h265_abr", "bit_error"),
+    "Weather": ("fog_3d",),
+    "Noise": ("iso_noise", "color_quant", "low_light"),
+}
+register_suite(
+    Suite(
+        name="imagenet-3dcc",
+        title="ImageNet-3DCC",
+        protocol="corruption",
+        conditions=tuple(name for names in _3DCC.values() for name in names),
+        severities=(1, 2, 3, 4, 5),
+        categories=_3DCC,
+        source='Kar, Yeo, Atanov and Zamir, "3D Common Corruptions and Data Augmentation", CVPR 2022; '
+        "datasets.epfl.ch/3dcc",
+        label="imagenet-3dcc",
+    )
+)
+register_suite(
+    Suite(
+        name="laion-c",
+        title="LAION-C",
+        protocol="corruption",
+        conditions=(
+            "mosaic",
+            "glitched",
+            "vertical_lines",
+            "stickers",
+            "geometric_shapes",
+            "luminance_checkerboard",
+        ),
+        severities=(1, 2, 3, 4, 5),
+        source='Li et al., "LAION-C: An Out-of-Distribution Benchmark for Web-Scale Vision Models", ICML 2025, '
+        "arXiv 2506.16950; FanfeiLi/LAION-C; Zenodo 14051887",
+        label="laion-c",
+    )
+)
+
 _ALIASES = {"all19": ("imagenet-c", "imagenet-c-extra"), "all14": ("imagenet-p", "imagenet-p-extra")}
 """Older names of several suites together."""
 
@@ -157,6 +285,28 @@ def category(condition: str) -> str:
     ('Digital', 'Geometric')
     """
     return next((suite.category(condition) for suite in SUITES.values() if condition in suite.conditions), "")
+
+
+def suite_of(protocol: str, conditions: Collection[str]) -> Suite | None:
+    """The suite that headline numbers over these conditions are of; None for a part of one.
+
+    The suite that has just these, else the first that is among them (ImageNet-C's 15 where all 19 are given).
+
+    >>> suite = suite_of("corruption", ("fog", *metrics.CORRUPTIONS, "saturate"))
+    >>> suite.name if suite else None, suite_of("corruption", ("fog", "snow"))
+    ('imagenet-c', None)
+    """
+    given = set(conditions)
+    known = [suite for suite in SUITES.values() if suite.protocol == protocol and suite.headline]
+    same = [suite for suite in known if set(suite.conditions) == given]
+    return next(iter((*same, *(suite for suite in known if set(suite.conditions) <= given))), None)
+
+
+def suite_with(conditions: Collection[str], protocol: str) -> Suite | None:
+    """The suite that has the most of some conditions, the first of several; None where none has any."""
+    known = [suite for suite in SUITES.values() if suite.protocol == protocol]
+    best = max(known, key=lambda suite: len(set(suite.conditions) & set(conditions)), default=None)
+    return best if best is not None and set(best.conditions) & set(conditions) else None
 
 
 def generated(protocol: str) -> tuple[str, ...]:

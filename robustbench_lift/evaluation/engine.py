@@ -29,7 +29,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
 from robustbench_lift.errors import DataError, IncompleteError, RobustbenchError, UsageError, unknown
 from robustbench_lift.evaluation.dependence import dependence, refusal
@@ -139,7 +139,7 @@ def evaluate(
     protocols, settings = _requested(data, settings, options)
     engine = Engine(settings)
     with tensor_float_32(False), contextlib.ExitStack() as modes:
-        classes = len(protocols[0].data.class_names)
+        classes = protocols[0].data.answers
         models = [_model(one, engine.device, classes, modes) for one in asked]
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
@@ -196,7 +196,9 @@ def _evaluate(
                 unread.note(task, batch.failed)
             if batch.frames is not None:
                 for number, (model, _) in enumerate(task.waiting):
-                    answers = engine.predict(model, batch.frames, batch.targets, record=task.record)
+                    answers = engine.predict(
+                        model, batch.frames, batch.targets, record=task.record, outputs=outputs_of(task.images)
+                    )
                     task.take(number, batch.rows, answers)
             task.done += len(batch.rows) + len(batch.failed)
             for note in engine.notes():
@@ -367,8 +369,10 @@ def _task(
 ) -> _Task:
     images = protocol.images(cell)
     for model, store in pending:
-        if model.num_classes != len(images.class_names):
-            raise _other_classes(model, model.num_classes, store.manifest.data["name"], len(images.class_names))
+        outputs = outputs_of(images)
+        wanted = len(images.class_names) if outputs is None else outputs.of
+        if model.num_classes != wanted:
+            raise _other_classes(model, model.num_classes, store.manifest.data["name"], wanted)
     return _Task(
         protocol=protocol,
         cell=cell,
@@ -508,7 +512,13 @@ class Engine:
 
     @torch.inference_mode()
     def predict(
-        self, model: LoadedModel, frames: Tensor, targets: Tensor, *, record: type[Record] = Predictions
+        self,
+        model: LoadedModel,
+        frames: Tensor,
+        targets: Tensor,
+        *,
+        record: type[Record] = Predictions,
+        outputs: Outputs | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """What is stored of a model's answers, arrays [n, T, ...] (without T where the record has none).
 
@@ -517,6 +527,7 @@ class Engine:
             frames: uint8 [n, T, 3, h, w].
             targets: [n, ...], a target an image.
             record: what is stored of logits.
+            outputs: which outputs stand for the classes of the data; None: output k is class k.
         """
         n, count = frames.shape[:2]
         flat, wanted = frames.flatten(0, 1), targets.repeat_interleave(count, dim=0)
@@ -535,6 +546,7 @@ class Engine:
                 self._back_off(len(piece), piece)
                 continue
             _check_logits(logits, model)
+            logits = logits if outputs is None else outputs(logits)
             found.append({k: v.cpu() for k, v in record.measure(logits, wanted[start : start + len(piece)]).items()})
             start += len(piece)
         whole = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
@@ -640,7 +652,8 @@ def _store(task: _Task, settings: Settings) -> None:
     known = task.record.known(task.images.labels[list(task.rows)])
     for (model, store), answers in zip(task.waiting, task.answers, strict=True):
         stored = task.record.from_rows(ids, {**known, **answers})
-        if isinstance(stored, Predictions) and not settings.allow_chance:
+        judged = not settings.allow_chance and not getattr(task.images, "adversarial", False)
+        if isinstance(stored, Predictions) and judged:
             _stop_at_chance(model, task.cell, stored, len(task.images.class_names))
         store.write(task.cell, stored, share=settings.shard)
     for _, store in task.pending:

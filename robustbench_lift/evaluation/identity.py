@@ -64,6 +64,7 @@ def manifest(
     common = {
         "data": f"{whole.name}@{whole.fingerprint[:8]}",
         "n": str(whole.images),
+        **({} if whole.outputs is None else {"outputs": whole.outputs.text}),
         "precision": precision,
         **(mark or {}),
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.data.base import ImageSet, Outputs, fingerprint, outputs_of
 from robustbench_lift.registry import add
 from robustbench_lift.runs import Cell
 
@@ -33,6 +33,13 @@ class DataIdentity:
     """Number of images."""
     class_names: tuple[str, ...]
     """In index order."""
+    outputs: Outputs | None = None
+    """Which outputs of a network stand for the classes; None: output k is class k."""
+
+    @property
+    def answers(self) -> int:
+        """Outputs that a network must have."""
+        return len(self.class_names) if self.outputs is None else self.outputs.of
 
     @classmethod
     def of(cls, images: ImageSet, *, content: bool = True) -> DataIdentity:
@@ -49,7 +56,7 @@ class DataIdentity:
         """
         pixels = getattr(images, "content", bytes)() if content else b""
         mark = fingerprint(images.ids, images.labels, pixels)
-        return cls(images.name, mark, len(images.ids), tuple(images.class_names))
+        return cls(images.name, mark, len(images.ids), tuple(images.class_names), outputs_of(images))
 
 
 class EvaluationProtocol(Protocol):

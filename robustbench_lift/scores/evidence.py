@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metrics
+from robustbench_lift.data.suites import suite_of
 from robustbench_lift.errors import DataError
 from robustbench_lift.runs import Cell, Predictions, Run
 from robustbench_lift.scores.measures import Array, Bins, Counts
@@ -119,31 +120,47 @@ class Evidence:
         one.total += total
         one.rows = rows if one.rows is None or isinstance(one.rows, Bins) else one.rows + rows
 
-    def _whole(self, key: Key) -> bool:
-        """Whether every cell of a condition was seen; of a corruption, whether these are the five severities."""
+    def _whole(self, key: Key, *, every: bool = False) -> bool:
+        """Whether every cell of a condition was seen; of a corruption, unless `every`, whether all five severities."""
         _, protocol, condition = key
         name, slash, severity = condition.partition("/")
         wanted = {
             cell for cell in self._expected.get((protocol, name), ()) if not slash or str(cell.severity) == severity
         }
-        if (
-            protocol == "corruption"
-            and not slash
-            and {cell.severity for cell in wanted} != set(range(1, SEVERITIES + 1))
-        ):
+        five = set(range(1, SEVERITIES + 1))
+        if protocol == "corruption" and not slash and not every and {cell.severity for cell in wanted} != five:
             return False
         return bool(wanted) and wanted <= self._sums[key].cells
 
     def sums_of(self, number: Number) -> dict[str, Key]:
         """Where a number's rows are, by condition; conditions with a hole are left out."""
-        return {
+        found = {
             condition: (measure, protocol, condition)
             for measure, protocol, condition in self._sums
             if measure is number.measure
             and protocol in number.protocols
             and number.pooled != ("/" in condition)
-            and self._whole((measure, protocol, condition))
+            and self._whole((measure, protocol, condition), every=number.every)
         }
+        if number.every or number.suite:
+            wanted = self._wanted(number)
+            if not wanted or not set(wanted) <= found.keys():
+                return {}
+            also = [name for name, key in found.items() if key[1] in number.also]
+            found = {name: found[name] for name in (*wanted, *also)}
+        return found
+
+    def _wanted(self, number: Number) -> tuple[str, ...]:
+        """The conditions without which a number over all of them is unknown; empty where it is unknown anyway."""
+        cells = [cell for (protocol, _), some in self._expected.items() if protocol == number.protocol for cell in some]
+        if number.suite:
+            suite = suite_of(number.protocol, {cell.condition for cell in cells})
+            order = suite.conditions if suite is not None else ()
+            cells = [cell for condition in order for cell in self._expected[number.protocol, condition]]
+        names = dict.fromkeys(c.condition if number.pooled else f"{c.condition}/{c.severity}" for c in cells)
+        if number.suite and not number.pooled and len(names) != SEVERITIES * len({cell.condition for cell in cells}):
+            return ()  # a part of the severities
+        return tuple(names)
 
     def values(self, normaliser: metrics.Baseline | None) -> dict[str, float]:
         """Every number that is known, by name."""

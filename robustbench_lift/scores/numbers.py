@@ -97,6 +97,12 @@ class Number:
     """Whether the cells of a condition are added up; otherwise the keys of `Means` are `condition/severity`."""
     family: bool = False
     """Whether it has a member a condition."""
+    suite: bool = False
+    """Whether it is a mean over a whole suite of conditions (the run's, `data.suites.suite_of`) and five severities; it
+    is unknown for a part of one."""
+    every: bool = False
+    """Whether it is over every cell that the run has of its protocol, whichever conditions and severities these are; it
+    is unknown while one is missing."""
     normalised: bool = False
     """Whether it is divided by a normaliser's number, and unknown without one."""
     unnormalised: str = ""
@@ -204,11 +210,11 @@ def _mean_of(values: list[Array | None]) -> Array | None:
     return np.asarray(sum(known) / len(known)) if values and len(known) == len(values) else None
 
 
-def _benchmark_mean(names: tuple[str, ...], member: Value) -> Value:
-    """The mean over a benchmark's conditions, all of them or none."""
+def _mean_over(member: Value) -> Value:
+    """The mean over conditions, all of them or none."""
 
     def value(means: Means, normaliser: metrics.Baseline | None) -> Array | None:
-        return _mean_of([member({c: means[c]}, normaliser) if c in means else None for c in names])
+        return _mean_of([member({condition: mean}, normaliser) for condition, mean in means.items()])
 
     return value
 
@@ -227,9 +233,10 @@ def _relative_mce(means: Means, normaliser: metrics.Baseline | None) -> Array | 
     if normaliser is None or "clean" not in means:
         return None
     found: list[Array | None] = []
-    for c in metrics.CORRUPTIONS:
-        added = sum(normaliser.corruption_errors.get(c, ())) - SEVERITIES * normaliser.clean_error
-        found.append(SEVERITIES * (means[c] - means["clean"]) / added if c in means and added > 0 else None)
+    for condition, mean in means.items():
+        if condition != "clean":
+            added = sum(normaliser.corruption_errors.get(condition, ())) - SEVERITIES * normaliser.clean_error
+            found.append(SEVERITIES * (mean - means["clean"]) / added if added > 0 else None)
     return _mean_of(found)
 
 
@@ -255,8 +262,6 @@ def _calibration_error(means: Means, normaliser: metrics.Baseline | None) -> Arr
     return np.asarray(np.abs(_only(means)[1]).sum(axis=-1))
 
 
-_CORRUPTION_CELLS = tuple(f"{c}/{s}" for c in metrics.CORRUPTIONS for s in range(1, SEVERITIES + 1))
-
 for _number in (
     Number(
         key="clean_error", title="Clean error", direction="lower", protocol="clean", measure=wrong, from_top1=True,
@@ -268,42 +273,48 @@ for _number in (
     ),
     Number(
         key="mean_error", title="Mean error under corruption, unnormalised", short="Mean error", direction="lower",
-        protocol="corruption", measure=wrong, from_top1=True, value=_benchmark_mean(metrics.CORRUPTIONS, _itself),
-        about="Mean top-1 error over the benchmark's 15 corruptions and 5 severities.",
+        protocol="corruption", measure=wrong, from_top1=True, suite=True, value=mean_over_conditions,
+        about="Mean top-1 error over the suite (ImageNet-C's 15 corruptions) and 5 severities.",
+    ),
+    Number(
+        key="evaluated_error", title="Mean error of the corruptions evaluated", short="Mean, evaluated",
+        direction="lower", protocol="corruption", measure=wrong, from_top1=True, every=True, gated=False,
+        about="Mean top-1 error over the corruptions and severities that the run has, whichever they are; the "
+        "signature names them.",
     ),
     Number(
         key="mce", title="mCE", direction="lower", protocol="corruption", measure=wrong, from_top1=True,
         normalised=True,
-        unnormalised="mean_error", value=_benchmark_mean(metrics.CORRUPTIONS, _corruption_error),
-        about="Mean over the benchmark's 15 corruptions of CE, the errors of five severities over the normaliser's.",
+        unnormalised="mean_error", suite=True, value=_mean_over(_corruption_error),
+        about="Mean over the suite (ImageNet-C's 15 corruptions) of CE, the errors of five severities over the normaliser's.",
     ),
     Number(
         key="relative_mce", title="Relative mCE", direction="lower", protocol="corruption", also=("clean",),
-        measure=wrong, from_top1=True, normalised=True, value=_relative_mce,
+        measure=wrong, from_top1=True, normalised=True, suite=True, value=_relative_mce,
         about="The rise of the error above the clean error, over the normaliser's rise, mean over corruptions.",
     ),
     Number(
         key="mean_flip_probability", title="Flip probability, unnormalised", short="Flip prob.", digits=2,
         direction="lower", protocol="perturbation", measure=flips, from_top1=True,
-        value=_benchmark_mean(metrics.PERTURBATIONS, _itself),
-        about="Mean over the benchmark's 10 perturbations of the share of frame pairs whose class differs.",
+        suite=True, value=mean_over_conditions,
+        about="Mean over the suite (ImageNet-P's 10) of the share of frame pairs whose class differs.",
     ),
     Number(
         key="mfr", title="mFR", direction="lower", protocol="perturbation", measure=flips, from_top1=True,
         normalised=True,
-        unnormalised="mean_flip_probability", value=_benchmark_mean(metrics.PERTURBATIONS, _flip_rate),
-        about="Mean over the benchmark's 10 perturbations of FR, the flip probability over the normaliser's.",
+        unnormalised="mean_flip_probability", suite=True, value=_mean_over(_flip_rate),
+        about="Mean over the suite (ImageNet-P's 10) of FR, the flip probability over the normaliser's.",
     ),
     Number(
         key="mean_top5_distance", title="Top-5 distance, unnormalised", short="Top-5 dist.", unit="ranks", digits=3,
         direction="lower", protocol="perturbation", measure=moves, gated=False,
-        value=_benchmark_mean(metrics.PERTURBATIONS, _itself),
-        about="uT5D: mean over the benchmark's 10 perturbations of how far the lists of five move, 0 to 18 ranks.",
+        suite=True, value=mean_over_conditions,
+        about="uT5D: mean over the suite (ImageNet-P's 10) of how far the lists of five move, 0 to 18 ranks.",
     ),
     Number(
         key="mt5d", title="mT5D", direction="lower", protocol="perturbation", measure=moves, normalised=True,
-        unnormalised="mean_top5_distance", gated=False, value=_benchmark_mean(metrics.PERTURBATIONS, _top5_rate),
-        about="Mean over the benchmark's 10 perturbations of the top-5 distance over the normaliser's.",
+        unnormalised="mean_top5_distance", gated=False, suite=True, value=_mean_over(_top5_rate),
+        about="Mean over the suite (ImageNet-P's 10) of the top-5 distance over the normaliser's.",
     ),
     Number(
         key="consistency", title="Shift consistency", short="Consist.", direction="higher", protocol="shift",
@@ -323,8 +334,8 @@ for _number in (
     Number(
         key="corruption_ece", title="ECE under corruption", short="ECE, corr.", direction="lower",
         protocol="corruption", measure=calibration, gated=False, linear=False, pooled=False,
-        value=_benchmark_mean(_CORRUPTION_CELLS, _calibration_error),
-        about="Mean expected calibration error over the cells of the benchmark's 15 corruptions.",
+        suite=True, value=_mean_over(_calibration_error),
+        about="Mean expected calibration error over the cells of the suite.",
     ),
     Number(
         key="clean_nll", title="NLL, clean", unit="nats", digits=3, direction="lower", protocol="clean",
@@ -334,8 +345,8 @@ for _number in (
     Number(
         key="corruption_nll", title="NLL under corruption", short="NLL, corr.", unit="nats", digits=3,
         direction="lower", protocol="corruption", measure=negative_log_likelihood, gated=False,
-        value=_benchmark_mean(metrics.CORRUPTIONS, _itself),
-        about="The same, mean over the benchmark's 15 corruptions and 5 severities.",
+        suite=True, value=mean_over_conditions,
+        about="The same, mean over the suite (ImageNet-C's 15 corruptions) and 5 severities.",
     ),
     Number(
         key="clean_brier", title="Brier score, clean", unit="plain", digits=3, direction="lower", protocol="clean",
@@ -345,8 +356,8 @@ for _number in (
     Number(
         key="corruption_brier", title="Brier score under corruption", short="Brier, corr.", unit="plain", digits=3,
         direction="lower", protocol="corruption", measure=brier_score, gated=False,
-        value=_benchmark_mean(metrics.CORRUPTIONS, _itself),
-        about="The same, mean over the benchmark's 15 corruptions and 5 severities.",
+        suite=True, value=mean_over_conditions,
+        about="The same, mean over the suite (ImageNet-C's 15 corruptions) and 5 severities.",
     ),
     Number(
         key="error", title="error", direction="lower", protocol="corruption", measure=wrong, from_top1=True,
