@@ -22,6 +22,7 @@ from robustbench_lift.data.cifar import class_names as known_names
 from robustbench_lift.data.memory import ARRAY_ERRORS, check_labels, npy_header, position_ids
 from robustbench_lift.data.store import hidden
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
+from robustbench_lift.data.suites import suite_with
 from robustbench_lift.data.tar import open_index
 from robustbench_lift.data.tree import folder_name
 from robustbench_lift.errors import DataError, IncompleteError
@@ -204,9 +205,11 @@ class ArrayTree:
         lacking = [self._name(c, level) for c in conditions for level in levels if not self.holds(c, level)]
         missing = [f"{name}.npy" for name in dict.fromkeys(lacking)]
         if missing:
-            raise IncompleteError(
-                f"{printable(self.root)} lacks {listed(missing, most=20)}. Extract the rest, or ask for what is there."
-            )
+            other = suite_with(self._files, "perturbation" if self.sequences else "corruption")
+            hint = "Extract the rest, or ask for what is there."
+            if other is not None and not set(conditions) & set(self._files):
+                hint = f"It has conditions of {other.title}; name the folder of {self.files.removesuffix('-npy')}."
+            raise IncompleteError(f"{printable(self.root)} lacks {listed(missing, most=20)}. {hint}")
 
     def _name(self, condition: str, level: int) -> str:
         return folder_name(condition, level) if self.sequences else condition

@@ -96,7 +96,8 @@ class Outputs:
 
 def outputs_of(images: ImageSet) -> Outputs | None:
     """Which outputs of a network stand for the classes of a set; None: output k is class k."""
-    return getattr(images, "outputs", None)
+    found: Outputs | None = getattr(images, "outputs", None)
+    return found
 
 
 def left_out_of(images: ImageSet) -> Mapping[str, int]:

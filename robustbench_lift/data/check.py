@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-import corruptions
 from robustbench_lift.data.base import ImageSet, left_out_of, notes_of
 from robustbench_lift.data.folders import BESIDE, BROKEN, StoredImages
 from robustbench_lift.data.kinds import Kind, kind_of, open_images, open_tree, parse_specs
 from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.subset import subset_rows
+from robustbench_lift.data.suites import SUITES
 from robustbench_lift.data.tree import Tree, folder_name
 from robustbench_lift.errors import DataError, RobustbenchError, UsageError
 from robustbench_lift.text import listed, printable
@@ -118,6 +118,12 @@ def _counts(kind: Kind, images: ImageSet) -> Iterator[Finding]:
         f"{len(images.ids):,} images in {len(there):,} classes, {there.min():,} to {there.max():,} a class",
     )
     expected = kind.expected
+    if expected.images is not None and len(images.ids) != expected.images:
+        yield Finding(
+            "problem" if len(images.ids) < expected.images else "note",
+            f"{kind.name} has {expected.images:,} images, here are {len(images.ids):,}: it is cut short, or another "
+            "data set lies here. Extract the archive again.",
+        )
     if expected.all_classes and len(there) < len(each):
         yield Finding(
             "problem",
@@ -216,18 +222,19 @@ def _tree(kind: Kind, tree: Tree, samples: int | None, progress: Progress) -> It
     `samples` files are decoded in all, spread over the cells, others in each.
     """
     sequences = kind.serves == "perturbation"
-    benchmark = corruptions.PERTURBATIONS if sequences else corruptions.BENCHMARK
-    extra = corruptions.EXTRA_PERTURBATIONS if sequences else corruptions.EXTRA
+    suite = SUITES[kind.suites[kind.serves]]
+    benchmark = suite.conditions
+    extra = SUITES[f"{suite.name}-extra"].conditions if f"{suite.name}-extra" in SUITES else ()
     levels = (1,) if sequences else (1, 2, 3, 4, 5)
     cells = [(c, level) for c in (*benchmark, *extra) for level in levels if tree.holds(c, level)]
     there = list(dict.fromkeys(condition for condition, _ in cells))
     missing = [name for name in benchmark if name not in there]
     word = "perturbations" if sequences else "corruptions"
     lacking = f"; missing: {listed(missing, most=20)}. Benchmark scores need all; extract the rest." if missing else ""
+    others = f" and {len([n for n in extra if n in there])} of the {len(extra)} extra ones" if extra else ""
     yield Finding(
         "problem" if missing else "ok",
-        f"{len(benchmark) - len(missing)} of the {len(benchmark)} {word} of the benchmark and "
-        f"{len([n for n in extra if n in there])} of the {len(extra)} extra ones{lacking}",
+        f"{len(benchmark) - len(missing)} of the {len(benchmark)} {word} of {suite.title}{others}{lacking}",
     )
     if sequences:
         yield _difficulties(tree, sorted(there))

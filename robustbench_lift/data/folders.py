@@ -307,10 +307,12 @@ def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None)
 
     found = class_images(store, name=name or imagenet_name(classes), label=label, class_names=wnids())
     if classes == "partial":
-        found.notes = (
-            f"{len(np.unique(found.labels)):,} of the 1,000 classes have images, and answers are scored among all "
-            "1,000. ImageNet-R and -A are scored among their 200: say imagenet-r: or imagenet-a: for those.",
+        there = len(np.unique(found.labels))
+        note = (
+            f"{there:,} of the 1,000 classes have images, and answers are scored among all 1,000. ImageNet-R and -A "
+            "are scored among their 200: say imagenet-r: or imagenet-a: for those."
         )
+        found.notes = (note,)
     return found
 
 

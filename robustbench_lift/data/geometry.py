@@ -179,6 +179,34 @@ class ZeroPad:
         return f"as-stored{self.size}-zeropad{self.margin}"
 
 
+@dataclass(frozen=True, slots=True)
+class Bordered:
+    """Pixels cut off on every side, then another geometry.
+
+    >>> Bordered(2, CenterCrop(20))(np.zeros((24, 24, 3), np.uint8)).shape, Bordered(2, CenterCrop(20)).text
+    ((20, 20, 3), 'border2-crop20')
+    """
+
+    border: int
+    """Pixels on each side."""
+    inner: Geometry
+    """What follows."""
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """RGB uint8 [H, W, 3] -> what the other geometry makes of its inner part."""
+        return self.inner(image[self.border : -self.border, self.border : -self.border])
+
+    @property
+    def side(self) -> int:
+        """Side of the squares."""
+        return self.inner.side
+
+    @property
+    def text(self) -> str:
+        """Words for the signature."""
+        return f"border{self.border}-{self.inner.text}"
+
+
 def resized(image: Pixels, side: int, interpolation: str = "bilinear") -> Pixels:
     """Shorter side to `side` pixels, longer side in proportion with the fraction dropped, Pillow's filter."""
     height, width = image.shape[:2]

@@ -57,6 +57,8 @@ class Expected:
     """Images a class of the test part, when all classes are there."""
     parts: Mapping[str, int] = field(default_factory=dict)
     """Parts of the data set and the images that each has."""
+    images: int | None = None
+    """Images of the whole set."""
     cell: int | None = None
     """Images a cell of a tree."""
 
@@ -97,6 +99,8 @@ class Kind:
     """Whether the data set's identity hashes pixels (else ids and labels, which its trees share)."""
     normaliser: Callable[[DataSpec], str | None] = lambda spec: None
     """What CE and FR are divided by: `alexnet` where the published constants apply, a shipped network, or None."""
+    protocols: tuple[str, ...] = ()
+    """Protocols that are evaluated when none is named; by default all four over clean images, over a tree its own."""
     models: tuple[str, ...] = ()
     """Model specs that are evaluated when none is named."""
     suites: Mapping[str, str] = field(default_factory=lambda: dict(IMAGENET_SUITES))

@@ -11,16 +11,18 @@ A kind serves clean images, or the stored cells of a protocol. `register_kind` a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.geometry import INTERPOLATIONS, AsStored, CenterCrop, ResizeCrop, ZeroPad
+from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.data.kind import KINDS, Expected, Kind, KindOption, Opener, Views, register_kind
 from robustbench_lift.data.photos import REGION, SEQUENCES, SIZE, PhotoTest
 from robustbench_lift.data.spec import DataSpec, parse, split
 from robustbench_lift.data.subset import held_out_part
+from robustbench_lift.data.suites import SUITES
+from robustbench_lift.data.views import CLASSES, FRAME_SIZE, GEOMETRY, PART, alexnet, resized, stored
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
@@ -131,54 +133,6 @@ def open_tree(spec: str | DataSpec, *, limit: int | None = None, clean: ImageSet
     return kind.tree(spec, limit, clean)
 
 
-_CLASSES = KindOption(
-    "classes",
-    "How folder names become class indices: the 1,000 WNIDs, some of them, or numbers.",
-    ("wnid", "partial", "numeric"),
-)
-_SIZE = KindOption("size", "Side of the stored frames in pixels.", ("224", "299"))
-_PART = (
-    KindOption(
-        "part",
-        "The part that `train --hold-out` sets aside for testing, or the part that it trains on.",
-        ("test", "train"),
-    ),
-    KindOption("hold_out", "The fraction of each class that is set aside."),
-)
-_GEOMETRY = (
-    KindOption("resize", "Length of the shorter side in pixels, or `none`; 256 by default."),
-    KindOption("crop", "Side of the central square in pixels; 224 by default."),
-    KindOption(
-        "interpolation", "Filter of the resizing.", ("bilinear", *(n for n in INTERPOLATIONS if n != "bilinear"))
-    ),
-    KindOption(
-        "table", "Severity table of the corruptions: 32, 64, 224, 299 or `nearest`; that of the crop by default."
-    ),
-)
-
-
-def _resized(spec: DataSpec) -> Views:
-    """Resize and crop, as the options say; windows move within the resized square."""
-    resize, crop = spec.pixels("resize", 256), spec.pixels("crop", 224)
-    if crop is None:
-        raise UsageError("?crop=none: images of a batch need one size; give the side that the model takes.")
-    interpolation = spec.options.get("interpolation", "bilinear")
-    geometry = ResizeCrop(resize=resize, crop=crop, interpolation=interpolation)
-    margin = resize is not None and resize > crop
-    shift = ResizeCrop(resize=resize, crop=resize, interpolation=interpolation) if margin else None
-    return Views(geometry=geometry, shift=shift, window=crop)
-
-
-def _stored(size: int, margin: int) -> Callable[[DataSpec], Views]:
-    """Images as they lie; windows move within a black margin."""
-    return lambda spec: Views(geometry=AsStored(size), shift=ZeroPad(size, margin), window=size)
-
-
-def _alexnet(spec: DataSpec) -> str | None:
-    """AlexNet's published errors are those on all 1,000 classes."""
-    return None if spec.options.get("classes") == "partial" else "alexnet"
-
-
 # The embedded photographs.
 
 register_kind(
@@ -209,21 +163,28 @@ register_kind(
 
 def _open_imagenet(spec: DataSpec) -> ImageSet:
     from robustbench_lift.data.folders import open_imagenet
+    from robustbench_lift.data.shifts import of_classes
 
-    return open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"))
+    images = open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"))
+    like = spec.options.get("like")
+    return images if like is None else of_classes(images, Path(like).expanduser())
 
 
-def _open_imagenet_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None, *, sequences: bool) -> Tree:
+def _open_imagenet_tree(
+    spec: DataSpec, limit: int | None, clean: ImageSet | None, *, sequences: bool, suite: str | None = None
+) -> Tree:
+    """A tree of ImageNet's images; its conditions are those of a suite, else all that can be generated."""
     from robustbench_lift.data.classes import imagenet_labels, wnids
     from robustbench_lift.data.folders import imagenet_name
-    from robustbench_lift.data.tree import FileTree
+    from robustbench_lift.data.tree import FileTree, level_by_number, level_by_strength
 
     rule = spec.options.get("classes", "wnid")
     return FileTree(
         root=spec.path,
         name=imagenet_name(rule),
         files=f"{spec.kind}-{'h264' if sequences else 'jpeg'}",
-        known=_conditions(sequences),
+        known=_conditions(sequences) if suite is None else SUITES[suite].conditions,
+        level_of=level_by_number if suite is None else level_by_strength(SUITES[suite].strengths),
         label=lambda folders, where, loose: imagenet_labels(folders, where=where, rule=rule, loose=loose),
         class_names=wnids(),
         size=int(spec.options.get("size", "224")),
@@ -257,9 +218,14 @@ register_kind(
         name="imagenet",
         title="ImageNet's train or val: 1,000 class folders named by WNID, or a tar of them.",
         images=_open_imagenet,
-        options=(_CLASSES, *_GEOMETRY, *_PART),
-        views=_resized,
-        normaliser=_alexnet,
+        options=(
+            CLASSES,
+            KindOption("like", "A folder such as ImageNet-R's: only its classes, scored among themselves."),
+            *GEOMETRY,
+            *PART,
+        ),
+        views=resized,
+        normaliser=alexnet,
         expected=Expected(original=True, each=50, parts={"val": 50_000, "train": 1_281_167}),
     )
 )
@@ -276,10 +242,10 @@ register_kind(
             ),
             KindOption("empty", "Class folders without images.", ("refuse", "allow")),
             KindOption("name", "Name of the data set in the signature; the folder's by default."),
-            *_GEOMETRY,
-            *_PART,
+            *GEOMETRY,
+            *PART,
         ),
-        views=_resized,
+        views=resized,
     )
 )
 register_kind(
@@ -289,8 +255,8 @@ register_kind(
         family="imagenet",
         tree=partial(_open_imagenet_tree, sequences=False),
         serves="corruption",
-        options=(_CLASSES, _SIZE),
-        normaliser=_alexnet,
+        options=(CLASSES, FRAME_SIZE),
+        normaliser=alexnet,
         expected=Expected(cell=50_000),
     )
 )
@@ -301,10 +267,27 @@ register_kind(
         family="imagenet",
         tree=partial(_open_imagenet_tree, sequences=True),
         serves="perturbation",
-        options=(_CLASSES, _SIZE),
-        normaliser=_alexnet,
+        options=(CLASSES, FRAME_SIZE),
+        normaliser=alexnet,
     )
 )
+
+for _suite, _title in (
+    ("imagenet-c-bar", "ImageNet-C-bar: <corruption>/<severity>/<wnid>/*.JPEG, severities 1 to 5 or as strengths."),
+    ("imagenet-3dcc", "ImageNet-3DCC: <corruption>/<severity>/<wnid>/*.JPEG, the published archives unpacked."),
+):
+    register_kind(
+        Kind(
+            name=_suite,
+            title=_title,
+            family="imagenet",
+            tree=partial(_open_imagenet_tree, sequences=False, suite=_suite),
+            serves="corruption",
+            options=(CLASSES,),
+            suites={"corruption": _suite, "perturbation": "imagenet-p"},
+            expected=Expected(cell=50_000),
+        )
+    )
 
 # Tiny-ImageNet.
 
@@ -323,7 +306,7 @@ def _tiny_training(spec: DataSpec) -> tuple[Opener, Opener | None]:
     return (lambda: open_tiny(spec.path / "train")), (lambda: open_tiny(spec.path))
 
 
-def _open_tiny_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None) -> Tree:
+def _open_tiny_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None, *, sequences: bool) -> Tree:
     from robustbench_lift.data.tiny import SIDE, tiny_labels
     from robustbench_lift.data.tree import FileTree
 
@@ -331,11 +314,12 @@ def _open_tiny_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None) -
     return FileTree(
         root=spec.path,
         name="tiny-imagenet",
-        files=f"{spec.kind}-jpeg",
-        known=_conditions(sequences=False),
+        files=f"{spec.kind}-{'h264' if sequences else 'jpeg'}",
+        known=_conditions(sequences),
         label=lambda folders, where, loose: tiny_labels(folders, where=where, loose=loose, expected=expected),
         class_names=None,
         size=SIDE,
+        sequences=sequences,
         limit=limit,
     )
 
@@ -345,8 +329,8 @@ register_kind(
         name="tiny-imagenet",
         title="Tiny-ImageNet's val, as published or in class folders.",
         images=_open_tiny,
-        options=_PART,
-        views=_stored(64, 8),
+        options=PART,
+        views=stored(64, 8),
         training=_tiny_training,
         expected=Expected(all_classes=True),
     )
@@ -356,8 +340,17 @@ register_kind(
         name="tiny-imagenet-c",
         title="Tiny-ImageNet-C: <corruption>/<severity>/<wnid>/*.JPEG.",
         family="tiny-imagenet",
-        tree=_open_tiny_tree,
+        tree=partial(_open_tiny_tree, sequences=False),
         serves="corruption",
+    )
+)
+register_kind(
+    Kind(
+        name="tiny-imagenet-p",
+        title="Tiny-ImageNet-P: <perturbation>/<wnid>/*.mp4.",
+        family="tiny-imagenet",
+        tree=partial(_open_tiny_tree, sequences=True),
+        serves="perturbation",
     )
 )
 
@@ -395,15 +388,17 @@ def _cifar(classes: int) -> None:
 
     rows = KindOption("rows", "`a-b` takes rows a to b-1 of an .npz that holds more than the test images.")
     title = f"CIFAR-{classes}"
+    suites = {"corruption": "imagenet-c", "perturbation": "cifar-p"}
     register_kind(
         Kind(
             name=name,
             title=f"{title}'s test images: the python version's folder, or an .npz.",
             images=images,
-            options=(rows, *_PART),
-            views=_stored(32, 4),
+            options=(rows, *PART),
+            views=stored(32, 4),
             storage=False,
             training=training,
+            suites=suites,
             expected=Expected(all_classes=True),
         )
     )
@@ -415,9 +410,23 @@ def _cifar(classes: int) -> None:
                 family=name,
                 tree=partial(tree, sequences=sequences),
                 serves=protocol,
+                suites=suites,
+            )
+        )
+    if classes == 10:
+        register_kind(
+            Kind(
+                name="cifar10-c-bar",
+                title="CIFAR-10-C-bar: <corruption>.npy and labels.npy.",
+                family=name,
+                tree=partial(tree, sequences=False),
+                serves="corruption",
+                suites={**suites, "corruption": "cifar10-c-bar"},
             )
         )
 
 
 _cifar(10)
 _cifar(100)
+
+from robustbench_lift.data import shift_kinds  # noqa: E402, F401 - registers the natural shifts, which come last

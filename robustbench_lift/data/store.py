@@ -35,6 +35,10 @@ class Blobs(Protocol):
         """The file, printable, for messages."""
         ...
 
+    def taken(self, rows: Sequence[int]) -> Blobs:
+        """Some of the files, in this order."""
+        ...
+
 
 class Entries(NamedTuple):
     """What lies in one folder, each list sorted; names that are none of the data set's are left out (`hidden`)."""
@@ -145,6 +149,10 @@ class FolderBlobs:
         """The file, printable."""
         return printable(self.root / self.prefix / self.paths[index])
 
+    def taken(self, rows: Sequence[int]) -> FolderBlobs:
+        """Some of the files."""
+        return FolderBlobs(self.root, tuple(self.paths[row] for row in rows), self.prefix)
+
 
 class TarStore(Store):
     """A tar file, or a folder in one."""
@@ -225,6 +233,19 @@ class TarBlobs:
         if len(content) != size:
             raise DataError(f"{self.name(index)} ends after {len(content):,} of {size:,} bytes. Get the archive again.")
         return content
+
+    def taken(self, rows: Sequence[int]) -> TarBlobs:
+        """Some of the members."""
+        some = object.__new__(TarBlobs)
+        some.__setstate__(
+            {
+                **self.__getstate__(),
+                "offsets": self.offsets[list(rows)],
+                "sizes": self.sizes[list(rows)],
+                "names": tuple(self.names[row] for row in rows),
+            }
+        )
+        return some
 
     def name(self, index: int) -> str:
         """Archive and member, printable."""

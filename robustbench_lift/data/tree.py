@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from corruptions import frame_count, is_noise
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, Outputs
 from robustbench_lift.data.classes import WNID
 from robustbench_lift.data.decode import SUFFIXES
 from robustbench_lift.data.folders import VIDEO_SUFFIXES, StoredImages, class_images
 from robustbench_lift.data.store import Blobs, FolderBlobs, FolderStore, Store, TarStore, join, open_store
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
+from robustbench_lift.data.suites import suite_with
 from robustbench_lift.errors import DataError, IncompleteError
 from robustbench_lift.text import file_name, listed, printable
 
@@ -46,6 +47,33 @@ DEPTH = 3
 
 Label = Callable[[Sequence[str], str, int], Mapping[str, int]]
 """(class folders, place, images beside them) -> class index of each folder."""
+
+
+LevelOf = Callable[[str, str], int | None]
+"""(condition, folder below it) -> severity; None for a folder that is none."""
+
+
+def level_by_number(condition: str, folder: str) -> int | None:
+    """Severities are the folders 1 to 5.
+
+    >>> level_by_number("fog", "3"), level_by_number("fog", "clean")
+    (3, None)
+    """
+    return int(folder) if folder in SEVERITIES else None
+
+
+def level_by_strength(strengths: Mapping[str, Sequence[float]]) -> LevelOf:
+    """Severities are the folders 1 to 5, or the strengths that they stand for, with two digits.
+
+    >>> level_by_strength({"sparkles": (1.0, 2.0, 3.0, 5.0, 6.0)})("sparkles", "5.00")
+    4
+    """
+
+    def level_of(condition: str, folder: str) -> int | None:
+        names = [f"{strength:.2f}" for strength in strengths.get(condition, ())]
+        return names.index(folder) + 1 if folder in names else level_by_number(condition, folder)
+
+    return level_of
 
 
 class Place(NamedTuple):
@@ -109,6 +137,7 @@ def nothing_found(path: Path, known: Sequence[str], *, sequences: bool) -> Incom
     """The error for a place with none of the conditions: what is there, and what was probably meant."""
     store = open_store(path)
     below = store.folders("")
+    other = suite_with(below, "perturbation" if sequences else "corruption")
     hint = f"it holds {listed(below)}" if below else "it holds no folders and no archive with any"
     more = ""
     if any(WNID.fullmatch(name) for name in below):
@@ -116,6 +145,8 @@ def nothing_found(path: Path, known: Sequence[str], *, sequences: bool) -> Incom
             " These are class folders: name the folder above the conditions, not one of its cells. If they are clean "
             f"images, say imagenet:{store.location}."
         )
+    elif other is not None:
+        more = f" These are conditions of {other.title}: say {other.name}:{store.location}, or name another folder."
     elif below and set(below) <= set(SEVERITIES):
         more = f" These are severities of one corruption: name the folder above, {printable(path.resolve().parent)}."
     return IncompleteError(
@@ -213,6 +244,12 @@ class FileTree:
     """All classes in index order; None: the folders, sorted."""
     size: int
     """Side of the images in pixels."""
+    level_of: LevelOf = level_by_number
+    """Severity of each folder of a corruption."""
+    stem_of: Callable[[str], str] | None = None
+    """Id of an image out of `<class>/<path without ending>`, where files of a cell carry its name."""
+    outputs: Outputs | None = None
+    """Which outputs of a network stand for the classes."""
     sequences: bool = False
     """Whether cells hold videos."""
     limit: int | None = None
@@ -242,12 +279,21 @@ class FileTree:
             "_rows": None,
             "_paths": (),
             "label": None,
+            "level_of": None,
+            "stem_of": None,
         }
 
     def holds(self, condition: str, level: int) -> bool:
         """Whether the folder of a cell is there."""
         place = self.places.get(folder_name(condition, level) if self.sequences else condition)
-        return place is not None and (self.sequences or str(level) in place.store.folders(place.path))
+        return place is not None and (self.sequences or self._folder(place, condition, level) is not None)
+
+    def _folder(self, place: Place, condition: str, level: int) -> str | None:
+        """The folder of a severity, below that of its condition."""
+        names = [name for name in place.store.folders(place.path) if self.level_of(condition, name) == level]
+        if len(names) > 1:
+            raise DataError(f"{place.shown} has two folders of severity {level}: {listed(names)}. Remove one.")
+        return names[0] if names else None
 
     def frames(self, condition: str) -> int:
         """Frames of each image: those of the sequence, or one."""
@@ -287,8 +333,9 @@ class FileTree:
 
     def _cell(self, condition: str, level: int) -> StoredImages:
         self.require([condition], [level])
-        store, folder = self.places[folder_name(condition, level) if self.sequences else condition]
-        top = folder if self.sequences else join(folder, str(level))
+        place = self.places[folder_name(condition, level) if self.sequences else condition]
+        store, folder = place
+        top = folder if self.sequences else join(folder, self._folder(place, condition, level) or str(level))
         where = join(store.location, printable(top))
         found = class_images(
             store,
@@ -300,6 +347,9 @@ class FileTree:
             side=self.size,
             frames=self.frames(condition) if self.sequences else None,
         )
+        if self.stem_of is not None:
+            found = _renamed(found, self.stem_of, where)
+        found.outputs = self.outputs
         if self.reference is None:
             self.reference = (where, found)
         title, first = self.reference
@@ -328,6 +378,20 @@ class FileTree:
         if self._rows is None:
             self._rows = subset_rows(images.ids, images.labels, self.limit)
         return Subset(images, self._rows, name=limited_name(images.name, self.limit))
+
+
+def _renamed(images: StoredImages, stem_of: Callable[[str], str], where: str) -> StoredImages:
+    """The same images by other ids, sorted by them."""
+    ids = [stem_of(name) for name in images.ids]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    if len(set(ids)) < len(ids):
+        raise DataError(f"{where} has two files for one image, once their endings are left out. Remove one.")
+    return replace(
+        images,
+        ids=tuple(ids[row] for row in order),
+        labels=images.labels[order],
+        blobs=images.blobs.taken(order),
+    )
 
 
 def _difference(where: str, ids: Sequence[str], title: str, expected: Sequence[str]) -> IncompleteError | DataError:

@@ -34,8 +34,12 @@ class Request:
         "photos"
     )
     protocols: Annotated[
-        tuple[str, ...], Doc("Which protocols, in printed order: clean, corruption, perturbation, shift, ...")
-    ] = ("clean", "corruption", "perturbation", "shift")
+        tuple[str, ...],
+        Doc(
+            "Which protocols, in printed order: clean, corruption, perturbation, shift, ...; by default those that the "
+            "data are for: all four over clean images, over a tree its own, over a natural shift clean."
+        ),
+    ] = ()
     corruptions: Annotated[
         tuple[str, ...],
         Doc("Corruptions: names, suites, or `all`; the suite of the data by default (ImageNet-C's 15)."),
@@ -66,7 +70,7 @@ class Request:
             if name not in PROTOCOLS:
                 raise unknown("protocol", name, PROTOCOLS)
         if not self.protocols:
-            raise UsageError(f"no protocol given: any of {', '.join(PROTOCOLS)}.")
+            object.__setattr__(self, "protocols", _default_protocols(self.data))
         if not self.severities:
             raise UsageError("no severity given: any of 1, 2, 3, 4 and 5.")
         for what in ("protocols", "corruptions", "severities", "perturbations"):
@@ -133,6 +137,18 @@ class Request:
         """
         opened = OpenedData(self)
         return [PROTOCOLS[name].build(self, opened) for name in self.protocols]
+
+
+ALL = ("clean", "corruption", "perturbation", "shift")
+"""Protocols over clean images when none is named."""
+
+
+def _default_protocols(data: str) -> tuple[str, ...]:
+    """The protocols that data are for: those of the kind of the clean images, and those of the trees."""
+    specs = parse_specs(data)
+    kinds = [kind_of(spec) for spec in specs]
+    clean = next((kind.protocols or ALL for kind in kinds if kind.serves == "images"), ())
+    return tuple(dict.fromkeys((*clean, *(kind.serves for kind in kinds if kind.serves != "images"))))
 
 
 class OpenedData:

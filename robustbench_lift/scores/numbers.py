@@ -286,7 +286,7 @@ for _number in (
         key="mce", title="mCE", direction="lower", protocol="corruption", measure=wrong, from_top1=True,
         normalised=True,
         unnormalised="mean_error", suite=True, value=_mean_over(_corruption_error),
-        about="Mean over the suite (ImageNet-C's 15 corruptions) of CE, the errors of five severities over the normaliser's.",
+        about="Mean over the suite (ImageNet-C's 15 corruptions) of CE, five severities' errors over the normaliser's.",
     ),
     Number(
         key="relative_mce", title="Relative mCE", direction="lower", protocol="corruption", also=("clean",),

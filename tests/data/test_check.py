@@ -76,7 +76,7 @@ def test_a_tree_is_checked_cell_by_cell(make: SimpleNamespace, tmp_path: Path) -
         path.write_bytes(big)
     spec = f"imagenet-c:{root}?classes=partial"
     problems = texts(spec, "problem")
-    assert "2 of the 15 corruptions of the benchmark and 1 of the 4 extra ones; missing: gaussian_noise" in problems
+    assert "2 of the 15 corruptions of ImageNet-C and 1 of the 4 extra ones; missing: gaussian_noise" in problems
     assert "snow/5" in problems
     assert "fog/2" in problems
     assert "spatter/4" in problems

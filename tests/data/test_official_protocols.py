@@ -203,7 +203,7 @@ def test_cifar_needs_no_resizing_and_no_codec(tmp_path: Path) -> None:
 
 def test_what_cannot_be_evaluated_says_what_is_needed(data: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"protocol clean .* needs clean images.*:PATH.*--protocols corruption"):
-        Request(data=spec(data, "imagenet-c")).build()
+        Request(data=spec(data, "imagenet-c"), protocols=("clean",)).build()
     with pytest.raises(IncompleteError, match=r"lacks 13 of the folders.*gaussian_noise"):
         Request(data=spec(data, "imagenet-c"), protocols=("corruption",), severities=(1,)).build()
     with pytest.raises(UsageError, match="one data set, not over cifar10 and imagenet"):

@@ -71,7 +71,6 @@ def test_a_suite_holds_each_condition_once() -> None:
         ({"variant": "imagenet"}, "unknown variant 'imagenet'. Did you mean 'imagenet-c'"),
         ({"shift_mode": "diag"}, "unknown shift mode 'diag'"),
         ({"storage": "png"}, "unknown storage"),
-        ({"protocols": ()}, "no protocol given"),
         ({"corruptions": ("fog", "fog")}, "more than once"),
     ],
 )
