@@ -165,7 +165,7 @@ def test_nothing_outlives_a_killed_reader(number: signal.Signals, tmp_path: Path
                 os.kill(pid, signal.SIGKILL)
 
 
-def wait(condition: object, seconds: float = 60) -> bool:
+def wait(condition: object, seconds: float = 120) -> bool:
     """Whether a condition comes true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

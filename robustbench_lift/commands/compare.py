@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,14 @@ import typer
 
 from robustbench_lift.commands.console import console
 from robustbench_lift.commands.differences import check_format, show, write
+from robustbench_lift.commands.fields import Overriding, expanded
 from robustbench_lift.errors import UsageError
+from robustbench_lift.regression.policy import Policy
 
 if TYPE_CHECKING:
     from robustbench_lift.regression import Outcome
 
 
-Margins = Annotated[
-    list[str] | None, typer.Option("--margin", help="Tolerated loss, NAME=POINTS, for example mce=0.5; repeat.")
-]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, json or csv.")]
 Out = Annotated[
     Path | None, typer.Option(help="Write it to this file instead of the terminal; missing folders are made.")
@@ -36,17 +36,16 @@ def register(app: typer.Typer) -> None:
     app.command("gate")(gate)
 
 
+@expanded
 def compare(
     baseline: Annotated[Path, typer.Argument(help="A run folder, or a baseline file (*.json).")],
     candidate: Annotated[Path, typer.Argument(help="The run folder that is judged.")],
+    rules: Annotated[
+        Mapping[str, Any],
+        Overriding(Policy, ("margins", "alpha", "correction", "confidence", "replicates", "seed")),
+    ],
     form: Format = "text",
     out: Out = None,
-    margin: Margins = None,
-    alpha: Annotated[float, typer.Option(help="Level of the one-sided tests, after correction.")] = 0.05,
-    correction: Annotated[str, typer.Option(help="bh, by, holm or none.")] = "bh",
-    confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    replicates: Annotated[int, typer.Option(help="Bootstrap samples.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     rows: Rows = 20,
     allow_protocol_diff: Allow = False,
 ) -> None:
@@ -56,55 +55,27 @@ def compare(
 
     Example: `robustbench-lift compare runs/photos/resnet-max runs/photos/resnet-lift`
     """
-    from robustbench_lift.regression.policy import parse_margins, read_policy
+    from robustbench_lift.regression.policy import read_policy
     from robustbench_lift.regression.sides import compare_sides, only_run, open_runs, open_side
 
     check_format(form)
-    policy = read_policy(
-        None,
-        margins=parse_margins(margin or []),
-        alpha=alpha,
-        correction=correction,
-        confidence=confidence,
-        replicates=replicates,
-        seed=seed,
-    )
     comparison = compare_sides(
         open_side(baseline),
         only_run(open_runs([candidate]), candidate),
-        policy,
+        read_policy(None, **rules),
         allow_protocol_diff=allow_protocol_diff,
     )
     show(comparison, None, form, out, rows)
 
 
+@expanded
 def gate(
     baseline: Annotated[
         Path, typer.Argument(help="A baseline file (*.json), a run folder, or a folder of runs, one a seed.")
     ],
     candidate: Annotated[list[Path], typer.Argument(help="The run folder that is judged; several seeds if given.")],
+    rules: Annotated[Mapping[str, Any], Overriding(Policy)],
     policy: Annotated[Path | None, typer.Option(help="Policy, a TOML file; options override it.")] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="auto, identity (same weights), candidate (other weights) or recipe (seeds).")
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="A headline number that can fail the gate; repeat. All unless told.")
-    ] = None,
-    margin: Margins = None,
-    cells: Annotated[bool | None, typer.Option(help="Let single cells fail it too.", show_default=False)] = None,
-    alpha: Annotated[float | None, typer.Option(help="Level of the one-sided tests, after correction.")] = None,
-    correction: Annotated[str | None, typer.Option(help="bh, by, holm or none.")] = None,
-    flip_budget: Annotated[
-        float | None, typer.Option(help="identity: tolerated share of changed labels in a cell, percent.")
-    ] = None,
-    on_missing: Annotated[str | None, typer.Option(help="fail or warn when a number is missing on one side.")] = None,
-    on_improved: Annotated[str | None, typer.Option(help="pass, or fail so that it is accepted at once.")] = None,
-    require_power: Annotated[
-        float | None, typer.Option(help="Inconclusive (4) when a loss of so many points could go unseen.")
-    ] = None,
-    confidence: Annotated[float | None, typer.Option(help="Level of the intervals.")] = None,
-    replicates: Annotated[int | None, typer.Option(help="Bootstrap samples.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the bootstrap.")] = None,
     form: Format = "text",
     out: Out = None,
     rows: Rows = 10,
@@ -133,7 +104,7 @@ def gate(
     Example: `robustbench-lift gate baseline.json runs/photos/resnet-lift --margin mce=0.5 --junit gate.xml`
     """
     from robustbench_lift.regression import ci
-    from robustbench_lift.regression.policy import parse_margins, read_policy
+    from robustbench_lift.regression.policy import read_policy
     from robustbench_lift.regression.sides import only_run, open_runs, open_side
     from robustbench_lift.regression.verdict import gate as decide
 
@@ -141,25 +112,10 @@ def gate(
     if accept:
         _accept(baseline, only_run(open_runs(candidate), candidate[0]), predictions=predictions, note=note, force=force)
         return
-    rules = read_policy(
-        policy,
-        mode=mode,
-        metrics=tuple(metric) if metric else None,
-        margins=parse_margins(margin or []),
-        cells=cells,
-        alpha=alpha,
-        correction=correction,
-        flip_budget=flip_budget,
-        on_missing=on_missing,
-        on_improved=on_improved,
-        require_power=require_power,
-        confidence=confidence,
-        replicates=replicates,
-        seed=seed,
-    )
+    tolerated = read_policy(policy, **rules)
     start = time.perf_counter()
     try:
-        outcome = decide(open_side(baseline), open_runs(candidate), rules, allow_protocol_diff=allow_protocol_diff)
+        outcome = decide(open_side(baseline), open_runs(candidate), tolerated, allow_protocol_diff=allow_protocol_diff)
     except Exception as error:
         # CI shows what it is given: a gate that could not decide is told there too, then as everywhere
         if isinstance(getattr(error, "exit_code", None), int):

@@ -4,7 +4,9 @@
     def run(request: Request, settings: Settings, models: ...) -> None: ...
 
 has an option for every field of `Request` and `Settings`. A field's `Doc` is the option's help, its default the
-option's default, a `Literal` its choices; a tuple takes commas or repetition; a class with `parse` reads its own text.
+option's default, a `Literal` its choices; a tuple takes commas or repetition, a mapping NAME=NUMBER; a class with
+`parse` reads its own text. A parameter `Annotated[Mapping[str, Any], Overriding(Policy)]` gets what was typed alone: it
+goes over a file.
 """
 
 from __future__ import annotations
@@ -23,8 +25,21 @@ from typing_extensions import Doc
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
-SPELLINGS: dict[str, tuple[str, ...]] = {"normaliser": ("--normaliser", "--normalizer")}
-"""Options with a second spelling."""
+SPELLINGS: dict[str, tuple[str, ...]] = {"metrics": ("--metric", "--metrics"), "margins": ("--margin", "--margins")}
+"""Options with another spelling than their field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Overriding:
+    """Options for fields of a dataclass of which only those that are typed count."""
+
+    kind: type
+    only: tuple[str, ...] = ()
+    """Names of the fields; empty: all."""
+
+    def options(self) -> tuple[OptionOf, ...]:
+        """An option for each of the fields."""
+        return tuple(option for option in options_of(self.kind) if not self.only or option.field.name in self.only)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +63,34 @@ class OptionOf:
         return typing.get_args(self.kind)[0] if typing.get_origin(self.kind) is tuple else None
 
     @property
+    def mapping(self) -> bool:
+        """Whether it maps names to numbers."""
+        return typing.get_origin(self.kind) is Mapping
+
+    @property
     def parse(self) -> Callable[[str], Any] | None:
         """How a class of ours reads its own text."""
         return getattr(self.kind, "parse", None)
 
-    def parameter(self) -> inspect.Parameter:
-        """The parameter that typer turns into the option."""
+    def parameter(self, *, overriding: bool = False) -> inspect.Parameter:
+        """The parameter that typer turns into the option; `overriding`: None unless it is typed."""
         names = SPELLINGS.get(self.field.name, (self.flag,))
         if self.kind is bool:
-            default = self.field.default
-            names = (f"{self.flag}/--no-{self.flag[2:]}",) if default else names
-        elif self.item is not None:
+            default = None if overriding else self.field.default
+            names = (f"{self.flag}/--no-{self.flag[2:]}",) if default or overriding else names
+            annotation: Any = bool | None if overriding else bool
+        elif self.item is not None or self.mapping:
             default = None
-            annotation: Any = list[str] | None
+            annotation = list[str] | None
         elif self.parse is not None:
             default = None
             annotation = str | None
         else:
-            default = None if self.field.default is dataclasses.MISSING else self.field.default
-            annotation = self.kind | None if self.optional else self.kind
-        if self.kind is bool:
-            annotation = bool
-        shown = _shown(self.field) if self.item is not None or self.parse is not None else True
+            default = None if overriding or self.field.default is dataclasses.MISSING else self.field.default
+            annotation = self.kind | None if self.optional or overriding else self.kind
+        shown: str | bool = True
+        if overriding or self.item is not None or self.parse is not None:
+            shown = _shown(self.field)
         option = typer.Option(*names, help=self.help, show_default=shown, metavar=_metavar(self))
         return inspect.Parameter(
             self.field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
@@ -88,6 +109,8 @@ class OptionOf:
             if not parts:
                 raise UsageError(f"{self.flag} is empty. Name at least one, or leave the option out.")
             return tuple(_entry(self, part) for part in parts)
+        if self.mapping:
+            return _default(self.field) if given is None else dict(_pair(self, text) for text in given)
         if self.parse is not None:
             return _default(self.field) if given is None else self.parse(given)
         return given
@@ -125,24 +148,47 @@ def filled(kind: type, given: Mapping[str, Any]) -> Any:
     return kind(**{option.field.name: option.value(given[option.field.name]) for option in options_of(kind)})
 
 
+def typed(which: Overriding, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that were typed, with their values.
+
+    Raises:
+        UsageError: a value that means nothing.
+    """
+    names = [
+        option.field.name for option in options_of(which.kind) if not which.only or option.field.name in which.only
+    ]
+    return {
+        option.field.name: option.value(given[option.field.name])
+        for option in options_of(which.kind)
+        if option.field.name in names and given[option.field.name] is not None
+    }
+
+
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters that are dataclasses are replaced by an option for each of their fields."""
     hints = typing.get_type_hints(function, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    changes = {
+        name: extra
+        for name, hint in hints.items()
+        for extra in getattr(hint, "__metadata__", ())
+        if isinstance(extra, Overriding)
+    }
     plain = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function).parameters.items()
-        if name not in groups
+        if name not in groups and name not in changes
     ]
-    options = [option for kind in groups.values() for option in options_of(kind)]
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
         values = {name: filled(kind, given) for name, kind in groups.items()}
+        values |= {name: typed(which, given) for name, which in changes.items()}
         own = {parameter.name: given[parameter.name] for parameter in plain}
         function(**values, **own)
 
-    parameters = [*plain, *(option.parameter() for option in options)]
+    parameters = [*plain, *(option.parameter() for kind in groups.values() for option in options_of(kind))]
+    parameters += [option.parameter(overriding=True) for which in changes.values() for option in which.options()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del command.__wrapped__  # its signature is the old one
@@ -157,6 +203,20 @@ def _entry(option: OptionOf, text: str) -> Any:
     return text
 
 
+def _pair(option: OptionOf, text: str) -> tuple[str, float]:
+    """NAME=NUMBER."""
+    name, equals, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        flag = SPELLINGS.get(option.field.name, (option.flag,))[0]
+        raise UsageError(
+            f"{flag} {printable(text)!r}: expected NAME=NUMBER, for example {flag} mce=0.5."
+            if equals
+            else f"{flag} {printable(text)!r} has no number: write {flag} {printable(name)}=0.5."
+        ) from None
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
@@ -164,12 +224,14 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _shown(field: dataclasses.Field[Any]) -> str | bool:
     """The default of a list as it is typed."""
     default = _default(field)
-    if not isinstance(default, tuple):
-        return False
-    return ",".join(map(str, default)) or False
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or False
+    return str(default) if isinstance(default, str | int | float) and not isinstance(default, bool) else False
 
 
 def _metavar(option: OptionOf) -> str | None:
+    if option.mapping:
+        return "NAME=NUMBER"
     if option.item is not None:
         return "LIST"
     if typing.get_origin(option.kind) is Literal:

@@ -13,8 +13,8 @@ from scipy import stats
 import metrics
 from robustbench_lift.errors import IncomparableError, unknown
 from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged, judged_by_family
+from robustbench_lift.regression.policy import CORRECTIONS
 from robustbench_lift.regression.statistics import (
-    CORRECTIONS,
     POWER,
     detectable_difference,
     mean_p,

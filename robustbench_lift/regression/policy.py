@@ -12,11 +12,12 @@ from typing_extensions import Doc
 
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.files import TEXT_LIMIT, read_bytes
-from robustbench_lift.regression.statistics import CORRECTIONS, Correction
 from robustbench_lift.scores.numbers import gated, headlines
 
 Mode = Literal["auto", "identity", "candidate", "recipe"]
 MODES = get_args(Mode)
+Correction = Literal["bh", "by", "holm", "none"]
+CORRECTIONS = get_args(Correction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,24 +127,6 @@ def read_policy(path: Path | None, **changes: Any) -> Policy:
     if "metrics" in given:
         given["metrics"] = tuple(given["metrics"])
     return Policy(**{**values, **given, "margins": {**margins, **(changes.get("margins") or {})}})
-
-
-def parse_margins(texts: list[str]) -> dict[str, float]:
-    """Margins from `name=points`.
-
-    >>> parse_margins(["mce=0.5", "clean_error=0.3"])
-    {'mce': 0.5, 'clean_error': 0.3}
-    """
-    margins = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        try:
-            margins[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--margin {text!r}: expected NAME=POINTS, for example mce=0.5.") from None
-        if not equals:
-            raise UsageError(f"--margin {text!r}: expected NAME=POINTS, for example mce=0.5.")
-    return margins
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

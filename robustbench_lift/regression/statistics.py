@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
 
 from robustbench_lift.errors import unknown
+from robustbench_lift.regression.policy import CORRECTIONS
 from robustbench_lift.scores.bootstrap import Interval
 
-Correction = Literal["bh", "by", "holm", "none"]
-CORRECTIONS = get_args(Correction)
 POWER = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 """Standard errors that a difference must measure to be found with 80 % power at level 0.05, two-sided."""
 

@@ -13,7 +13,6 @@ from scipy import stats
 import metrics
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression import Policy, gate, read_policy
-from robustbench_lift.regression.policy import parse_margins
 from robustbench_lift.runs import Cell
 from robustbench_lift.scores import contributions
 
@@ -191,7 +190,7 @@ class TestPolicy:
     def test_file_and_options(self, tmp_path: Path) -> None:
         file = tmp_path / "gate.toml"
         file.write_text('alpha = 0.01\nmetrics = ["mce"]\n[margins]\nmce = 0.5\nclean_error = 0.2\n')
-        found = read_policy(file, alpha=0.1, margins=parse_margins(["mce=1"]), correction=None)
+        found = read_policy(file, alpha=0.1, margins={"mce": 1.0}, correction=None)
         assert (found.alpha, found.metrics, found.correction) == (0.1, ("mce",), "bh")
         assert found.fractions() == {"mce": 0.01, "clean_error": 0.002}
 
@@ -231,8 +230,3 @@ class TestPolicy:
             read_policy(tmp_path / "absent.toml")
         with pytest.raises(UsageError, match=r"unknown policy field 'alfa'\. Did you mean 'alpha'"):
             read_policy(None, alfa=1)
-
-    @pytest.mark.parametrize("text", ["mce", "mce=", "mce=x"])
-    def test_margins_are_pairs(self, text: str) -> None:
-        with pytest.raises(UsageError, match=r"expected NAME=POINTS, for example mce=0\.5"):
-            parse_margins([text])
