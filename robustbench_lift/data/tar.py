@@ -60,7 +60,7 @@ _COMPRESSED = (
 )
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """One file of an archive."""
 
     name: str
@@ -158,7 +158,7 @@ def _load(path: Path, content: bytes, stamp: tuple[int, int]) -> TarIndex | None
     return TarIndex(path, names, offsets, sizes, stamp)
 
 
-def scan(path: Path) -> Iterator[Member]:
+def scan(path: Path) -> Iterator[TarMember]:
     """All files of an archive in its order; archives inside it (ImageNet's train) are looked into, one level deep.
 
     A file of the inner archive `n01440764.tar` is named `n01440764/<its name>`.
@@ -179,12 +179,12 @@ def scan(path: Path) -> Iterator[Member]:
             if member.name.lower().endswith(".tar"):
                 folder = member.name[:-4]
                 for inner in _members(stream, path, member.offset, member.offset + member.size):
-                    yield Member(f"{folder}/{inner.name}", inner.offset, inner.size)
+                    yield TarMember(f"{folder}/{inner.name}", inner.offset, inner.size)
             else:
                 yield member
 
 
-def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[Member]:
+def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[TarMember]:
     """The files of an archive that begins and ends at these bytes."""
     position, long_name, pax_size, empty = start, None, None, 0
     while position + BLOCK <= end:
@@ -233,7 +233,7 @@ def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[Mem
                 raise _refusal(path, name, f"of the unknown kind {header.type!r}")
             clean = safe_name(name, path)
             if clean and not folder:
-                yield Member(clean, position, size)
+                yield TarMember(clean, position, size)
         position += (size + BLOCK - 1) // BLOCK * BLOCK
 
 
