@@ -24,8 +24,9 @@ from robustbench_lift.report.canvas import (
     span_note,
     title,
 )
-from robustbench_lift.report.notes import common_notes, normalised, order
+from robustbench_lift.report.notes import Part, common_notes, normalised, order, part_of, shown_mean
 from robustbench_lift.report.schema import Document, Model
+from robustbench_lift.tables.table import Value
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,6 +119,7 @@ def _bars(
     names: Sequence[str],
     family: str,
     whole: tuple[str, str],
+    part: Part | None,
 ) -> None:
     """Bars grouped by condition, the mean (heading and key) set apart at the right."""
     style = looks(tuple(m.label for m in models))
@@ -125,6 +127,9 @@ def _bars(
     width = 0.84 / max(1, len(models))
     for k, model in enumerate(models):
         values = [*(model.value(f"{family}/{name}") for name in names), model.value(whole[1])]
+        if part is not None:  # of the benchmark: means over what was asked
+            shown = [shown_mean(model, "corruptions" if family == "error" else "perturbations", n) for n in names]
+            values = [*map(Value, shown), Value(part.values.get(model.label))]
         known = [(x, v) for x, v in zip(places, values, strict=True) if v.value is not None]
         look = style[model.label]
         centre = (k - (len(models) - 1) / 2) * width
@@ -192,7 +197,8 @@ def _families(axes: Axes, names: Sequence[str]) -> None:
 )
 def figure_9(document: Document, notes: Sequence[str]) -> Figure:
     """CE by corruption above, FR by perturbation below, one bar a pooling, with confidence intervals."""
-    ratio = normalised(document)
+    parts = part_of(document, "corruption"), part_of(document, "perturbation")
+    ratio = normalised(document) and parts == (None, None)
     models = [m for m in document.models if not (ratio and m.is_normaliser)]
     corruptions, perturbations = order(models, "corruptions"), order(models, "perturbations")
     panels = [bool(corruptions), bool(perturbations)]
@@ -206,13 +212,13 @@ def figure_9(document: Document, notes: Sequence[str]) -> Figure:
     if corruptions:
         top = axes.pop(0)
         family, whole, heading = ("ce", "mce", "mCE") if ratio else ("error", "mean_error", "mean")
-        _bars(top, document, models, corruptions, family, (heading, whole))
+        _bars(top, document, models, corruptions, family, (heading, whole), parts[0])
         top.set_ylabel("CE, % of the normaliser" if ratio else "mean error, %")
         _bar_legend(top, document, models)
     if perturbations:
         bottom = axes.pop(0)
         family, whole, heading = ("fr", "mfr", "mFR") if ratio else ("fp", "mean_flip_probability", "mean")
-        _bars(bottom, document, models, perturbations, family, (heading, whole))
+        _bars(bottom, document, models, perturbations, family, (heading, whole), parts[1])
         bottom.set_ylabel("FR, % of the normaliser" if ratio else "flip probability, %")
         if not corruptions:
             _bar_legend(bottom, document, models)

@@ -123,6 +123,17 @@ def part_of(document: Document, protocol: Literal["corruption", "perturbation"])
     return Part(text, values)
 
 
+def shown_mean(model: Model, part: str, condition: str) -> float | None:
+    """The mean of what a model was asked of a condition; None when a cell of it is missing."""
+    if part == "perturbations":
+        return model.value(f"fp/{condition}").value
+    result = model.corruptions.get(condition)
+    if result is None or any(key.startswith(f"corruption/{condition}/") for key in model.missing):
+        return None
+    known = [v for v in result.errors if v is not None]
+    return fmean(known) if known else None
+
+
 # ---- notes
 
 

@@ -18,6 +18,7 @@ from robustbench_lift.report.notes import (
     part_of,
     ranked,
     shown,
+    shown_mean,
     signature_text,
 )
 from robustbench_lift.report.schema import FAMILIES, Document, Model
@@ -371,24 +372,13 @@ def _partial_matrix(document: Document, name: str, title: str, first: str, part:
     rows: list[Row] = []
     for row in made.rows[:-1]:
         condition = str(row.entries[0].value)
-        entries = {m.label: Entry(_shown_mean(m, part, condition)) for m in models}
+        entries = {m.label: Entry(shown_mean(m, part, condition)) for m in models}
         done = _marked(document, "", "lower", entries)
         exact = all(e.value is not None for e in row.entries)
         rows.append(row if exact else Row((row.entries[0], *(done[m.label] for m in models))))
     done = _marked(document, "", "lower", {m.label: Entry(asked.values.get(m.label)) for m in models})
     rows.append(Row((Entry(f"mean of {asked.text}"), *(done[m.label] for m in models)), rule=True, foot=True))
     return replace(made, rows=tuple(rows), title=f"{title}, {asked.text} ({document.data})")
-
-
-def _shown_mean(model: Model, part: str, condition: str) -> float | None:
-    """The mean of what a model was asked of a condition; None when a cell of it is missing."""
-    if part == "perturbations":
-        return model.value(f"fp/{condition}").value
-    result = model.corruptions.get(condition)
-    if result is None or any(key.startswith(f"corruption/{condition}/") for key in model.missing):
-        return None
-    known = [v for v in result.errors if v is not None]
-    return fmean(known) if known else None
 
 
 @table("per-corruption", "CE by corruption, one column a model", corrupted)

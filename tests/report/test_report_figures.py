@@ -147,3 +147,13 @@ def test_every_panel_of_reliability_has_its_axes(made: Document) -> None:
         assert axes.get_xlabel() == "confidence, %"
         assert any(label.get_visible() and label.get_text() for label in axes.get_xticklabels())
         assert any(label.get_visible() and label.get_text() for label in axes.get_yticklabels())
+
+
+def test_a_part_of_the_benchmark_has_bars(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    cells = [Cell("corruption", name, s) for name in ("fog", "contrast") for s in (1, 3)]
+    made = document([run_writer(tmp_path / "a", pooling="max", quality=1.0, cells=cells)], replicates=0)
+    (axes,) = make_figure(made, "figure-9").axes
+    (bars,) = [c for c in axes.containers if hasattr(c, "patches")]
+    errors = [[e for e in c.errors if e is not None] for c in made.models[0].corruptions.values()]
+    expected = [100 * np.mean(row) for row in errors] + [100 * np.mean(errors)]
+    assert [patch.get_height() for patch in bars.patches] == pytest.approx(expected)
