@@ -20,6 +20,7 @@ import typer.core
 from robustbench_lift import __version__, names, plugins
 from robustbench_lift.commands import check, compare, convert, corrupt, listing, plan, report, run, train
 from robustbench_lift.commands.console import console, print_error, print_note
+from robustbench_lift.text import printed
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -30,7 +31,15 @@ class Terminated(KeyboardInterrupt):
 
 
 class Guarded(typer.core.TyperGroup):
-    """Turns errors of ours into one message and an exit code; usage errors stay typer's."""
+    """Turns errors of ours into one message and an exit code; usage errors stay typer's, with names made safe."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the options of the program itself."""
+        try:
+            return super().make_context(*args, **options)
+        except Exception as error:
+            _make_printable(error)
+            raise
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
@@ -45,6 +54,7 @@ class Guarded(typer.core.TyperGroup):
             sys.exit(0)
         except Exception as error:
             if type(error).__module__.partition(".")[0] in {"typer", "click"}:
+                _make_printable(error)
                 raise
             code = getattr(error, "exit_code", None)
             if isinstance(code, int):
@@ -106,6 +116,13 @@ def main() -> None:
                 "Rename yours if your own modules import it."
             )
     app()
+
+
+def _make_printable(error: Exception) -> None:
+    """Make a usage error's message safe, which quotes what was typed."""
+    message = getattr(error, "message", None)
+    if isinstance(message, str):
+        error.message = printed(message)  # type: ignore[attr-defined]
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
     RobustbenchError            exit code 2
       UsageError            2   an argument, a name, a combination of options
       DataError             2   images or labels that cannot be used
+        NoImageError        2   a file among the images that is something else
       CheckpointError       2   weights that cannot be read or do not fit
       StorageError          2   a folder or disk that cannot be written
       IncomparableError     3   two runs, or a run and a request, that must not be mixed
@@ -30,6 +31,10 @@ class UsageError(RobustbenchError, ValueError):
 
 class DataError(RobustbenchError):
     """Images, labels or folders that are not what was expected."""
+
+
+class NoImageError(DataError):
+    """A file among the images that is something else: empty, a web page, a format that is not read."""
 
 
 class CheckpointError(RobustbenchError):

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 SHOWN = 200
 """Characters of a name that are shown."""
-_XML_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def printable(name: str | bytes | os.PathLike[str], *, limit: int | None = SHOWN) -> str:
@@ -32,6 +31,21 @@ def printable(name: str | bytes | os.PathLike[str], *, limit: int | None = SHOWN
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
     return text if limit is None or len(text) <= limit else text[: limit - 3] + "..."
+
+
+_COMMAND = re.compile(r"::(?=[\w-]+(?:\s[^\n]*?)?::)|##(?=\[)")
+"""What a continuous-integration service takes for a command of the job, wherever it stands in a line."""
+
+
+def printed(text: str) -> str:
+    r"""A text of one or several lines that is safe to print: no control characters, and no command for a CI service.
+
+    Lines are kept; in each, names from data, archives and other people's files show as `printable` shows them.
+
+    >>> printed("a\x1b[2J\n::error title=x::b")
+    'a\\x1b[2J\n: :error title=x::b'
+    """
+    return _COMMAND.sub(lambda mark: " ".join(mark[0]), "\n".join(printable(s, limit=None) for s in text.split("\n")))
 
 
 def listed(names: Sequence[str], *, most: int = 5) -> str:
@@ -59,8 +73,9 @@ def markdown(text: str) -> str:
     >>> markdown("a|b <c>")
     'a\\|b &lt;c&gt;'
     """
+    text = printable(" ".join(text.split()), limit=None)
     marks = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in "\\|*_`[]~#"}
-    return " ".join("".join(marks.get(c, c) for c in text).split())
+    return "".join(marks.get(c, c) for c in text)
 
 
 def code_span(text: str) -> str:
@@ -69,13 +84,13 @@ def code_span(text: str) -> str:
     >>> code_span("a`b")
     "`a'b`"
     """
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+    return "`" + printable(" ".join(text.replace("`", "'").split()), limit=None) + "`"
 
 
 def xml_text(text: str) -> str:
-    r"""Text without the characters that XML 1.0 forbids.
+    r"""Text without the characters that XML 1.0 forbids, or that turn the direction of what is shown; lines are kept.
 
     >>> xml_text("a\x1b[31m")
     'a?[31m'
     """
-    return _XML_ILLEGAL.sub("?", text)
+    return "".join(c if c in "\n\t" or c.isprintable() else "?" for c in text)

@@ -6,16 +6,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from robustbench_lift.text import printed
 
 if TYPE_CHECKING:
     from robustbench_lift.evaluation.settings import Progress as State
 
-console = Console(soft_wrap=False, highlight=False)
-errors = Console(stderr=True, highlight=False)
+
+class SafeConsole(Console):
+    """A console that every text passes through `printed`: names in it move no cursor and start no command of a job."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text as rich shows it."""
+        return super().render_str(printed(text), **options)
+
+
+console = SafeConsole(soft_wrap=False, highlight=False)
+errors = SafeConsole(stderr=True, highlight=False)
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from robustbench_lift.commands.console import console, errors
+from robustbench_lift.commands.console import SafeConsole, console, errors
 from robustbench_lift.errors import StorageError, unknown
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path |
 
     if form == "text" and out is None:
         # on a terminal a table folds into its width; in a log file every row stays one line
-        to = console if console.is_terminal else Console(file=sys.stdout, width=LOG_WIDTH, highlight=False)
+        to = console if console.is_terminal else SafeConsole(file=sys.stdout, width=LOG_WIDTH, highlight=False)
         _print(to, comparison, outcome, rows)
         return
     if form == "text":
         buffer = io.StringIO()
-        _print(Console(file=buffer, width=LOG_WIDTH, highlight=False), comparison, outcome, rows)
+        _print(SafeConsole(file=buffer, width=LOG_WIDTH, highlight=False), comparison, outcome, rows)
         text = buffer.getvalue()
     else:
         text = {

@@ -340,8 +340,8 @@ def _archives(spec: DataSpec, md5: bool, progress: Progress) -> Iterator[Finding
         if file is None or (path.is_file() and file != path):
             continue
         wrong = check_archive(archive, file, md5=md5, progress=progress)
-        if wrong is not None and spec.options.get("classes") == "partial":
-            yield Finding("note", f"{wrong} (?classes=partial: taken for an archive of your own.)")
+        if wrong is not None and spec.options.get("classes") in ("partial", "subset"):
+            yield Finding("note", f"{wrong} (?classes={spec.options['classes']}: taken for an archive of your own.)")
         elif wrong is not None:
             yield Finding("problem", wrong)
         elif md5:

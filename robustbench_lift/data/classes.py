@@ -57,7 +57,8 @@ def imagenet_labels(
     Args:
         folders: names of the folders.
         where: what to call the place in a message.
-        rule: `wnid` asks for the 1,000 WNIDs, `partial` for any of them, `numeric` says that folder k is class k.
+        rule: `wnid` asks for the 1,000 WNIDs, `partial` for any of them, which keep their index, `subset` for any of
+            them, numbered from 0 in sorted order, `numeric` says that folder k is class k.
         loose: images that lie beside the folders.
         parts: those of the folders that hold class folders themselves, such as `val`.
 
@@ -98,11 +99,14 @@ def imagenet_labels(
     if other:
         raise DataError(_unknown_folders(other, where))
     missing = [name for name in wnids() if name not in set(folders)]
+    if rule == "subset":
+        return {name: k for k, name in enumerate(sorted(folders))}
     if missing and rule != "partial":
         titles = [f"{name} ({class_titles()[name]})" for name in missing]
         raise IncompleteError(
             f"{where} has {len(folders):,} of the 1,000 class folders; missing: {listed(titles)}. Extract the rest. "
-            "To score a part of the classes on purpose, add ?classes=partial; the signature then says so."
+            "To score a part of the classes on purpose, add ?classes=partial for networks of all 1,000 classes, or "
+            "?classes=subset for networks that were trained on these classes alone; the signature then says so."
         )
     index = {name: k for k, name in enumerate(wnids())}
     return {name: index[name] for name in folders}

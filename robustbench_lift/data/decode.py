@@ -16,12 +16,29 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from robustbench_lift.data.base import Pixels
-from robustbench_lift.errors import DataError
+from robustbench_lift.errors import DataError, NoImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """What counts as an image, whatever the ending says (ImageNet holds PNG files named .JPEG)."""
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp"})
 """Endings of images, lower case."""
+_KNOWN = "a format that is read (" + ", ".join(FORMATS) + ")"
+_OTHER_FORMATS = {
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF document",
+    b"%!PS": "PostScript",
+    b"8BPS": "a Photoshop document",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"\x93NUMPY": "a NumPy array",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "XML",
+    b"\x1aE\xdf\xa3": "a video",
+}
+_CONTAINERS = dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1"), "HEIF") | dict.fromkeys((b"avif", b"avis"), "AVIF")
+_CONTAINERS |= dict.fromkeys((b"isom", b"mp41", b"mp42", b"qt  "), "a video")
 PIXEL_LIMIT = 64_000_000
 """Largest image that is decoded, in pixels; the largest of ImageNet has 15 million."""
 FRAME_LIMIT = 256
@@ -56,7 +73,12 @@ def decode_image(content: bytes, name: str) -> Pixels:
         pixels = re.search(r"\d+", str(error))
         raise DataError(_bomb(name, f"{pixels[0]} pixels" if pixels else "too many pixels")) from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise DataError(f"{name} {_reason(content, error)}. Replace it from the original.") from None
+        other = _something_else(content)
+        if other is not None:
+            raise NoImageError(f"{name} {other}. Replace it from the original.") from None
+        known = not isinstance(error, UnidentifiedImageError)
+        reason = f"cannot be decoded ({error})" if known else f"is not an image in {_KNOWN}"
+        raise DataError(f"{name} {reason}. Replace it from the original.") from None
 
 
 def _open(content: bytes) -> Image.Image:
@@ -119,7 +141,8 @@ def _bomb(name: str, size: str) -> str:
     )
 
 
-def _reason(content: bytes, error: BaseException) -> str:
+def _something_else(content: bytes) -> str | None:
+    """What a file is that is no image; None for one that may be an image and is damaged."""
     head = content[:512].lstrip().lower()
     if not content:
         return "is empty"
@@ -129,6 +152,6 @@ def _reason(content: bytes, error: BaseException) -> str:
         return "is a git-lfs pointer, not the image itself"
     if content[:4] == b"\x00\x05\x16\x07":
         return "is an AppleDouble file of macOS, not an image"
-    if isinstance(error, UnidentifiedImageError):
-        return "is not an image in a format that is read (" + ", ".join(FORMATS) + ")"
-    return f"cannot be decoded ({error})"
+    name = next((name for mark, name in _OTHER_FORMATS.items() if content.startswith(mark)), None)
+    name = _CONTAINERS.get(content[8:12]) if content[4:8] == b"ftyp" else name
+    return None if name is None else f"is not an image in {_KNOWN}: it is {name}"

@@ -290,7 +290,7 @@ def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None)
 
     Args:
         path: a folder, a tar, or a folder in a tar.
-        classes: `wnid`, `partial` or `numeric` (see `imagenet_labels`).
+        classes: `wnid`, `partial`, `subset` or `numeric` (see `imagenet_labels`).
         name: of the set; ImageNet's by default.
 
     Raises:
@@ -305,7 +305,9 @@ def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None)
             parts = [name for name in folders if any(WNID.fullmatch(inner) for inner in store.folders(name))]
         return imagenet_labels(folders, where=store.location, rule=classes, loose=loose, parts=parts)
 
-    found = class_images(store, name=name or imagenet_name(classes), label=label, class_names=wnids())
+    found = class_images(
+        store, name=name or imagenet_name(classes), label=label, class_names=None if classes == "subset" else wnids()
+    )
     if classes == "partial":
         there = len(np.unique(found.labels))
         note = (
@@ -322,4 +324,4 @@ def imagenet_name(classes: str) -> str:
     >>> imagenet_name("wnid"), imagenet_name("partial")
     ('imagenet', 'imagenet-partial')
     """
-    return "imagenet-partial" if classes == "partial" else "imagenet"
+    return f"imagenet-{classes}" if classes in ("partial", "subset") else "imagenet"

@@ -186,7 +186,7 @@ def _open_imagenet_tree(
         known=_conditions(sequences) if suite is None else SUITES[suite].conditions,
         level_of=level_by_number if suite is None else level_by_strength(SUITES[suite].strengths),
         label=lambda folders, where, loose: imagenet_labels(folders, where=where, rule=rule, loose=loose),
-        class_names=wnids(),
+        class_names=None if rule == "subset" else wnids(),
         size=int(spec.options.get("size", "224")),
         sequences=sequences,
         limit=limit,

@@ -12,7 +12,7 @@ from robustbench_lift.errors import UsageError
 CLASSES = KindOption(
     "classes",
     "How folder names become class indices: the 1,000 WNIDs, some of them, or numbers.",
-    ("wnid", "partial", "numeric"),
+    ("wnid", "partial", "subset", "numeric"),
 )
 FRAME_SIZE = KindOption("size", "Side of the stored frames in pixels.", ("224", "299"))
 PART = (
@@ -54,4 +54,4 @@ def stored(size: int, margin: int) -> Callable[[DataSpec], Views]:
 
 def alexnet(spec: DataSpec) -> str | None:
     """AlexNet's published errors are those on all 1,000 classes."""
-    return None if spec.options.get("classes") == "partial" else "alexnet"
+    return None if spec.options.get("classes") in ("partial", "subset") else "alexnet"

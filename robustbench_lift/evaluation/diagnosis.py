@@ -28,6 +28,18 @@ def chance_limit(classes: int, images: int) -> float:
     return chance + 3 * math.sqrt(chance * (1 - chance) / images)
 
 
+def weak_limit(classes: int, images: int) -> float:
+    """Accuracy that a weak network stays above, so that luck on few images does not stop it.
+
+    A weak network is right twice as often as guessing, on 100 classes or more ten times; two standard deviations below.
+
+    >>> round(weak_limit(10, 100), 3), round(weak_limit(10, 10_000), 3), round(weak_limit(50, 100), 3)
+    (0.12, 0.192, 0.001)
+    """
+    weak = (10 if classes >= 100 else 2) / classes
+    return weak - 2 * math.sqrt(max(0.0, weak * (1 - weak)) / images)
+
+
 def diagnose_chance(
     error: float,
     classes: int,
@@ -40,7 +52,8 @@ def diagnose_chance(
     """What is probably wrong when a cell's error is that of guessing; None when it is not.
 
     Clean and shift cells are judged against ten times chance where there are 100 classes or more (1 % of 1,000), and
-    against guessing where there are fewer. Corrupted cells may be as bad as guessing for honest reasons, so only mild
+    against guessing where there are fewer; on few images only what a weak network would hardly do by bad luck stops
+    a run, or answers with a pattern. Corrupted cells may be as bad as guessing for honest reasons, so only mild
     ones are judged (severity 1, and 2 with 100 classes or more), and all of them where MANY images show 1,000 classes.
 
     Args:
@@ -68,13 +81,14 @@ def diagnose_chance(
             return None
     elif classes >= 100:
         limit = max(limit, 10 / classes)
+    certain = min(limit, weak_limit(classes, images))
     accuracy = 1 - error
     # classes in another order leave a few where they were: 1.2 % of 1,000 numbers sort as strings to their own place
     suspicious = cell.protocol != "corruption" and accuracy < SUSPICIOUS and classes >= 100
     if accuracy > limit and not suspicious:
         return None
     cause = None if labels is None or top1 is None else _cause(labels, top1, classes)
-    if accuracy > limit and cause is None:
+    if accuracy > certain and cause is None:
         return None
     return (
         f"{cell.key}: top-1 accuracy is {accuracy:.2%} on {images:,} images of {classes:,} classes; guessing gives "

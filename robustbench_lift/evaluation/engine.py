@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
-from robustbench_lift.errors import DataError, IncompleteError, RobustbenchError, UsageError, unknown
+from robustbench_lift.errors import DataError, IncompleteError, NoImageError, RobustbenchError, UsageError, unknown
 from robustbench_lift.evaluation.dependence import dependence, refusal
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
 from robustbench_lift.evaluation.identity import manifest
@@ -372,7 +372,7 @@ def _task(
         outputs = outputs_of(images)
         wanted = len(images.class_names) if outputs is None else outputs.of
         if model.num_classes != wanted:
-            raise _other_classes(model, model.num_classes, store.manifest.data["name"], wanted)
+            raise _other_classes(model, model.num_classes, store.manifest.data["name"], images, wanted)
     return _Task(
         protocol=protocol,
         cell=cell,
@@ -389,10 +389,24 @@ def _record(protocol: EvaluationProtocol) -> type[Record]:
     return getattr(protocol, "record", Predictions)
 
 
-def _other_classes(model: LoadedModel, outputs: int, data: str, classes: int) -> DataError:
+def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet, classes: int) -> DataError:
+    from robustbench_lift.data.classes import wnids
+
+    met = len(np.unique(images.labels))
+    advice = "Evaluate a checkpoint trained for these classes."
+    if outputs == len(wnids()) and set(images.class_names) < set(wnids()):
+        advice = (
+            "These classes are some of ImageNet's: for a network of all 1,000 say imagenet:PATH?classes=partial, which "
+            "keeps their indices (imagenet-c: and imagenet-p: take it too)."
+        )
+    elif outputs == met < classes and set(images.class_names) <= set(wnids()):
+        advice = (
+            f"The images are of {met} of them: for a network that was trained on these alone, in sorted order, "
+            "say imagenet:PATH?classes=subset (imagenet-c: and imagenet-p: take it too), or folder:PATH."
+        )
     return DataError(
         f"{model.name} has {outputs} outputs, the data set {data} has {classes} classes: its answers cannot be scored. "
-        "Evaluate a checkpoint trained for these classes."
+        f"{advice}"
     )
 
 
@@ -678,7 +692,7 @@ class _Unread:
 
     def __init__(self) -> None:
         self.cells: list[Cell] = []
-        self._errors: dict[str, None] = {}
+        self._errors: dict[str, RobustbenchError] = {}
         self._sets: list[ImageSet] = []
 
     def note(self, task: _Task, failed: list[tuple[int, RobustbenchError]]) -> None:
@@ -692,7 +706,7 @@ class _Unread:
         if task.cell not in self.cells:
             self.cells.append(task.cell)
             self._sets.append(task.images)
-        self._errors |= dict.fromkeys(str(error) for _, error in failed)
+        self._errors |= {str(error): error for _, error in failed}
 
     def concerns(self, task: _Task) -> bool:
         """Whether a cell shows images of which some are known to be unreadable."""
@@ -702,14 +716,16 @@ class _Unread:
         """End with what could not be read.
 
         Raises:
-            IncompleteError: something could not.
+            IncompleteError: some image is damaged.
+            NoImageError: all that could not be read are other things than images, so that the data are to be mended.
         """
         if not self._errors:
             return
         named = list(self._errors)[: self.NAMED]
         more = len(self._errors) - len(named)
         count = "1 image" if len(self._errors) == 1 else f"{len(self._errors)} images"
-        raise IncompleteError(
+        others = all(isinstance(error, NoImageError) for error in self._errors.values())
+        raise (NoImageError if others else IncompleteError)(
             f"{count} cannot be read:\n  "
             + "\n  ".join(named)
             + (f"\n  and {more} more" if more else "")

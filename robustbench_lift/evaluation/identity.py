@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.data.base import ImageSet, fingerprint, left_out_of
 from robustbench_lift.errors import DataError, IncomparableError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.provenance import environment
@@ -68,13 +68,14 @@ def manifest(
         "precision": precision,
         **(mark or {}),
     }
+    left_out = {p.name: dict(found) for p in protocols if (found := left_out_of(p.images(p.cells()[0])))}
     return Manifest(
         model=model_record(model),
         data={"name": whole.name, "images": whole.images, "classes": len(whole.class_names), "sets": sets},
         signature={"common": common, **{p.name: p.fields() for p in protocols}},
         cells=tuple(cell.key for p in protocols for cell in p.cells()),
         normaliser=normaliser,
-        provenance={**environment(device), **(provenance or {})},
+        provenance={**environment(device), **({"left_out": left_out} if left_out else {}), **(provenance or {})},
     )
 
 

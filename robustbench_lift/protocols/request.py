@@ -182,9 +182,10 @@ class OpenedData:
         if len(families) > 1:
             raise UsageError(f"a run is over one data set, not over {' and '.join(families)}. Start one run for each.")
         self.family = families[0]
-        partial = {spec.options.get("classes") == "partial" for spec in self.specs}
-        if len(partial) > 1:
-            raise UsageError("give ?classes=partial to every part of the data spec, or to none.")
+        rules = {spec.options.get("classes") for spec in self.specs}
+        for rule in ("partial", "subset"):
+            if rule in rules and len(rules) > 1:
+                raise UsageError(f"give ?classes={rule} to every part of the data spec, or to none.")
         if self.tree_specs and self.clean_spec is not None and "hold_out" in self.clean_spec.options:
             raise UsageError(
                 "?hold_out names a part of clean images; official trees have no such part. Leave them out."

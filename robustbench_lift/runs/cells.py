@@ -188,14 +188,14 @@ class Predictions(Record):
     """
 
     labels: npt.NDArray[np.int64]
-    """[n] class indices."""
+    """[n] class indices, or -1 where the class is unknown, which only numbers that need no label can be made of."""
     top5: npt.NDArray[np.int16]
     """[n, T, 5] classes by descending logit, ties by class index; -1 where a model has fewer than five."""
     confidence: npt.NDArray[np.float32]
     """[n, T] softmax probability of the top-1 class, 0..1."""
     label_probability: npt.NDArray[np.float32] | None = None
-    """[n, T] softmax probability p_y of the label, 0..1 (its -log is the negative log-likelihood); None in cells of
-    layout 1."""
+    """[n, T] softmax probability p_y of the label, 0..1 (its -log is the negative log-likelihood), 0 where the label is
+    unknown; None in cells of layout 1."""
     squared_probability: npt.NDArray[np.float32] | None = None
     """[n, T] sum over classes of p_k^2, 0..1 (the Brier score is this - 2 p_y + 1); None in cells of layout 1."""
 
@@ -243,16 +243,19 @@ class Predictions(Record):
         return {
             "top5": order.to(torch.int16),
             "confidence": probabilities.amax(dim=1),
-            "label_probability": probabilities.gather(1, targets[:, None])[:, 0],
+            "label_probability": probabilities.gather(1, targets[:, None].clamp(min=0))[:, 0] * (targets >= 0),
             "squared_probability": probabilities.square().sum(dim=1),
         }
 
     def check(self, classes: int) -> None:
-        """Classes from 0 to classes - 1, probabilities from 0 to 1."""
+        """Classes from 0 to classes - 1, or -1 where there is none, probabilities from 0 to 1."""
         for name, array in self.arrays().items():
             if name == "ids" or not array.size:
                 continue
-            low, high = (-1 if name == "top5" else 0), (classes - 1 if array.dtype.kind == "i" else 1 + 1e-5)
+            low, high = (
+                (-1 if name in ("top5", "labels") else 0),
+                (classes - 1 if array.dtype.kind == "i" else 1 + 1e-5),
+            )
             least, most = array.min(), array.max()
             if not (low <= least and most <= high):  # false for NaN as well
                 raise DataError(f"{name} goes from {least} to {most}, expected {low} to {round(high)}")

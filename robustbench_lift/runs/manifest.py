@@ -38,7 +38,8 @@ class Manifest:
     """What CE and FR are divided by: `alexnet` (the published ImageNet constants), a path of a run relative to
     this run's folder, or None when nothing fits."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """versions, git revision, device that was used, command, time: printed, never compared."""
+    """versions, git revision, device that was used, command, time, and how many files beside the images were left out,
+    by protocol and reason: printed, never compared."""
     schema: int = SCHEMA
     """Version of this layout."""
 
@@ -110,12 +111,14 @@ class Manifest:
     def joined(self, other: Manifest) -> Manifest:
         """This run with the cells, protocols and image sets of another one of the same identity."""
         sets = {**self.sets, **other.sets}
+        left_out = {**other.provenance.get("left_out", {}), **self.provenance.get("left_out", {})}
         return replace(
             self,
             data={**self.data, **({"sets": sets} if sets else {})},
             signature={**self.signature, **other.signature},
             cells=tuple(dict.fromkeys((*self.cells, *other.cells))),
             normaliser=self.normaliser or other.normaliser,
+            provenance={**self.provenance, **({"left_out": left_out} if left_out else {})},
         )
 
     def identity(self, *, common_to: Manifest) -> dict[str, Any]:
@@ -204,6 +207,7 @@ FIELDS: Mapping[str, Kind] = {
     "provenance.machine": _TEXT,
     "provenance.command": _TEXT,
     "provenance.time": _TEXT,
+    "provenance.left_out": _OBJECTS,
     "schema": _COUNT,
 }
 NEEDED = frozenset({"model", "model.name", "data", "data.images", "signature", "cells", "schema"})

@@ -223,6 +223,12 @@ def test_chance_is_diagnosed(top1: np.ndarray, words: str) -> None:
         (0.89, 10, 10_000, ("clean", "clean", 0), False),
         (0.90, 10, 10_000, ("clean", "clean", 0), True),
         (1.0, 10, 20, ("clean", "clean", 0), False),
+        # luck on few images: a network that is right one time in ten
+        (0.94, 50, 100, ("clean", "clean", 0), False),
+        (0.94, 100, 100, ("clean", "clean", 0), False),
+        (0.85, 10, 100, ("clean", "clean", 0), False),
+        (0.90, 10, 100, ("clean", "clean", 0), True),
+        (0.99, 100, 100, ("clean", "clean", 0), True),
         # AlexNet's hardest cells of ImageNet-C are honest
         (0.99548, 1000, 50_000, ("corruption", "impulse_noise", 5), False),
         (0.99452, 1000, 5_000, ("corruption", "gaussian_noise", 5), False),

@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
+from torch.nn.functional import pad
 
+import corruptions
+from robustbench_lift import evaluate
 from robustbench_lift.data.base import UNLABELLED
 from robustbench_lift.data.check import check_data
 from robustbench_lift.data.kinds import open_images, open_tree
 from robustbench_lift.data.pickles import read_batch
+from robustbench_lift.data.suites import SUITES
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
+from robustbench_lift.report import document
+from robustbench_lift.scores import ScoredRun
 
 
 def pixels(count: int, *, seed: int = 0) -> np.ndarray:
@@ -298,6 +305,30 @@ def test_sequences_need_no_labels(make: SimpleNamespace, tmp_path: Path) -> None
     np.save(tmp_path / "p" / "fog.npy", clips[:, 0])
     with pytest.raises(IncompleteError, match=r"no labels\.npy"):
         open_tree(f"cifar10-c:{tmp_path / 'p'}")
+
+
+def test_flips_of_sequences_without_labels_are_scored(tmp_path: Path) -> None:
+    clips = np.random.default_rng(1).integers(0, 256, (6, 31, 32, 32, 3), dtype=np.uint8)
+    for name in SUITES["cifar-p"].conditions:
+        frames = corruptions.frame_count(name, 32)
+        np.save(tmp_path / f"{name}.npy", np.concatenate([clips, clips], axis=1)[:, :frames])
+
+    def corner(x: Tensor) -> Tensor:
+        return pad(x[:, :, 5, 5], (0, 7))
+
+    run = evaluate(corner, f"cifar10-p:{tmp_path}", run=tmp_path / "run", protocols=("perturbation",))
+    assert "set:cifar-p10" in run.signature
+    stored = run.read(run.expected[0])
+    assert stored.labels.tolist() == [UNLABELLED] * 6
+    assert (stored.label_probability == 0).all()
+    flips = [np.mean(run.read(cell).top1[:, 1:] != run.read(cell).top1[:, :-1]) for cell in run.expected[2:]]
+    assert 0 < flips[0] <= 1
+    scores = ScoredRun.open(tmp_path / "run").scores()
+    assert scores["fp/motion_blur"] == pytest.approx(flips[0])
+    assert scores["mean_flip_probability"] == pytest.approx(
+        np.mean([scores[f"fp/{name}"] for name in SUITES["cifar-p"].conditions])
+    )
+    document([run], command="report")
 
 
 def test_an_archive_of_arrays_is_mapped_where_it_lies(corrupted: Path, make: SimpleNamespace, tmp_path: Path) -> None:
