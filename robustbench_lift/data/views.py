@@ -11,7 +11,7 @@ from robustbench_lift.errors import UsageError
 
 CLASSES = KindOption(
     "classes",
-    "How folder names become class indices: the 1,000 WNIDs, some of them, or numbers.",
+    "How folders become class indices: the 1,000 WNIDs, some of them, some numbered from 0, or numbers.",
     ("wnid", "partial", "subset", "numeric"),
 )
 FRAME_SIZE = KindOption("size", "Side of the stored frames in pixels.", ("224", "299"))
