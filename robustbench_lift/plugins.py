@@ -26,6 +26,7 @@ REGISTRIES = {
     "pooling": ("robustbench_lift.pooling", "POOLINGS"),
     "up-pooling": ("robustbench_lift.pooling", "UP_POOLINGS"),
     "backbone": ("robustbench_lift.networks", "BACKBONES"),
+    "pair": ("robustbench_lift.networks", "PAIRS"),
     "corruption": ("corruptions", "CORRUPTIONS"),
     "perturbation": ("corruptions", "SEQUENCES"),
     "suite": ("robustbench_lift.data.suites", "SUITES"),

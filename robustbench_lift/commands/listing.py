@@ -70,7 +70,7 @@ def _names() -> dict[str, tuple[str, ...]]:
     from robustbench_lift import plugins
     from robustbench_lift.data.kinds import KINDS
     from robustbench_lift.data.suites import conditions_of
-    from robustbench_lift.networks import BACKBONES
+    from robustbench_lift.networks import BACKBONES, PAIRS
     from robustbench_lift.pooling import POOLINGS, UP_POOLINGS
     from robustbench_lift.protocols import PROTOCOLS, SUITES
     from robustbench_lift.scores.numbers import NUMBERS
@@ -78,6 +78,7 @@ def _names() -> dict[str, tuple[str, ...]]:
 
     return {
         "poolings": (*POOLINGS, *UP_POOLINGS),
+        "pairs": tuple(PAIRS),
         "models": tuple(BACKBONES),
         "checkpoints": tuple(_index()),
         "corruptions": conditions_of("corruption"),
@@ -108,20 +109,30 @@ def _origin(registry: str, name: str) -> str:
 
 
 def _poolings(backbone: str) -> Table:
-    from robustbench_lift.networks import BACKBONES, build_model
-    from robustbench_lift.pooling import POOLINGS, UP_POOLINGS, PoolingError
+    from robustbench_lift.networks import BACKBONES, build_model, poolings_of
+    from robustbench_lift.pooling import UP_POOLINGS, PoolingError
 
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
     table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
-    for name, entry in POOLINGS.items():
+    for name, entry in poolings_of(backbone).items():
         try:
             parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
         except (RobustbenchError, PoolingError):
             parameters = "not in a backbone"
-        _add(table, name, parameters, entry.idea + _origin("pooling", name), str(entry.source or ""))
-    for name, entry in UP_POOLINGS.items():
-        _add(table, name, "up", entry.idea + _origin("up-pooling", name), str(entry.source or ""))
+        origin = _origin("pair" if BACKBONES[backbone].pairs else "pooling", name)
+        _add(table, name, parameters, entry.idea + origin, str(getattr(entry, "source", None) or ""))
+    for name, up in UP_POOLINGS.items():
+        _add(table, name, "up", up.idea + _origin("up-pooling", name), str(up.source or ""))
+    return table
+
+
+def _pairs(backbone: str) -> Table:
+    from robustbench_lift.networks import PAIRS
+
+    table = _table("Pairs of poolings, for encoder-decoders (segnet/NAME)", "name", "idea", "options")
+    for name, entry in PAIRS.items():
+        _add(table, name, entry.idea + _origin("pair", name), ", ".join(entry.options))
     return table
 
 
@@ -228,6 +239,7 @@ def _added(plugin: str) -> Iterator[str]:
 
 LISTS: dict[str, Callable[[str], Table]] = {
     "poolings": _poolings,
+    "pairs": _pairs,
     "models": _models,
     "checkpoints": _checkpoints,
     "corruptions": _conditions("corruption"),

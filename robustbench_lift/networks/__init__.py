@@ -8,16 +8,31 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from .pairs import PAIRS, Pair, PoolPair, register_pair
 from .placement import Pools
-from .registry import BACKBONES, Backbone, backbone, build_model
+from .registry import BACKBONES, Backbone, Task, backbone, build_model, poolings_of
 from .replace import Replacement, replace_pooling
 
 # In this order backbones are listed.
 # isort: off
-from . import resnet, vgg, mobilenet, alexnet  # noqa: F401
+from . import resnet, vgg, mobilenet, alexnet, segnet, deeplab  # noqa: F401
 # isort: on
 
 for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["BACKBONES", "Backbone", "Pools", "Replacement", "backbone", "build_model", "replace_pooling"]
+__all__ = [
+    "BACKBONES",
+    "PAIRS",
+    "Backbone",
+    "Pair",
+    "PoolPair",
+    "Pools",
+    "Replacement",
+    "Task",
+    "backbone",
+    "build_model",
+    "poolings_of",
+    "register_pair",
+    "replace_pooling",
+]

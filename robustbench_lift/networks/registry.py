@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from robustbench_lift.device import out_of_memory
 from robustbench_lift.errors import RobustbenchError, UsageError, unknown
+from robustbench_lift.networks.pairs import PAIRS, Pair, PoolPairs
 from robustbench_lift.networks.placement import CONV_PADDINGS, Pools, pad_convolutions
-from robustbench_lift.pooling import PoolingError
+from robustbench_lift.pooling import POOLINGS, Pooling, PoolingError
 
 KeyMap = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Renames the keys of a state dict."""
 
+Task = Literal["classification", "segmentation"]
+"""What a network answers about an image: logits [N, K], or [N, K, H, W]."""
 NETWORK_OPTIONS = ("input_size", "conv_padding")
-"""Options that speak of the network and not of its pooling."""
+"""Options of every backbone that speak of the network and not of its pooling."""
 LARGEST = 100_000
 """Side of images, in pixels, that an option may ask for."""
 
@@ -26,19 +29,21 @@ LARGEST = 100_000
 class Builder(Protocol):
     """Makes an untrained network."""
 
-    def __call__(self, pools: Pools, *, placement: str, num_classes: int, input_size: int) -> nn.Module:
-        """The network, from normalised images [N, 3, H, W] to logits [N, num_classes]."""
+    def __call__(self, pools: Any, *, placement: str, num_classes: int, input_size: int, **options: Any) -> nn.Module:
+        """The network, from normalised images [N, 3, H, W] to logits [N, num_classes], of a segmentation network
+        [N, num_classes, H, W]; `pools` are `Pools`, or `PoolPairs` where the entry says so."""
         ...
 
 
-B = TypeVar("B", bound=Builder)
+B = TypeVar("B", bound=Callable[..., nn.Module])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
     """An entry of the registry."""
 
-    build: Builder
+    build: Callable[..., nn.Module]
+    """A `Builder`."""
     idea: str
     """One line."""
     input_size: int
@@ -51,6 +56,28 @@ class Backbone:
     """How antialiased-cnns' keys become ours."""
     same_keys: tuple[str, ...] = ()
     """Networks of other sources whose keys and shapes are the same; such weights cannot tell which they are."""
+    task: Task = "classification"
+    """What it answers."""
+    pairs: bool = False
+    """Whether it takes a pair of poolings (`PAIRS`), not a down-pooling alone."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Further options of the network, with their defaults."""
+
+    @property
+    def network_options(self) -> tuple[str, ...]:
+        """All options that are not its pooling's."""
+        return (*NETWORK_OPTIONS, *self.options)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes where nothing says it: ImageNet's, or VOC's."""
+        return 1000 if self.task == "classification" else 21
+
+    def pools(self, pooling: str | None, options: Mapping[str, object]) -> Pools | PoolPairs:
+        """What makes its poolings."""
+        chosen = {key: value for key, value in options.items() if key not in self.network_options}
+        maker = PoolPairs if self.pairs else Pools
+        return maker(name=pooling or self.published_pooling, options=chosen)
 
 
 BACKBONES: dict[str, Backbone] = {}
@@ -66,6 +93,9 @@ def backbone(
     published_pooling: str = "skip",
     antialiased: KeyMap | None = None,
     same_keys: tuple[str, ...] = (),
+    task: Task = "classification",
+    pairs: bool = False,
+    options: Mapping[str, object] | None = None,
 ) -> Callable[[B], B]:
     """Register a function that builds a backbone: `NAME/lift`, `train` and `list models` then know it.
 
@@ -77,6 +107,9 @@ def backbone(
         published_pooling: the pooling with which it is the published network.
         antialiased: how antialiased-cnns' keys become its keys.
         same_keys: specs of networks whose keys and shapes are the same.
+        task: what it answers, "classification" or "segmentation".
+        pairs: whether it takes pairs of poolings (`PoolPairs`).
+        options: further keywords of the function with their defaults; specs give them as ?name=value.
 
     Raises:
         UsageError: a taken or unreadable name.
@@ -106,6 +139,9 @@ def backbone(
             published_pooling=published_pooling,
             antialiased=antialiased,
             same_keys=same_keys,
+            task=task,
+            pairs=pairs,
+            options=dict(options or {}),
         )
         return build
 
@@ -122,6 +158,15 @@ def find_backbone(name: str) -> Backbone:
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
     return BACKBONES[name]
+
+
+def poolings_of(arch: str) -> Mapping[str, Pooling] | Mapping[str, Pair]:
+    """What may stand behind the slash of a backbone: poolings, or pairs of them.
+
+    >>> "max-blur" in poolings_of("segnet"), "dpp" in poolings_of("resnet50")
+    (True, True)
+    """
+    return PAIRS if arch in BACKBONES and BACKBONES[arch].pairs else POOLINGS
 
 
 def build_model(
@@ -142,7 +187,7 @@ def build_model(
         placement: where the pooling sits; None is the backbone's default, its first.
         options: options of the pooling, and two of the network: `input_size` (side of the images, for poolings tied
             to a map size) and `conv_padding` ("zeros", "reflect", "replicate", "circular"; circular where the pooling
-            promises invariance under circular shifts, else zeros).
+            promises invariance under circular shifts, else zeros); some backbones have more (`Backbone.options`).
 
     Raises:
         UsageError: an unknown backbone, pooling or placement, a pooling that cannot sit there, or a network that does
@@ -166,15 +211,18 @@ def build_model(
             f"input_size must be the side of the images in pixels, for example 224, not {input_size!r}; "
             f"at most {LARGEST:,}."
         )
-    pools = Pools(name=pooling, options=rest)
-    asked = rest.pop("conv_padding", "circular" if pools.entry.circular else "zeros")
+    given = {name: rest.pop(name) for name in entry.options if name in rest}
+    pools = entry.pools(pooling, rest)
+    circular = isinstance(pools, Pools) and pools.entry.circular
+    asked = rest.pop("conv_padding", "circular" if circular else "zeros")
     padding = next((mode for mode in CONV_PADDINGS if mode == asked), None)
     if padding is None:
         raise unknown("conv_padding", asked, CONV_PADDINGS)
-    pools = Pools(name=pooling, options=rest, circular=padding == "circular")
+    if isinstance(pools, Pools):
+        pools = Pools(name=pooling, options=rest, circular=padding == "circular")
     try:
         pools.check()
-        model = entry.build(pools, placement=placement, num_classes=num_classes, input_size=input_size)
+        model = entry.build(pools, placement=placement, num_classes=num_classes, input_size=input_size, **given)
     except (RobustbenchError, PoolingError):
         raise
     except Exception as error:

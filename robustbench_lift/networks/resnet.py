@@ -82,7 +82,7 @@ class Block(nn.Module):
 
     expansion: ClassVar[int] = 1
 
-    def __init__(self, channels: int, width: int, halving: Halving | None) -> None:
+    def __init__(self, channels: int, width: int, halving: Halving | None, dilation: int = 1) -> None:
         super().__init__()
         out = width * self.expansion
         self.entry: nn.Module = halving.entry if halving else nn.Identity()
@@ -118,12 +118,12 @@ class Block(nn.Module):
 class BasicBlock(Block):
     """Two 3 x 3 convolutions."""
 
-    def __init__(self, channels: int, width: int, halving: Halving | None) -> None:
-        super().__init__(channels, width, halving)
+    def __init__(self, channels: int, width: int, halving: Halving | None, dilation: int = 1) -> None:
+        super().__init__(channels, width, halving, dilation)
         stride = halving.main_stride if halving else 1
         self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
 
     def reduce(self, x: Tensor) -> Tensor:
@@ -140,12 +140,12 @@ class Bottleneck(Block):
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, halving: Halving | None) -> None:
-        super().__init__(channels, width, halving)
+    def __init__(self, channels: int, width: int, halving: Halving | None, dilation: int = 1) -> None:
+        super().__init__(channels, width, halving, dilation)
         stride = halving.main_stride if halving else 1
         self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * 4, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * 4)
@@ -186,8 +186,10 @@ class ResNet(nn.Module):
         depths: blocks in each stage.
         widths: of each stage, before the block's expansion.
         stem: first convolution.
-        num_classes: K.
+        num_classes: K; None leaves out the classifier: `maps` alone can be asked for.
         input_size: side of the images; only poolings tied to a map size need it.
+        dilated: whether the last stage keeps its size, its blocks after the first dilated by 2 (torchvision's
+            `replace_stride_with_dilation` of the last stage).
     """
 
     def __init__(
@@ -199,8 +201,9 @@ class ResNet(nn.Module):
         depths: Sequence[int],
         widths: Sequence[int],
         stem: Stem,
-        num_classes: int,
+        num_classes: int | None,
         input_size: int,
+        dilated: bool = False,
     ) -> None:
         super().__init__()
         channels = stem.width
@@ -225,22 +228,33 @@ class ResNet(nn.Module):
                 kernel = arrangement.max_kernel
                 self.maxpool = pools.instead_of_max(channels, size, kernel=kernel, padding=kernel // 3)
             size = halved(size)
+        self.channels = tuple(width * block.expansion for width in widths)
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             blocks: list[Block] = []
+            kept = dilated and index == len(depths) - 1
             for position in range(depth):
                 halving = None
-                if index > 0 and position == 0:
+                if index > 0 and position == 0 and not kept:
                     leaving = width * block.expansion
                     halving = Halving(
                         pools, arrangement.block, entering=channels, main=width, leaving=leaving, size=size
                     )
                     size = halved(size)
-                blocks.append(block(channels, width, halving))
+                blocks.append(block(channels, width, halving, 2 if kept and position else 1))
                 channels = width * block.expansion
             self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
         self.stages = len(depths)
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = nn.Identity() if num_classes is None else nn.Linear(channels, num_classes)
         initialise(self)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Normalised images [N, 3, H, W] -> the map of each stage."""
+        x = self.maxpool(self.stem_pool(self.relu(self.bn1(self.conv1(x)))))
+        found = []
+        for index in range(self.stages):
+            x = getattr(self, f"layer{index + 1}")(x)
+            found.append(x)
+        return tuple(found)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images [N, 3, H, W] -> logits [N, K]."""

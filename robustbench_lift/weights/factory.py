@@ -14,7 +14,7 @@ from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, check_network, number_of_classes
 from robustbench_lift.weights.fit import built
-from robustbench_lift.weights.model import Found, ask, explained
+from robustbench_lift.weights.model import Found, ask, explained, task_of
 from robustbench_lift.weights.preprocessing import Preprocessing, from_card
 from robustbench_lift.weights.read import read_raw
 from robustbench_lift.weights.sources import assumed
@@ -77,6 +77,7 @@ def from_factory(spec: ModelSpec) -> Found:
         arch=spec.name.partition(":")[2],
         preprocessing=own,
         num_classes=int(logits.shape[1]),
+        task=task_of(logits),
         sha256=raw.sha256 if raw else None,
         card=card,
         notes=notes,

@@ -357,7 +357,7 @@ def _shapes(
     pairs = [f"{key} {tuple(found[key].shape)}, the model has {tuple(own[key].shape)}" for key in keys]
     message = f"{source} does not fit{hint}: {len(keys)} tensors have another shape: {listed(pairs, most=SHOWN)}."
     last = [key for key in keys if own[key].dim() in (1, 2, 4) and found[key].shape[1:] == own[key].shape[1:]]
-    if len(last) == len(keys) and len(keys) <= 2:
+    if len(last) == len(keys) <= 4 and len({found[key].shape[0] for key in keys}) == 1:  # an auxiliary head has its own
         theirs, ours = found[keys[0]].shape[0], own[keys[0]].shape[0]
         message += (
             f" The weights distinguish {theirs:,} classes, the model was built for {ours:,}: when your data has these "

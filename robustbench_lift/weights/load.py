@@ -21,6 +21,7 @@ from robustbench_lift.weights.model import Found, LoadedModel
 from robustbench_lift.weights.ours import from_shipped, from_zoo
 from robustbench_lift.weights.preprocessing import to_card
 from robustbench_lift.weights.read import read_raw
+from robustbench_lift.weights.smp import from_smp
 from robustbench_lift.weights.sources import check_torchvision, from_torchvision_hub, library, torchvision_network
 from robustbench_lift.weights.spec import LIBRARIES, NORMALISATIONS, RANDOM, ModelSpec
 
@@ -55,6 +56,7 @@ FINDERS: dict[str, Callable[[ModelSpec], Found]] = {
     "torchvision": from_torchvision_hub,
     "timm": from_timm_hub,
     "hf": from_hugging_face,
+    "smp": from_smp,
     "factory": from_factory,
 }
 """Where each source of a spec is looked up."""
@@ -118,6 +120,7 @@ def load_model(
         weights_sha256=sha256,
         parameters=sum(p.numel() for p in module.parameters()),
         num_classes=found.num_classes,
+        task=found.task,
         class_names=found.class_names,
         card=dict(found.card),
         notes=found.notes,
@@ -129,7 +132,7 @@ def _short(spec: ModelSpec) -> str:
     if spec.source == "card":
         return Path(spec.weights or "").stem
     text = str(replace(spec, weights=None, ema=None, num_classes=None, normalize=None, download=False))
-    return text.partition(":")[2] if spec.source in ("torchvision", "timm", "hf") else text
+    return text.partition(":")[2] if spec.source in ("torchvision", "timm", "hf", "smp") else text
 
 
 def convert_weights(

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_lift.device import out_of_memory
 from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.networks.folding import fold_batch_norms, foldable
+from robustbench_lift.networks.registry import Task
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import state_sha256
 from robustbench_lift.weights.preprocessing import Preprocessing
@@ -38,6 +40,8 @@ class LoadedModel:
     parameters: int
     """Number of learned values."""
     num_classes: int
+    task: Task | None = None
+    """What it answers; None where it has not been asked yet (a network in memory)."""
     class_names: tuple[str, ...] | None = None
     card: Mapping[str, str] = field(default_factory=dict)
     """What the weights' file says of itself."""
@@ -60,7 +64,8 @@ class LoadedModel:
 
         A module is used itself, not copied: it is put in eval mode and, when a device is given, moved there. Both a
         module and any other callable are called with normalised images, float32 [N, 3, H, W], and answer logits [N, K],
-        as a tensor or as the attribute or entry `logits` of what they return (Hugging Face's models). A callable that
+        or [N, K, h, w] for segmentation, as a tensor or as the attribute or entry `logits` (Hugging Face's models) or
+        `out` (torchvision's) of what they return. A callable that
         wants pixels in 0..1 has `preprocessing=Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))`.
 
         Args:
@@ -118,10 +123,10 @@ class LoadedModel:
             return model
         with torch.no_grad():
             logits = model.logits(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=place))
-        return replace(model, num_classes=int(logits.shape[1]))
+        return replace(model, num_classes=int(logits.shape[1]), task=task_of(logits))
 
     def logits(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] -> float32 [N, K]; normalisation included, no resizing.
+        """uint8 [N, 3, H, W] -> float32 [N, K], or [N, K, H, W] of a segmentation network; normalisation included.
 
         Raises:
             UsageError: the network fails on these images, or answers with something else than logits.
@@ -142,10 +147,13 @@ class LoadedModel:
 
 
 def ask(network: Callable[[Tensor], Any], x: Tensor, name: str, *, hint: str = "") -> Tensor:
-    """The logits [N, K] of a network for normalised images [N, 3, H, W]; its own errors become one message.
+    """The logits of a network for normalised images [N, 3, H, W]: [N, K], or [N, K, H, W] of a segmentation network.
+
+    Maps of logits of another size are upsampled bilinearly to the image's, as such networks are scored. Errors of the
+    network become one message.
 
     Args:
-        network: answers a tensor, or something with an attribute or entry `logits`.
+        network: answers a tensor, or something with an attribute or entry `logits` or `out`.
         x: images.
         name: what messages call the network.
         hint: what a user can do when the images are of the wrong size.
@@ -163,13 +171,27 @@ def ask(network: Callable[[Tensor], Any], x: Tensor, name: str, *, hint: str = "
         raise UsageError(
             f"{name} failed on images of {x.shape[-1]} x {x.shape[-2]} pixels: {explained(error)}.{hint}"
         ) from error
-    if isinstance(answer, Mapping) and "logits" in answer:
-        answer = answer["logits"]
+    if isinstance(answer, Mapping):
+        answer = next((answer[key] for key in ("logits", "out") if key in answer), answer)
     answer = getattr(answer, "logits", answer)
-    if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != len(x):
+    if not isinstance(answer, Tensor) or answer.dim() not in (2, 4) or len(answer) != len(x):
         what = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-        raise UsageError(f"{name} answers with {what}; logits [{len(x)}, classes] were expected.")
+        raise UsageError(
+            f"{name} answers with {what}; logits [{len(x)}, classes], or [{len(x)}, classes, height, width] of a "
+            "segmentation network, were expected."
+        )
+    if answer.dim() == 4 and answer.shape[2:] != x.shape[2:]:
+        return F.interpolate(answer, size=tuple(x.shape[2:]), mode="bilinear", align_corners=False)
     return answer
+
+
+def task_of(logits: Tensor) -> Task:
+    """What a network that answers with such logits does.
+
+    >>> task_of(torch.zeros(1, 21, 32, 32))
+    'segmentation'
+    """
+    return "segmentation" if logits.dim() == 4 else "classification"
 
 
 def explained(error: BaseException) -> str:
@@ -201,6 +223,7 @@ class Found:
     arch: str
     preprocessing: Preprocessing
     num_classes: int
+    task: Task = "classification"
     sha256: str | None = None
     """None where no single file was read."""
     pooling: str | None = None

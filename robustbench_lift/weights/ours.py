@@ -14,9 +14,8 @@ from typing import Any
 from torch import nn
 
 from robustbench_lift.errors import CheckpointError, UsageError, unknown
-from robustbench_lift.networks.placement import Pools
-from robustbench_lift.networks.registry import BACKBONES, NETWORK_OPTIONS, build_model, find_backbone
-from robustbench_lift.pooling import POOLINGS, PoolingLayer
+from robustbench_lift.networks.registry import BACKBONES, Backbone, build_model, find_backbone, poolings_of
+from robustbench_lift.pooling import PoolingLayer
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, class_names_of, needed_plugin, number_of_classes
 from robustbench_lift.weights.fit import Renaming, built
@@ -25,9 +24,6 @@ from robustbench_lift.weights.preprocessing import Preprocessing, from_card
 from robustbench_lift.weights.read import RawWeights, read_raw
 from robustbench_lift.weights.spec import RANDOM, ModelSpec
 from robustbench_lift.weights.state_dict import find_state_dict
-
-DEFAULT_CLASSES = 1000
-"""Where neither spec nor card nor weights say it: ImageNet's."""
 
 
 def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
@@ -55,7 +51,7 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
     placed = None if pooling == "skip" else network.placement or entry.placements[0]
 
     def build(classes: int | None) -> nn.Module:
-        count = classes or DEFAULT_CLASSES
+        count = classes or entry.classes
         return build_model(arch, pooling, num_classes=count, placement=network.placement, options=network.options)
 
     stated = spec.num_classes or number_of_classes(card)
@@ -64,13 +60,14 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
     module, stated, notes = built(build, stated, raw, spec, renamings=renamings, hint=hint)
     if raw and not card:
         notes += ambiguous(module, arch, pooling, raw)
-    preprocessing = from_card(card, source) if card else _default_preprocessing(entry.input_size)
+    preprocessing = from_card(card, source) if card else _default_preprocessing(entry)
     if raw and not card and spec.normalize is None:
         notes += (f"normalisation: ImageNet's mean and std, assumed; {printable(raw.path.name)} does not say.",)
-    classes = stated or DEFAULT_CLASSES
+    classes = stated or entry.classes
     return Found(
         module=module,
         arch=arch,
+        task=entry.task,
         pooling=pooling,
         placement=placed,
         preprocessing=preprocessing,
@@ -86,14 +83,15 @@ def check_names(spec: ModelSpec) -> None:
     """Refuse unknown names and options before a file is read."""
     if spec.source == "zoo":
         entry = find_backbone(spec.name)
-        options = {key: value for key, value in spec.options.items() if key not in NETWORK_OPTIONS}
-        Pools(name=spec.pooling or entry.published_pooling, options=options).check()
+        entry.pools(spec.pooling, spec.options).check()
         if spec.placement and spec.placement not in entry.placements:
             raise unknown(f"placement of {spec.name}", spec.placement, entry.placements)
 
 
-def _default_preprocessing(size: int) -> Preprocessing:
-    return Preprocessing() if size == 224 else Preprocessing(resize=None, crop=size)
+def _default_preprocessing(entry: Backbone) -> Preprocessing:
+    if entry.task == "segmentation":
+        return Preprocessing(resize=None, crop=None)
+    return Preprocessing() if entry.input_size == 224 else Preprocessing(resize=None, crop=entry.input_size)
 
 
 def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> ModelSpec:
@@ -112,7 +110,7 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> ModelSpec:
             )
     for what, name, registry in (
         ("backbone", arch, BACKBONES),
-        ("pooling", spec.pooling or card.get("pooling", ""), POOLINGS),
+        ("pooling", spec.pooling or card.get("pooling", ""), poolings_of(arch)),
     ):
         if name and name not in registry and (plugin := needed_plugin(card)):
             raise CheckpointError(f"{source} is {trained}, and there is no {what} {printable(name)!r} here.{plugin}")
@@ -127,7 +125,7 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> ModelSpec:
     if "options" in card:
         stored = _options(card, source)
         for option, wanted in options.items():
-            trained_with = stored.get(option, _default_of(pooling, option))
+            trained_with = stored.get(option, _default_of(arch, pooling, option))
             if option != "input_size" and wanted != trained_with:
                 raise CheckpointError(f"{source} has {option}={trained_with} (its card says so), not {wanted}.")
         options = {**stored, **options}
@@ -140,10 +138,12 @@ def _agreed(spec: ModelSpec, card: Mapping[str, str]) -> ModelSpec:
     )
 
 
-def _default_of(pooling: str, option: str) -> object:
-    entry = POOLINGS.get(pooling)
+def _default_of(arch: str, pooling: str, option: str) -> object:
+    network, entry = find_backbone(arch), poolings_of(arch).get(pooling)
     if option == "conv_padding":
-        return "circular" if entry and entry.circular else "zeros"
+        return "circular" if getattr(entry, "circular", False) else "zeros"
+    if option in network.options:
+        return network.options[option]
     return entry.options[option].default if entry and option in entry.options else None
 
 
@@ -165,7 +165,8 @@ def _torchvision_files() -> dict[str, str]:
     import torchvision
 
     found: dict[str, str] = {}
-    for name in torchvision.models.list_models(module=torchvision.models):
+    models = torchvision.models
+    for name in (*models.list_models(module=models), *models.list_models(module=models.segmentation)):
         for weights in torchvision.models.get_model_weights(name):
             file = PurePosixPath(weights.url).name
             if match := re.search(r"-([0-9a-f]{8})\.", file):

@@ -102,11 +102,12 @@ def to_card(preprocessing: Preprocessing) -> dict[str, str]:
 def from_torchvision(weights: Any) -> Preprocessing:
     """What torchvision's weights entry prescribes (`weights.transforms()`)."""
     given = weights.transforms()
+    crop = getattr(given, "crop_size", None)  # segmentation networks see whole images
     return Preprocessing(
         mean=_triple(given.mean),
         std=_triple(given.std),
         resize=given.resize_size[0],
-        crop=given.crop_size[0],
+        crop=crop[0] if crop else None,
         interpolation=str(given.interpolation.value),
         antialias=bool(given.antialias),
     )

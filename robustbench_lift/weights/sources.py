@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from robustbench_lift.device import out_of_memory
 from robustbench_lift.errors import CheckpointError, RobustbenchError, UsageError
-from robustbench_lift.networks import replace_pooling
+from robustbench_lift.networks import Task, replace_pooling
 from robustbench_lift.pooling import POOLINGS, PoolingError
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, check_network, class_names_of, number_of_classes
@@ -70,7 +70,15 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
     check_network(card, spec, source)
     stated = spec.num_classes or number_of_classes(card) or (len(entry.meta["categories"]) if entry else None)
     size, notes = _vit_size(spec, raw, entry)
-    sized = replace(spec, options={**({"image_size": size} if size else {}), **spec.options})
+    task = _torchvision_names()[spec.name]
+    sized = replace(
+        spec,
+        options={
+            **({"image_size": size} if size else {}),
+            **({"aux_loss": True} if task == "segmentation" and _has_auxiliary(spec, raw) else {}),
+            **spec.options,
+        },
+    )
     module, classes, more = built(
         lambda count: torchvision_network(sized, count, published=entry is not None),
         stated,
@@ -81,16 +89,19 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
     )
     notes = more + notes
     preprocessing = from_torchvision(entry) if entry else Preprocessing()
+    if entry is None and task == "segmentation":
+        preprocessing = Preprocessing(resize=None, crop=None)
     if entry is None and size:
         preprocessing = Preprocessing(resize=size, crop=size)
     if raw and entry is None and not card:
         notes += same_keys(f"torchvision:{spec.name}", raw)
         notes += assumed(spec, preprocessing, "ImageNet's defaults", f"{printable(raw.path.name)} is not torchvision's")
-    classes = classes or 1000
+    classes = classes or (1000 if task == "classification" else 21)
     categories = tuple(entry.meta["categories"]) if entry else ()
     return Found(
         module=module,
         arch=spec.name,
+        task=task,
         pooling=spec.pooling,
         placement=placed(spec),
         preprocessing=from_card(card, source) if card else preprocessing,
@@ -103,11 +114,20 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
 
 
 def check_torchvision(spec: ModelSpec) -> None:
-    import torchvision
-
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = _torchvision_names()
     if spec.name not in known:
         raise unknown_of_many("torchvision model", spec.name, known)
+
+
+def _torchvision_names() -> dict[str, Task]:
+    """The networks of torchvision that are evaluated, and what they do."""
+    import torchvision
+
+    models = torchvision.models
+    return {
+        **dict.fromkeys(models.list_models(module=models), "classification"),
+        **dict.fromkeys(models.list_models(module=models.segmentation), "segmentation"),
+    }
 
 
 def torchvision_network(spec: ModelSpec, classes: int | None, *, published: bool = False) -> nn.Module:
@@ -115,13 +135,23 @@ def torchvision_network(spec: ModelSpec, classes: int | None, *, published: bool
     import torchvision
 
     pooling, extra = split_options(spec)
+    default = 1000
+    if _torchvision_names()[spec.name] == "segmentation":
+        extra["weights_backbone"], default = None, 21  # or torchvision would fetch them
     if spec.name in ("googlenet", "inception_v3"):
         extra.setdefault("init_weights", False)
         extra.setdefault("transform_input", published)
     module = constructed(
-        lambda: torchvision.models.get_model(spec.name, weights=None, num_classes=classes or 1000, **extra), spec
+        lambda: torchvision.models.get_model(spec.name, weights=None, num_classes=classes or default, **extra), spec
     )
     return pooled(module, spec, pooling)
+
+
+def _has_auxiliary(spec: ModelSpec, raw: RawWeights | None) -> bool:
+    """Whether a file holds the auxiliary head that torchvision trains its segmentation networks with."""
+    if raw is None or not isinstance(raw.content, Mapping):
+        return False
+    return any("aux_classifier." in key for key in find_state_dict(raw, ema=spec.ema).tensors)
 
 
 def _densenet_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ torchvision:resnet50@IMAGENET1K_V1                      torchvision: NAME@WEIGHT
 torchvision:resnet50?pooling=lift@final.safetensors     with its downsampling replaced (also timm:)
 timm:resnetblur50.bt_in1k                               timm: NAME, NAME@FILE or NAME@FOLDER of the hub
 hf:timm/resnetblur50.bt_in1k                            a repository of the Hugging Face hub, or its folder: hf:./copy
+segnet/lift?num_classes=11&width=0.125@file             a segmentation network of ours: NAME/PAIR or NAME/POOLING
+smp:unet?encoder_name=resnet34@file                     segmentation_models_pytorch: ARCHITECTURE?OPTIONS@FILE
 package.module:factory@file                             a function of yours that returns a module
 photos/resnet-lift                                      weights that ship with the package
 """
@@ -24,7 +26,7 @@ from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.pooling import parse_options
 from robustbench_lift.text import printable
 
-SOURCES = ("zoo", "shipped", "card", "torchvision", "timm", "hf", "factory")
+SOURCES = ("zoo", "shipped", "card", "torchvision", "timm", "hf", "smp", "factory")
 NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -113,7 +115,7 @@ class ModelSpec:
         download = options.pop("download", False)
         common = {**ours, "download": download, "options": options, "weights": weights or None}
         source, colon, name = head.partition(":")
-        if colon and source in (*LIBRARIES, "hf"):
+        if colon and source in (*LIBRARIES, "hf", "smp"):
             if source in LIBRARIES:
                 common["pooling"] = options.pop("pooling", None)
         elif colon and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", head):
@@ -165,7 +167,7 @@ class ModelSpec:
             "download": self.download or None,
         }
         given = {**{key: value for key, value in ours.items() if value is not None}, **self.options}
-        head = f"{self.source}:{self.name}" if library or self.source == "hf" else self.name
+        head = f"{self.source}:{self.name}" if library or self.source in ("hf", "smp") else self.name
         if self.pooling and not library:
             head += f"/{self.pooling}"
         query = "&".join(f"{key}={_written(value)}" for key, value in given.items())
@@ -182,6 +184,6 @@ def _written(value: object) -> str:
 
 _FORMS = (
     "Write ARCH/POOLING@FILE (resnet50/lift@weights.safetensors), @FILE for a file of ours, torchvision:NAME@WEIGHTS, "
-    "timm:NAME, hf:REPOSITORY, package.module:factory@FILE, or a shipped name such as photos/resnet-lift; "
-    "options follow the name as ?name=value&name=value."
+    "timm:NAME, hf:REPOSITORY, smp:ARCHITECTURE@FILE, package.module:factory@FILE, or a shipped name such as "
+    "photos/resnet-lift; options follow the name as ?name=value&name=value."
 )
