@@ -1,4 +1,4 @@
-"""Robustness metrics: arrays in, numbers out. numpy alone; no files, no torch. All numbers are fractions.
+"""Robustness metrics: arrays in, numbers out. numpy and scipy alone; no files, no torch. All numbers are fractions.
 
 >>> import metrics
 >>> round(metrics.mean_error(metrics.ALEXNET.corruption_errors), 4)
@@ -28,6 +28,21 @@ from metrics.perturbation import (
     top5_distance,
     top5_moves,
 )
+from metrics.segmentation import (
+    VOID,
+    boundary_distance,
+    boundary_f1,
+    class_accuracy,
+    class_iou,
+    classes_counted,
+    corruption_degradation,
+    frequency_weighted_iou,
+    mean_iou,
+    pixel_accuracy,
+    pixel_counts,
+    relative_corruption_degradation,
+    within_trimap,
+)
 from metrics.shift import consistency, consistency_among_correct
 
 __all__ = [
@@ -36,28 +51,41 @@ __all__ = [
     "BINS",
     "CORRUPTIONS",
     "PERTURBATIONS",
+    "VOID",
     "Baseline",
     "MetricError",
     "bin_index",
     "binned_calibration_error",
+    "boundary_distance",
+    "boundary_f1",
     "calibration_bins",
+    "class_accuracy",
     "class_changes",
+    "class_iou",
+    "classes_counted",
     "consistency",
     "consistency_among_correct",
+    "corruption_degradation",
     "corruption_error",
     "expected_calibration_error",
     "flip_probability",
     "frame_pairs",
+    "frequency_weighted_iou",
     "is_noise",
     "mean_corruption_error",
     "mean_error",
     "mean_flip_rate",
+    "mean_iou",
     "mean_top5_distance",
     "outside_topk",
+    "pixel_accuracy",
+    "pixel_counts",
+    "relative_corruption_degradation",
     "relative_corruption_error",
     "relative_mean_corruption_error",
     "top1_error",
     "top5_distance",
     "top5_moves",
     "topk_error",
+    "within_trimap",
 ]
