@@ -48,9 +48,9 @@ class Baseline:
     source: str
     """Where the numbers come from."""
     clean_error: float
-    """Top-1 error on clean images."""
+    """Top-1 error on clean images; 1 - mIoU of a segmentation network."""
     corruption_errors: Mapping[str, tuple[float, ...]]
-    """Top-1 errors of each corruption at severities 1..5."""
+    """Top-1 errors of each corruption at severities 1..5; of a segmentation network 1 - mIoU at those of the suite."""
     flip_probabilities: Mapping[str, float]
     """Flip probability of each perturbation."""
     top5_distances: Mapping[str, float] | None = None

@@ -103,16 +103,19 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
 
 def _measure(engine: Engine, protocol: EvaluationProtocol, cell: Cell, models: list[LoadedModel]) -> _Cost:
     """What one image of a condition costs."""
-    from robustbench_lift.evaluation.engine import PreparedImages, stack
+    from robustbench_lift.evaluation.engine import PreparedImages, Shown, Work, by_size
 
     images = protocol.images(cell)
     prepared = PreparedImages(protocol, images)
     count = min(SAMPLE, len(images.ids))
-    reading, (batch, targets) = _seconds(lambda: stack([prepared[row] for row in range(count)]))
+    reading, groups = _seconds(lambda: by_size([prepared[row] for row in range(count)]))
+    places, batch, targets = max(groups, key=lambda group: len(group[0]))  # of the size that most of them have
+    work = Work(protocol=protocol, cell=cell, images=images, rows=places)
     batch, targets = batch.to(engine.device), targets.to(engine.device)
-    rendering, shown = _seconds(lambda: protocol.render(cell, batch, list(images.ids[:count])))
-    networks = sum(_seconds(lambda one=model: engine.predict(one, shown, targets))[0] for model in models)  # type: ignore[misc]
-    return _Cost(shown.shape[1], reading / count, rendering / count, networks / count)
+    rendering, shown = _seconds(lambda: protocol.render(cell, batch, [images.ids[row] for row in places]))
+    seen = Shown(work, places, shown, targets)
+    networks = sum(_seconds(lambda one=model: engine.answer(one, seen))[0] for model in models)  # type: ignore[misc]
+    return _Cost(shown.shape[1], reading / count, rendering / len(places), networks / len(places))
 
 
 def _seconds(work: Callable[[], R]) -> tuple[float, R]:

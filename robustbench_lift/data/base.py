@@ -19,13 +19,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 UNLABELLED = -1
-"""Label of an image whose class is unknown (CIFAR-P comes without labels; flips need none)."""
+"""Label of an image whose class is unknown (CIFAR-P comes without labels; flips need none) or is a map."""
 
 
 class ImageSet(Protocol):
     """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
 
-    A set may have more: `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`),
+    A set with label maps has more (`data.labelmaps.LabelMaps`). Any set may have `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`),
     `notes`, sentences about it that a user should read once, `outputs` (see `outputs_of`), and `adversarial`, whether
     its images were chosen because networks err on them, so that an accuracy below guessing is no sign of a mistake.
     """
@@ -98,6 +98,11 @@ def outputs_of(images: ImageSet) -> Outputs | None:
     """Which outputs of a network stand for the classes of a set; None: output k is class k."""
     found: Outputs | None = getattr(images, "outputs", None)
     return found
+
+
+def has_maps(images: ImageSet) -> bool:
+    """Whether the images have a class for every pixel."""
+    return hasattr(images, "target") and hasattr(images, "blocks")
 
 
 def left_out_of(images: ImageSet) -> Mapping[str, int]:

@@ -15,13 +15,16 @@ Resizing is Pillow's (antialiased), sizes and offsets are torchvision's; tests h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
 
 from robustbench_lift.data.base import Pixels
 from robustbench_lift.errors import DataError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INTERPOLATIONS: dict[str, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -205,6 +208,53 @@ class Bordered:
     def text(self) -> str:
         """Words for the signature."""
         return f"border{self.border}-{self.inner.text}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WholeImage:
+    """Images of any size as they are, for label maps: what is resized is resized after the corruption, for the network.
+
+    Label maps keep their size, and logits are brought to it.
+
+    >>> WholeImage().text, WholeImage(resize=512).text
+    ('whole', 'whole-resize512-bilinear-antialias')
+    """
+
+    resize: int | None = None
+    """Length of the shorter side that the network sees, in pixels; None: as stored."""
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """uint8 [H, W, 3], unchanged."""
+        return image
+
+    def for_network(self, frames: Tensor) -> Tensor:
+        """uint8 [..., 3, H, W] -> the size that the network sees, antialiased."""
+        height, width = frames.shape[-2:]
+        if self.resize is None or self.resize == min(height, width):
+            return frames
+        from torchvision.transforms.v2.functional import resize
+
+        side = self.resize
+        size = [side, int(side * width / height)] if height <= width else [int(side * height / width), side]
+        made: Tensor = resize(frames.flatten(0, -4), size, antialias=True).unflatten(0, frames.shape[:-3])
+        return made
+
+    @property
+    def side(self) -> int:
+        """Images differ: 0."""
+        return 0
+
+    @property
+    def text(self) -> str:
+        """Words for the signature."""
+        return "whole" if self.resize is None else f"whole-resize{self.resize}-bilinear-antialias"
+
+
+def for_network(geometry: Geometry, frames: Tensor) -> Tensor:
+    """Frames as a network sees them: resized after the corruption where the geometry says so."""
+    resize = getattr(geometry, "for_network", None)
+    seen: Tensor = frames if resize is None else resize(frames)
+    return seen
 
 
 def resized(image: Pixels, side: int, interpolation: str = "bilinear") -> Pixels:

@@ -103,6 +103,12 @@ class Kind:
     """Protocols that are evaluated when none is named; by default all four over clean images, over a tree its own."""
     models: tuple[str, ...] = ()
     """Model specs that are evaluated when none is named."""
+    protocols: tuple[str, ...] = ("clean", "corruption", "perturbation", "shift")
+    """Protocols that are evaluated when none is named."""
+    table: int | None = None
+    """Severity table of corruptions where images have no size of their own and none is named."""
+    margin: int = 32
+    """Pixels by which views of label maps are shifted, at most."""
     suites: Mapping[str, str] = field(default_factory=lambda: dict(IMAGENET_SUITES))
     """Protocol -> the suite of its conditions when none is named."""
     training: Callable[[DataSpec], tuple[Opener, Opener | None]] | None = None

@@ -429,4 +429,4 @@ def _cifar(classes: int) -> None:
 _cifar(10)
 _cifar(100)
 
-from robustbench_lift.data import shift_kinds  # noqa: E402, F401 - registers the natural shifts, which come last
+from robustbench_lift.data import map_kinds, shift_kinds  # noqa: E402, F401 - register label maps and natural shifts

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet, left_out_of, notes_of, outputs_of
+from robustbench_lift.data.base import ImageSet, has_maps, left_out_of, notes_of, outputs_of
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
@@ -29,6 +29,25 @@ class Subset:
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """One image."""
         return self.parent.read(int(self.rows[index]))
+
+
+class MapSubset(Subset):
+    """Some images of a set with label maps."""
+
+    def __init__(self, images: ImageSet, rows: Sequence[int], *, name: str) -> None:
+        super().__init__(images, rows, name=name)
+        self.blocks: npt.NDArray[np.int64] = images.blocks[self.rows]  # type: ignore[attr-defined]
+        self.band: bool = images.band  # type: ignore[attr-defined]
+
+    def target(self, index: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """The label map of one image."""
+        found: npt.NDArray[np.uint8] = self.parent.target(int(self.rows[index]), size)  # type: ignore[attr-defined]
+        return found
+
+
+def part_of(images: ImageSet, rows: Sequence[int], *, name: str) -> Subset:
+    """Some images of a set, by index in rising order, with their label maps where there are some."""
+    return (MapSubset if has_maps(images) else Subset)(images, rows, name=name)
 
 
 def subset(images: ImageSet, limit: int | None, seed: int = 0) -> ImageSet:
@@ -54,7 +73,7 @@ def subset(images: ImageSet, limit: int | None, seed: int = 0) -> ImageSet:
     if limit is None:
         return images
     rows = subset_rows(images.ids, images.labels, limit, seed)
-    return Subset(images, rows, name=limited_name(images.name, limit, seed))
+    return part_of(images, rows, name=limited_name(images.name, limit, seed))
 
 
 def limited_name(name: str, limit: int | None, seed: int = 0) -> str:
@@ -141,4 +160,4 @@ def held_out_part(images: ImageSet, fraction: float | str, part: str = "test") -
             f"holding out {share:g} of each class of {images.name} leaves no {part} images: its largest class has "
             f"{int(np.bincount(images.labels).max())}. Give another fraction."
         )
-    return Subset(images, rows, name=f"{images.name}-{'held-out' if part == 'test' else 'not-held-out'}")
+    return part_of(images, rows, name=f"{images.name}-{'held-out' if part == 'test' else 'not-held-out'}")

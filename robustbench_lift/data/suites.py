@@ -29,6 +29,8 @@ class Suite:
     """In the benchmark's order."""
     severities: tuple[int, ...]
     """Severities of a corruption, difficulties of a perturbation."""
+    limits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Condition -> its severities, where it has fewer than the others."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Category -> its conditions, each in one."""
     normaliser: str | None = None
@@ -274,6 +276,34 @@ register_suite(
     )
 )
 
+_NOISE = ("gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise")
+register_suite(
+    Suite(
+        name="kamann-rother",
+        title="Kamann and Rother, segmentation",
+        protocol="corruption",
+        conditions=(
+            *("motion_blur", "defocus_blur", "glass_blur", "gaussian_blur"),
+            *_NOISE,
+            *("brightness", "contrast", "saturate", "jpeg_compression"),
+            *("snow", "spatter", "fog", "frost"),
+        ),
+        severities=(1, 2, 3, 4, 5),
+        limits=dict.fromkeys(_NOISE, (1, 2, 3)),
+        categories={
+            "Blur": ("motion_blur", "defocus_blur", "glass_blur", "gaussian_blur"),
+            "Noise": _NOISE,
+            "Digital": ("brightness", "contrast", "saturate", "jpeg_compression"),
+            "Weather": ("snow", "spatter", "fog", "frost"),
+        },
+        source=(
+            'Kamann and Rother, "Benchmarking the Robustness of Semantic Segmentation Models", CVPR 2020; the sets as '
+            'Xie et al., "SegFormer", NeurIPS 2021, appendix D, use them: noise at severities 1 to 3'
+        ),
+        label="kamann-rother16",
+    )
+)
+
 _ALIASES = {"all19": ("imagenet-c", "imagenet-c-extra"), "all14": ("imagenet-p", "imagenet-p-extra")}
 """Older names of several suites together."""
 
@@ -353,15 +383,37 @@ def expand(protocol: str, names: tuple[str, ...], default: str) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def label(protocol: str, conditions: tuple[str, ...]) -> str:
+def limits(protocol: str, names: tuple[str, ...], default: str) -> dict[str, tuple[int, ...]]:
+    """Condition -> its severities, for the conditions of which a suite that is asked for has fewer.
+
+    A condition that is named itself has all severities.
+
+    >>> limits("corruption", ("kamann-rother", "shot_noise"), "imagenet-c")["speckle_noise"]
+    (1, 2, 3)
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name in names or (default,):
+        suite = SUITES.get(name)
+        if suite is not None and suite.protocol == protocol:
+            found |= suite.limits
+    return {name: levels for name, levels in found.items() if name not in names}
+
+
+def label(protocol: str, conditions: tuple[str, ...], limited: Mapping[str, tuple[int, ...]] | None = None) -> str:
     """What the signature says of conditions: the label of a suite that is these, else the names, sorted.
+
+    `limited` are conditions that have fewer severities than the others.
 
     Their order changes no number, so that it is no part.
 
     >>> label("corruption", ("snow", "fog")), label("perturbation", metrics.PERTURBATIONS)
     ('fog+snow', 'benchmark10')
     """
+    fewer = dict(limited or {})
     for suite in SUITES.values():
-        if suite.protocol == protocol and suite.label is not None and set(suite.conditions) == set(conditions):
+        same = set(suite.conditions) == set(conditions) and dict(suite.limits) == fewer
+        if suite.protocol == protocol and suite.label is not None and same:
             return suite.label
-    return "+".join(sorted(conditions))
+    return "+".join(
+        f"{name}[{','.join(map(str, fewer[name]))}]" if name in fewer else name for name in sorted(conditions)
+    )

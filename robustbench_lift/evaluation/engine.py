@@ -21,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
@@ -38,11 +39,12 @@ from robustbench_lift.evaluation.identity import manifest
 from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.request import Request
-from robustbench_lift.runs import Cell, Predictions, Record, Run
 from robustbench_lift.scores import ScoredRun
+from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model
+from robustbench_lift.weights.model import task_of
 from robustbench_lift.workers import ReadingPool
 
 T = TypeVar("T")
@@ -55,6 +57,10 @@ AHEAD = 2
 """Rendered batches that may wait for the networks."""
 CPU_PIXELS = 64 * 64 * 64
 """Pixels in one forward pass on a CPU: beyond, activations leave the caches and small networks run 3 times slower."""
+GPU_PIXELS = 1 << 22
+"""The same on an accelerator, of images of more than `LARGE` pixels."""
+LARGE = 512 * 512
+"""Pixels beyond which an image makes a pass of its own worth while: passes are not filled up."""
 LEAST_PASS = 8
 """Frames of the smallest pass; fewer are filled up, since libraries compute one to three images by other kernels, whose
 rounding would make stored probabilities depend on how images were split."""
@@ -141,6 +147,8 @@ def evaluate(
     with tensor_float_32(False), contextlib.ExitStack() as modes:
         classes = protocols[0].data.answers
         models = [_model(one, engine.device, classes, modes) for one in asked]
+        for one in models:
+            _same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
 
@@ -196,10 +204,7 @@ def _evaluate(
                 unread.note(task, batch.failed)
             if batch.frames is not None:
                 for number, (model, _) in enumerate(task.waiting):
-                    answers = engine.predict(
-                        model, batch.frames, batch.targets, record=task.record, outputs=outputs_of(task.images)
-                    )
-                    task.take(number, batch.rows, answers)
+                    task.take(number, batch.rows, engine.answer(model, batch))
             task.done += len(batch.rows) + len(batch.failed)
             for note in engine.notes():
                 report.say(note)
@@ -296,25 +301,29 @@ class PreparedImages:
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         """uint8 [..., 3, h, w], and what the answer is measured by: the label, or the protocol's own `target`."""
-        image = self.protocol.prepare(self.images.read(row))
+        read = self.images.read(row)
+        image = self.protocol.prepare(read)
         tensor = torch.from_numpy(np.ascontiguousarray(image.swapaxes(-1, -2).swapaxes(-2, -3)))
         target = getattr(self.protocol, "target", None)
-        return tensor, torch.as_tensor(self.images.labels[row] if target is None else target(self.images, row))
+        if target is None:
+            return tensor, torch.as_tensor(self.images.labels[row])
+        return tensor, torch.as_tensor(target(self.images, row, read.shape[:2]))
 
 
-def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """A batch of prepared images and of their targets.
+def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tensor, Tensor]]:
+    """Batches of prepared images of one size each: their positions, the images, the targets.
 
-    Raises:
-        DataError: the images differ in size.
+    >>> small, large = torch.zeros(3, 2, 2), torch.zeros(3, 4, 4)
+    >>> [positions for positions, _, _ in by_size([(x, torch.tensor(0)) for x in (small, large, small)])]
+    [[0, 2], [1]]
     """
-    sizes = {tuple(image.shape) for image, _ in samples}
-    if len(sizes) > 1:
-        raise DataError(
-            f"images of one batch have different sizes after preparation: {', '.join(map(str, sorted(sizes)[:4]))}. "
-            "Use a geometry that crops to one size."
-        )
-    return torch.stack([image for image, _ in samples]), torch.stack([target for _, target in samples])
+    groups: dict[torch.Size, list[int]] = {}
+    for position, (image, _) in enumerate(samples):
+        groups.setdefault(image.shape, []).append(position)
+    return [
+        (places, torch.stack([samples[k][0] for k in places]), torch.stack([samples[k][1] for k in places]))
+        for places in groups.values()
+    ]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -369,6 +378,7 @@ def _task(
 ) -> _Task:
     images = protocol.images(cell)
     for model, store in pending:
+        _same_task(model.task, model.name, protocol)
         outputs = outputs_of(images)
         wanted = len(images.class_names) if outputs is None else outputs.of
         if model.num_classes != wanted:
@@ -387,6 +397,34 @@ def _task(
 
 def _record(protocol: EvaluationProtocol) -> type[Record]:
     return getattr(protocol, "record", Predictions)
+
+
+def _combining(batch: Shown) -> Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] | None:
+    """How a protocol that compares the frames of an image makes what is stored; None for those that do not."""
+    work = batch.work
+    combine = getattr(work.protocol, "combine", None)
+    if combine is None:
+        return None
+    ids = [work.images.ids[row] for row in batch.rows]
+    made: Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] = partial(
+        combine, work.cell, targets=batch.targets.cpu(), ids=ids
+    )
+    return made
+
+
+ANSWERS = {"classification": "one class for an image", "segmentation": "a class for every pixel"}
+"""What networks of a task answer, in words."""
+
+
+def _same_task(task: str | None, model: str, protocol: EvaluationProtocol) -> None:
+    """Refuse a classifier on label maps, and a segmentation network on labels."""
+    wanted = _record(protocol).TASK
+    if task is not None and task != wanted:
+        named = {"classification": "resnet50/lift@FILE", "segmentation": "segnet/lift@FILE"}[wanted]
+        raise UsageError(
+            f"{model} is a network for {task}, which answers {ANSWERS[task]}; {protocol.data.name} needs {wanted}: "
+            f"{ANSWERS[wanted]}. Name such a network, for example {named}, or other data."
+        )
 
 
 def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet, classes: int) -> DataError:
@@ -474,13 +512,13 @@ class Engine:
             for one in work:
                 if samples is None or samples.images is not one.images or samples.protocol is not one.protocol:
                     samples = PreparedImages(one.protocol, one.images)
-                size = max(1, self.batch_size // one.protocol.frames(one.cell))
+                size = max(1, self._read_together(one) // one.protocol.frames(one.cell))
                 for start in range(0, len(one.rows), size):
                     given.append(one)
                     yield samples, list(one.rows[start : start + size])
 
         with (
-            ReadingPool(self.settings.workers, collate=stack, pin_memory=self.device.type == "cuda") as pool,
+            ReadingPool(self.settings.workers, collate=by_size, pin_memory=self.device.type == "cuda") as pool,
             contextlib.closing(pool.read(wanted(), skip_errors=True)) as batches,
         ):
             for batch in batches:
@@ -489,8 +527,19 @@ class Engine:
                 if batch.data is None or one.failed:
                     yield Shown(one, batch.keys, None, torch.empty(0), batch.failed)
                     continue
-                images, targets = (part.to(self.device, non_blocking=True) for part in batch.data)
-                yield from self.rendered(one, batch.keys, images, targets)
+                for places, images, targets in batch.data:
+                    yield from self.rendered(
+                        one,
+                        [batch.keys[place] for place in places],
+                        images.to(self.device, non_blocking=True),
+                        targets.to(self.device, non_blocking=True),
+                    )
+
+    def _read_together(self, one: Work) -> int:
+        """Frames of a batch: fewer where images are large, so that memory stays flat."""
+        if self.settings.batch_size is not None:
+            return self.batch_size
+        return min(self.batch_size, _record(one.protocol).READ * one.protocol.frames(one.cell))
 
     def rendered(self, one: Work, rows: list[int], images: Tensor, targets: Tensor) -> Iterator[Shown]:
         """The frames of a batch; in halves when memory runs out, which changes no frame."""
@@ -524,6 +573,19 @@ class Engine:
         while not self._notes.empty():
             yield self._notes.get()
 
+    def answer(self, model: LoadedModel, shown: Shown) -> dict[str, npt.NDArray[Any]]:
+        """What is stored of a model's answers to a batch that has frames."""
+        assert shown.frames is not None
+        record = _record(shown.work.protocol)
+        return self.predict(
+            model,
+            shown.frames,
+            shown.targets,
+            record=record,
+            outputs=outputs_of(shown.work.images),
+            combine=_combining(shown),
+        )
+
     @torch.inference_mode()
     def predict(
         self,
@@ -533,6 +595,7 @@ class Engine:
         *,
         record: type[Record] = Predictions,
         outputs: Outputs | None = None,
+        combine: Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """What is stored of a model's answers, arrays [n, T, ...] (without T where the record has none).
 
@@ -542,6 +605,8 @@ class Engine:
             targets: [n, ...], a target an image.
             record: what is stored of logits.
             outputs: which outputs stand for the classes of the data; None: output k is class k.
+            combine: makes what is stored out of what was measured of all frames of each image, [n, T, ...]; what was
+                measured is stored as it is when there is none.
         """
         n, count = frames.shape[:2]
         flat, wanted = frames.flatten(0, 1), targets.repeat_interleave(count, dim=0)
@@ -552,25 +617,29 @@ class Engine:
             piece = flat[start : start + size]
             logits = None
             try:
-                logits = self._logits(model, _filled(piece, min(size, LEAST_PASS)))[: len(piece)]
+                least = LEAST_PASS if piece.shape[-1] * piece.shape[-2] <= LARGE else 1
+                logits = self._logits(model, _filled(piece, min(size, least)))[: len(piece)]
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
             if logits is None:  # outside the except block, whose exception would keep the activations
                 self._back_off(len(piece), piece)
                 continue
-            _check_logits(logits, model)
+            _check_logits(logits, model, record)
             logits = logits if outputs is None else outputs(logits)
             found.append({k: v.cpu() for k, v in record.measure(logits, wanted[start : start + len(piece)]).items()})
             start += len(piece)
         whole = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
+        if combine is not None:
+            return combine({name: values.view(n, count, *values.shape[1:]) for name, values in whole.items()})
         return {name: _by_image(values, n, count, record.ARRAYS[name][1]) for name, values in whole.items()}
 
     def _pass(self, images: Tensor) -> int:
         """Frames in one forward pass."""
-        if self.settings.batch_size is None and self.device.type == "cpu":
-            return max(1, min(self.batch_size, CPU_PIXELS // (images.shape[-1] * images.shape[-2])))
-        return self.batch_size
+        pixels = images.shape[-1] * images.shape[-2]
+        if self.settings.batch_size is not None or (self.device.type != "cpu" and pixels <= LARGE):
+            return self.batch_size
+        return max(1, min(self.batch_size, (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS) // pixels))
 
     def _logits(self, model: LoadedModel, images: Tensor) -> Tensor:
         precision = self.settings.precision
@@ -601,12 +670,16 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
     return array
 
 
-def _check_logits(logits: Tensor, model: LoadedModel) -> None:
+def _check_logits(logits: Tensor, model: LoadedModel, record: type[Record]) -> None:
     """Refuse answers that cannot be scored.
 
     Raises:
-        DataError: a logit is not a number, or there is another number of classes.
+        DataError: a logit is not a number, there is another number of classes, or the network does something else.
     """
+    if task_of(logits) != record.TASK:
+        raise DataError(
+            f"{model.name} answers {ANSWERS[task_of(logits)]}; the data need {record.TASK}: {ANSWERS[record.TASK]}."
+        )
     if logits.shape[1] != model.num_classes:
         raise DataError(f"{model.name} answers with {logits.shape[1]} values, expected {model.num_classes} classes.")
     if not bool(torch.isfinite(logits).all()):
@@ -663,12 +736,17 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
 def _store(task: _Task, settings: Settings) -> None:
     """Write the cell of each model that waited for it, or this job's share; whoever comes last merges."""
     ids = [task.images.ids[i] for i in task.rows]
-    known = task.record.known(task.images.labels[list(task.rows)])
+    known = task.record.known(task.images, task.rows)
     for (model, store), answers in zip(task.waiting, task.answers, strict=True):
         stored = task.record.from_rows(ids, {**known, **answers})
         judged = not settings.allow_chance and not getattr(task.images, "adversarial", False)
         if isinstance(stored, Predictions) and judged:
             _stop_at_chance(model, task.cell, stored, len(task.images.class_names))
+        if isinstance(stored, PixelCounts) and settings.shard.count == 1 and not stored.counts[..., 1].any():
+            raise DataError(
+                f"no pixel of the {len(stored.ids):,} label maps of {task.images.name} has a known class: all are void."
+                " Check which value means void; `robustbench-lift check` counts the pixels of each class."
+            )
         store.write(task.cell, stored, share=settings.shard)
     for _, store in task.pending:
         store.merge(task.cell, settings.shard.count)

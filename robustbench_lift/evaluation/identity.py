@@ -12,7 +12,7 @@ from robustbench_lift.data.base import ImageSet, fingerprint, left_out_of
 from robustbench_lift.errors import DataError, IncomparableError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.provenance import environment
-from robustbench_lift.runs import Manifest
+from robustbench_lift.runs import Manifest, Predictions
 from robustbench_lift.weights import LoadedModel
 
 SAMPLE = 256
@@ -61,6 +61,7 @@ def manifest(
             f"one run is over one data set, not over {shown}. Build its protocols with one Request, or give them one "
             "identity."
         )
+    mapped = any(getattr(protocol, "record", Predictions).TASK == "segmentation" for protocol in protocols)
     common = {
         "data": f"{whole.name}@{whole.fingerprint[:8]}",
         "n": str(whole.images),
@@ -71,7 +72,14 @@ def manifest(
     left_out = {p.name: dict(found) for p in protocols if (found := left_out_of(p.images(p.cells()[0])))}
     return Manifest(
         model=model_record(model),
-        data={"name": whole.name, "images": whole.images, "classes": len(whole.class_names), "sets": sets},
+        data={
+            "name": whole.name,
+            "images": whole.images,
+            "classes": len(whole.class_names),
+            # a score of a class of a label map is named after it
+            **({"class_names": list(whole.class_names)} if mapped else {}),
+            "sets": sets,
+        },
         signature={"common": common, **{p.name: p.fields() for p in protocols}},
         cells=tuple(cell.key for p in protocols for cell in p.cells()),
         normaliser=normaliser,
@@ -80,23 +88,24 @@ def manifest(
 
 
 def files_sha256(images: ImageSet) -> str | None:
-    """sha256 over the bytes of SAMPLE files, evenly spaced, and the sizes of all where they are known.
+    """sha256 over the bytes of SAMPLE files, evenly spaced, and the sizes of all where known; of label maps too.
 
     Ids and labels stay the same when pictures are exchanged under their names; this does not. None for images that do
     not lie in files.
     """
-    blobs = getattr(images, "blobs", None)
-    if blobs is None:
+    files = [found for name in ("blobs", "maps") if (found := getattr(images, name, None)) is not None]
+    if not files:
         return None
     digest = hashlib.sha256()
-    sizes = getattr(blobs, "sizes", None)
-    if sizes is not None:
-        digest.update(np.asarray(sizes(), dtype="<i8").tobytes())
-    for index in sorted({int(i) for i in np.linspace(0, len(images.ids) - 1, SAMPLE)}) if len(images.ids) else ():
-        try:
-            digest.update(hashlib.sha256(blobs.read(index)).digest())
-        except DataError as error:  # named when it is its turn
-            digest.update(type(error).__name__.encode())
+    for blobs in files:
+        sizes = getattr(blobs, "sizes", None)
+        if sizes is not None:
+            digest.update(np.asarray(sizes() if callable(sizes) else sizes, dtype="<i8").tobytes())
+        for index in sorted({int(i) for i in np.linspace(0, len(images.ids) - 1, SAMPLE)}) if len(images.ids) else ():
+            try:
+                digest.update(hashlib.sha256(blobs.read(index)).digest())
+            except DataError as error:  # named when it is its turn
+                digest.update(type(error).__name__.encode())
     return digest.hexdigest()
 
 

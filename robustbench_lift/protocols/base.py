@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet, Outputs, fingerprint, outputs_of
+import metrics
+from robustbench_lift.data.base import ImageSet, Outputs, fingerprint, has_maps, outputs_of
 from robustbench_lift.registry import add
-from robustbench_lift.runs import Cell
+from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record
+from robustbench_lift.runs.segmentation import band_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +61,26 @@ class DataIdentity:
         return cls(images.name, mark, len(images.ids), tuple(images.class_names), outputs_of(images))
 
 
+def record_of(images: ImageSet) -> type[Record]:
+    """What is stored of answers to images: predicted classes, or counts of pixels where labels are maps."""
+    return PixelCounts if has_maps(images) else Predictions
+
+
+def target_of(images: ImageSet, row: int, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """What an answer to an image is measured by: its label, or uint8 [2, H, W], label map and band (`band_of`)."""
+    if not has_maps(images):
+        return np.asarray(images.labels[row])
+    labels = images.target(row, size)  # type: ignore[attr-defined]
+    return np.stack([labels, band_of(metrics.boundary_distance(labels, band=images.band))])  # type: ignore[attr-defined]
+
+
 class EvaluationProtocol(Protocol):
-    """Cells, the images they read, and how an image becomes the frames that a model sees."""
+    """Cells, the images they read, and how an image becomes the frames that a model sees.
+
+    A protocol may have more: `record`, the class of what its cells store (`Predictions` without it); `target(images,
+    row, size)`, what an answer to an image of that (height, width) is measured by (its label without it); and
+    `combine(cell, measured, targets=..., ids=...)`, which makes what is stored of all frames of each image.
+    """
 
     @property
     def name(self) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.geometry import Geometry
-from robustbench_lift.protocols.base import DataIdentity, protocol
+from robustbench_lift.data.geometry import Geometry, for_network
+from robustbench_lift.protocols.base import DataIdentity, protocol, record_of, target_of
 from robustbench_lift.protocols.request import OpenedData, Request
-from robustbench_lift.runs import Cell
+from robustbench_lift.runs import Cell, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,15 @@ class Clean:
         """The data set that the images are of."""
         return self.identity or DataIdentity.of(self.source)
 
+    @property
+    def record(self) -> type[Record]:
+        """What cells store: predicted classes, or counts of pixels where labels are maps."""
+        return record_of(self.source)
+
+    def target(self, images: ImageSet, row: int, size: tuple[int, int]) -> npt.NDArray[Any]:
+        """What an answer is measured by."""
+        return target_of(images, row, size)
+
     def cells(self) -> tuple[Cell, ...]:
         """The one cell, named like the protocol."""
         return (Cell(self.name, self.name, 0),)
@@ -70,4 +79,4 @@ class Clean:
 
     def render(self, cell: Cell, batch: Tensor, ids: Sequence[str]) -> Tensor:
         """[n, 3, h, w] -> [n, 1, 3, h, w]."""
-        return batch.unsqueeze(1)
+        return for_network(self.geometry, batch).unsqueeze(1)

@@ -5,8 +5,8 @@ Generated frames are another signature than the official files: the official ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from robustbench_lift.data import suites
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.geometry import Geometry
+from robustbench_lift.data.geometry import Geometry, for_network
 from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.protocols.sources import FrameSource, OverConditions, StoredCells
@@ -72,7 +72,7 @@ class GeneratedCorruptions:
         corrupted = corrupt(
             batch, cell.condition, cell.severity, seed=self.seed, ids=list(ids), variant=self.variant, table=self.table
         )
-        return round_trip(corrupted, self.storage).unsqueeze(1)
+        return for_network(self.geometry, round_trip(corrupted, self.storage)).unsqueeze(1)
 
 
 @protocol("corruption")
@@ -92,19 +92,27 @@ class Corruption(OverConditions):
     """Names of corruptions; the 15 of the benchmark by default."""
     severities: tuple[int, ...] = SEVERITIES
     """Severities, 1..5."""
+    limits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Corruption -> its severities, where a suite has fewer of it."""
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The severities."""
         return self.severities
 
+    def levels_of(self, condition: str) -> tuple[int, ...]:
+        """The severities of one corruption."""
+        return tuple(s for s in self.severities if s in self.limits.get(condition, SEVERITIES))
+
     @classmethod
     def build(cls, request: Request, opened: OpenedData) -> Self:
         """Official files where the request names them, else corruptions of its clean images."""
+        conditions = opened.conditions(cls.name)
         return cls(
             source=cls._source(request, opened),
-            conditions=opened.conditions(cls.name),
+            conditions=conditions,
             severities=request.severities,
+            limits=opened.limits(cls.name, conditions),
             identity=opened.identity,
         )
 
@@ -125,7 +133,7 @@ class Corruption(OverConditions):
 
     def fields(self) -> dict[str, str]:
         """Everything that changes a pixel."""
-        cells = {"set": suites.label(self.name, self.conditions)}
+        cells = {"set": suites.label(self.name, self.conditions, self.limits)}
         if set(self.severities) != set(SEVERITIES):
             cells["severities"] = "+".join(map(str, sorted(self.severities)))
         return self.source.fields(cells)

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data import suites
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, has_maps
 from robustbench_lift.data.geometry import Geometry, ResizeCrop
+from robustbench_lift.errors import UsageError
 from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.protocols.sources import FrameSource, OverConditions, StoredCells
@@ -176,6 +177,11 @@ class Perturbation(OverConditions):
         if tree is not None:
             return StoredCells(tree=tree)
         images, views = opened.clean(cls.name)
+        if has_maps(images):
+            raise UsageError(
+                "perturbation sequences move and scale what they show, and label maps would have to follow: leave "
+                "perturbation out of --protocols."
+            )
         images, table = opened.kind.sequences(images), opened.table(cls.name)
         storage = "h264" if opened.stored else "none"
         if views.geometry == REFERENCE:

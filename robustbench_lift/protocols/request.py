@@ -11,7 +11,7 @@ from typing_extensions import Doc
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.kinds import Kind, Views, kind_of, open_images, open_tree, parse_specs
 from robustbench_lift.data.spec import DataSpec
-from robustbench_lift.data.suites import SUITES, conditions_of, expand
+from robustbench_lift.data.suites import SUITES, conditions_of, expand, limits
 from robustbench_lift.errors import IncompleteError, UsageError, unknown
 from robustbench_lift.protocols.base import PROTOCOLS, DataIdentity, EvaluationProtocol
 
@@ -103,9 +103,7 @@ class Request:
     def _other_frames(self) -> bool:
         """Whether the frames are not those of a suite that published errors were measured on."""
         suites = {name for spec in parse_specs(self.data) for name in kind_of(spec).suites.items()}
-        published = all(
-            SUITES[suite].normaliser == "alexnet" for protocol, suite in suites if protocol in self.protocols
-        )
+        published = all(SUITES[suite].normaliser == "alexnet" for protocol, suite in suites if protocol in self.protocols)
         return not published or (self.variant != "imagenet-c" and "corruption" in self.protocols)
 
     def normaliser(self, name: str | None) -> str | None:
@@ -255,6 +253,13 @@ class OpenedData:
         names = {"corruption": self.request.corruptions, "perturbation": self.request.perturbations}
         return expand(protocol, names[protocol], suite)
 
+    def limits(self, protocol: str, conditions: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+        """Which conditions have fewer severities than the request, since the suite that is asked for has fewer."""
+        if protocol in self.tree_specs:
+            return {}
+        found = limits(protocol, self.request.corruptions, self.kind.suites[protocol])
+        return {name: levels for name, levels in found.items() if name in conditions}
+
     def table(self, protocol: str, *, needed: bool = True) -> int | str | None:
         """The severity table that the data spec names; None is that of the image size.
 
@@ -266,7 +271,7 @@ class OpenedData:
         _, views = self.clean(protocol)
         assert self.clean_spec is not None
         named = self.clean_spec.options.get("table")
-        table = named if named == "nearest" else self.clean_spec.pixels("table", None)
+        table = named if named == "nearest" else self.clean_spec.pixels("table", self.kind.table if needed else None)
         if needed and table is None and views.geometry.side not in SIZES:
             sizes = ", ".join(map(str, SIZES))
             raise UsageError(

@@ -15,11 +15,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
+from robustbench_lift.data.base import has_maps
 from robustbench_lift.errors import DataError, UsageError, unknown
 from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.clean import Clean
+from robustbench_lift.protocols.pixel_shift import PixelShift
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.runs import Cell
 
@@ -54,8 +56,10 @@ class Shift(Clean):
 
     @classmethod
     def build(cls, request: Request, opened: OpenedData) -> Self:
-        """Windows of the request's clean images."""
+        """Windows of the request's clean images; where labels are maps, a `PixelShift`."""
         images, views = opened.clean(cls.name)
+        if has_maps(images):
+            return cast(Self, PixelShift.build(request, opened))
         if views.shift is None:
             raise UsageError(
                 f"shift consistency needs a margin around the window, and {views.geometry.text} leaves none. Give a "

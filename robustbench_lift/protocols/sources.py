@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import AsStored
 from robustbench_lift.data.suites import conditions_of, generated
 from robustbench_lift.errors import DataError, UsageError, unknown
-from robustbench_lift.protocols.base import DataIdentity
-from robustbench_lift.runs import Cell
+from robustbench_lift.protocols.base import DataIdentity, record_of, target_of
+from robustbench_lift.runs import Cell, Predictions, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +134,23 @@ class OverConditions(ABC):
 
     def cells(self) -> tuple[Cell, ...]:
         """Condition by condition, levels in their order."""
-        return tuple(Cell(self.name, condition, level) for condition in self.conditions for level in self.levels)
+        return tuple(
+            Cell(self.name, condition, level) for condition in self.conditions for level in self.levels_of(condition)
+        )
+
+    def levels_of(self, condition: str) -> tuple[int, ...]:
+        """The levels of one condition."""
+        return self.levels
+
+    @property
+    def record(self) -> type[Record]:
+        """What cells store: predicted classes, or counts of pixels where labels are maps."""
+        clean: ImageSet | None = getattr(self.source, "clean", None)
+        return Predictions if clean is None else record_of(clean)
+
+    def target(self, images: ImageSet, row: int, size: tuple[int, int]) -> npt.NDArray[Any]:
+        """What an answer is measured by."""
+        return target_of(images, row, size)
 
     def count(self) -> int:
         """Images of the first cell; `images` refuses a cell that has others."""

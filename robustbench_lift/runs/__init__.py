@@ -5,5 +5,19 @@ from __future__ import annotations
 from .cells import Cell, Predictions, Record, record
 from .manifest import SCHEMA, Manifest, differences, signature_line
 from .run import Run
+from .segmentation import TRIMAP_WIDTHS, PixelAgreement, PixelCounts
 
-__all__ = ["SCHEMA", "Cell", "Manifest", "Predictions", "Record", "Run", "differences", "record", "signature_line"]
+__all__ = [
+    "SCHEMA",
+    "TRIMAP_WIDTHS",
+    "Cell",
+    "Manifest",
+    "PixelAgreement",
+    "PixelCounts",
+    "Predictions",
+    "Record",
+    "Run",
+    "differences",
+    "record",
+    "signature_line",
+]

@@ -15,6 +15,8 @@ from robustbench_lift.errors import DataError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from robustbench_lift.data.base import ImageSet
+
 PART = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.=-]{0,99}")
 """What a protocol or condition may be called: it becomes a folder's name."""
 TOP = 5
@@ -81,6 +83,10 @@ class Record:
     """Type and shape of each array beside the ids."""
     ADDED: ClassVar[frozenset[str]] = frozenset()
     """Arrays that a cell may lack, as those of layout 1 do: None there."""
+    TASK: ClassVar[str] = "classification"
+    """What a network must do to be stored so."""
+    READ: ClassVar[int] = 256
+    """Most images that are read and rendered together, where no batch size is given."""
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
@@ -132,8 +138,8 @@ class Record:
         )
 
     @classmethod
-    def known(cls, labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """The arrays that need no network, of images with these labels [n]."""
+    def known(cls, images: ImageSet, rows: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that need no network, of some images of a set."""
         return {}
 
     @classmethod
@@ -221,9 +227,9 @@ class Predictions(Record):
         return cls.from_rows(ids, {"labels": labels, "top5": top5, "confidence": confidence, **probabilities})
 
     @classmethod
-    def known(cls, labels: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    def known(cls, images: ImageSet, rows: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """The labels."""
-        return {"labels": labels}
+        return {"labels": images.labels[list(rows)]}
 
     @classmethod
     def measure(cls, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ frames      the same for pandas, and `robustbench_lift.Run`
 
 from __future__ import annotations
 
+from . import segmentation  # noqa: F401  registers its numbers
 from .bootstrap import Interval, intervals, percentile_interval, replicated, resample
 from .evidence import Evidence, contributions, evidence_of
 from .frames import ScoredRun

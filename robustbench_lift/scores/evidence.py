@@ -5,7 +5,7 @@ Sums over the cells of a condition stay [n] whole numbers, so memory grows with 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import metrics
 from robustbench_lift.data.suites import suite_of
 from robustbench_lift.errors import DataError
-from robustbench_lift.runs import Cell, Predictions, Run
+from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores.measures import Array, Bins, Counts
 from robustbench_lift.scores.numbers import NUMBERS, SEVERITIES, Means, Measure, Number
 
@@ -54,6 +54,7 @@ class Evidence:
         numbers: keys of the numbers that are wanted, all unless given.
         classes_only: whether the run keeps top-1 classes alone.
         bins: keep the calibration of every image (5 bytes a cell and image), which intervals of ECE need.
+        classes: names of the classes, where numbers have a member each.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Evidence:
         numbers: Collection[str] | None = None,
         classes_only: bool = False,
         bins: bool = False,
+        classes: Sequence[str] = (),
     ) -> None:
         self._expected: dict[tuple[str, str], list[Cell]] = {}
         for cell in expected:
@@ -78,13 +80,19 @@ class Evidence:
         """Sums by bin of confidence [3, bins] of each clean and corruption cell: `metrics.calibration_bins`."""
         self._calibrated = not classes_only and any(not number.pooled for number in self.numbers)
         self._bins = bins
+        self._classes = tuple(classes)
+        self._blocks: dict[str, npt.NDArray[np.int64]] = {}
+        self.ious: dict[Cell, float] = {}
+        """mIoU of each cell of a segmentation network."""
         self._ids: dict[str, tuple[str, npt.NDArray[np.str_]]] = {}
         self._sums: dict[Key, _Sum] = {}
         self._pooled = dict.fromkeys(
-            (protocol, number.measure, number.pooled) for number in self.numbers for protocol in number.protocols
+            (protocol, number.measure, number.pooled, number.record)
+            for number in self.numbers
+            for protocol in number.protocols
         )
 
-    def add(self, cell: Cell, predictions: Predictions) -> None:
+    def add(self, cell: Cell, predictions: Record) -> None:
         """Take in a cell.
 
         Raises:
@@ -93,16 +101,22 @@ class Evidence:
         first, ids = self._ids.setdefault(cell.protocol, (cell.key, predictions.ids))
         if ids is not predictions.ids and not np.array_equal(ids, predictions.ids):
             raise DataError(f"{cell.key} holds other images than {first} of the same run. Delete it and run again.")
-        if cell.protocol in ("clean", "corruption"):
+        if "block" in predictions.arrays() and cell.protocol not in self._blocks:
+            found = np.unique(predictions.arrays()["block"], return_inverse=True)[1].astype(np.int64)
+            if len(found) and int(found.max()) + 1 < len(found):  # some images are drawn together
+                self._blocks[cell.protocol] = found
+        if isinstance(predictions, PixelCounts):
+            self.ious[cell] = float(metrics.mean_iou(predictions.counts.sum(axis=0, dtype=np.int64)))
+        if isinstance(predictions, Predictions) and cell.protocol in ("clean", "corruption"):
             right = predictions.top5[:, 0, 0] == predictions.labels
             self.errors[cell] = float(np.mean(~right))
             if self._calibrated:
                 self.reliability[cell] = metrics.calibration_bins(predictions.confidence[:, 0], right)
-        for protocol, measure, pooled in self._pooled:
-            if protocol == cell.protocol:
+        for protocol, measure, pooled, record in self._pooled:
+            if protocol == cell.protocol and isinstance(predictions, record):
                 self._measure(cell, predictions, measure, pooled)
 
-    def _measure(self, cell: Cell, predictions: Predictions, measure: Measure, pooled: bool) -> None:
+    def _measure(self, cell: Cell, predictions: Record, measure: Measure, pooled: bool) -> None:
         found = measure(cell, predictions)
         if found is None:
             return
@@ -123,13 +137,14 @@ class Evidence:
     def _whole(self, key: Key, *, every: bool = False) -> bool:
         """Whether every cell of a condition was seen; of a corruption, unless `every`, whether all five severities."""
         _, protocol, condition = key
-        name, slash, severity = condition.partition("/")
-        wanted = {
-            cell for cell in self._expected.get((protocol, name), ()) if not slash or str(cell.severity) == severity
-        }
+        name, slash, _ = condition.partition("/")
+        wanted = set(self._expected.get((protocol, name), ()))
         five = set(range(1, SEVERITIES + 1))
         if protocol == "corruption" and not slash and not every and {cell.severity for cell in wanted} != five:
             return False
+        if slash:  # a cell for itself, and all others of its condition
+            measure = key[0]
+            return bool(wanted) and all((measure, protocol, f"{name}/{cell.severity}") in self._sums for cell in wanted)
         return bool(wanted) and wanted <= self._sums[key].cells
 
     def sums_of(self, number: Number) -> dict[str, Key]:
@@ -167,12 +182,23 @@ class Evidence:
         found: dict[str, float] = {}
         for number in self.numbers:
             means: Means = {condition: self._sums[key].mean() for condition, key in self.sums_of(number).items()}
-            found |= {name: float(v) for name, v in number.known_from(means, normaliser).items() if np.isfinite(v)}
+            known = number.known_from(means, normaliser, classes=self._classes)
+            found |= {name: float(v) for name, v in known.items() if np.isfinite(v)}
         return found
 
     def rows(self) -> dict[Key, Rows]:
-        """The rows of every measure that can be resampled."""
-        return {key: one.rows for key, one in self._sums.items() if one.rows is not None}
+        """The rows of every measure that can be resampled; one a block where images are drawn together."""
+        return {key: self._drawn(key, one.rows) for key, one in self._sums.items() if one.rows is not None}
+
+    def _drawn(self, key: Key, rows: Rows) -> Rows:
+        """Rows of what a bootstrap draws: of images, or of blocks of them, whose mean is that over images."""
+        block = self._blocks.get(key[1])
+        if block is None or isinstance(rows, Bins):
+            return rows
+        count = int(block.max()) + 1
+        sums = np.zeros((count, *rows.shape[1:]), dtype=np.float64)
+        np.add.at(sums, block, rows)
+        return np.asarray(sums * (count / len(rows)))
 
     def events(self, measure: Measure) -> dict[str, int]:
         """How often a measure looked, by condition: images times what a count is out of."""
@@ -189,7 +215,7 @@ class Evidence:
             keys = self.sums_of(number)
             if self._same_images(number) and all(key in means for key in keys.values()):
                 parts = {condition: means[key] / self._sums[key].total for condition, key in keys.items()}
-                found |= number.known_from(parts, normaliser)
+                found |= number.known_from(parts, normaliser, classes=self._classes)
         return found
 
     def vectors(self, normaliser: metrics.Baseline | None) -> dict[str, Array]:
@@ -210,14 +236,17 @@ class Evidence:
                 one = self._sums[key]
                 if one.rows is None:
                     break
-                rows = one.rows.dense() if isinstance(one.rows, Bins) else one.rows
-                n = one.images
+                drawn = self._drawn(key, one.rows)
+                rows = drawn.dense() if isinstance(drawn, Bins) else drawn
+                n = len(rows)
                 shares = np.asarray(rows / one.total, dtype=np.float64)
                 parts[condition] = shares if number.linear else (n * one.mean() - shares) / (n - 1)
             else:
-                part = number.known_from(parts, normaliser)
-                if not number.linear:
-                    whole = number.known_from({c: self._sums[k].mean() for c, k in keys.items()}, normaliser)
+                part = number.known_from(parts, normaliser, classes=self._classes)
+                if not number.linear and part:
+                    n = len(next(iter(part.values())))
+                    means = {c: self._sums[k].mean() for c, k in keys.items()}
+                    whole = number.known_from(means, normaliser, classes=self._classes)
                     part = {name: n * whole[name] - (n - 1) * without for name, without in part.items()}
                 found |= part
         return found
@@ -234,10 +263,16 @@ def evidence_of(run: Run, *, numbers: Collection[str] | None = None, bins: bool 
     Raises:
         DataError: a cell is damaged, or holds other images than the rest of its protocol.
     """
-    evidence = Evidence(run.expected, numbers=numbers, classes_only=isinstance(run, ClassesOnly), bins=bins)
+    evidence = Evidence(
+        run.expected,
+        numbers=numbers,
+        classes_only=isinstance(run, ClassesOnly),
+        bins=bins,
+        classes=[str(name).replace("/", "-") for name in run.manifest.data.get("class_names", ())],
+    )
     for cell in run.expected:
         if run.has(cell):
-            evidence.add(cell, run.read(cell))
+            evidence.add(cell, run.read(cell) if isinstance(run, ClassesOnly) else run.record(cell, Record))
     return evidence
 
 

@@ -16,15 +16,15 @@ Scores, intervals, ties, comparisons, the gate and the tables of a report all re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 import metrics
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.runs import Cell, Predictions
+from robustbench_lift.runs import Cell, Predictions, Record
 from robustbench_lift.scores.measures import (
     Array,
     Measured,
@@ -48,7 +48,8 @@ SEVERITIES = 5
 
 Means = Mapping[str, Array]
 """Means over images by condition, [...] or [..., k]; conditions of which a cell is missing are not there."""
-Measure = Callable[[Cell, Predictions], Measured | None]
+Measure = Callable[[Cell, Any], Measured | None]
+"""Takes the cell and a record of the number's kind."""
 Value = Callable[[Means, metrics.Baseline | None], Array | None]
 
 
@@ -93,6 +94,8 @@ class Number:
     """Means over images -> the number, for any leading axes; of a family, called for each condition alone."""
     linear: bool = True
     """Whether `value` is linear in the means, so that the number is itself a mean over images."""
+    record: type[Record] = Predictions
+    """The kind of record that `measure` takes."""
     pooled: bool = True
     """Whether the cells of a condition are added up; otherwise the keys of `Means` are `condition/severity`."""
     family: bool = False
@@ -103,6 +106,8 @@ class Number:
     every: bool = False
     """Whether it is over every cell that the run has of its protocol, whichever conditions and severities these are; it
     is unknown while one is missing."""
+    members: tuple[str, ...] | None = None
+    """Names of the last axis of the value, of a family that has a member each; () are the classes of the data."""
     normalised: bool = False
     """Whether it is divided by a normaliser's number, and unknown without one."""
     unnormalised: str = ""
@@ -119,13 +124,33 @@ class Number:
         """All protocols that it needs."""
         return (self.protocol, *self.also)
 
-    def known_from(self, means: Means, normaliser: metrics.Baseline | None) -> dict[str, Array]:
-        """Its values by name: `{key: value}`, of a family `{key/condition: value}`; what is unknown is left out."""
+    def known_from(
+        self, means: Means, normaliser: metrics.Baseline | None, *, classes: Sequence[str] = ()
+    ) -> dict[str, Array]:
+        """Its values by name: `{key: value}`, of a family `{key/condition: value}`; what is unknown is left out.
+
+        Args:
+            means: by condition, or by condition/severity where cells are not added up.
+            normaliser: what it is divided by.
+            classes: names of the classes, for a family with a member a class.
+        """
         if self.normalised and normaliser is None:
             return {}
-        parts = {f"{self.key}/{one}": {one: mean} for one, mean in means.items()} if self.family else {self.key: means}
+        if self.family and self.members is None:
+            parts: dict[str, dict[str, Array]] = {}
+            for one, mean in means.items():
+                parts.setdefault(f"{self.key}/{one.partition('/')[0]}", {})[one] = mean
+        else:
+            parts = {self.key: dict(means)}
         found = {name: self.value(part, normaliser) for name, part in parts.items() if part}
-        return {name: np.asarray(value) for name, value in found.items() if value is not None}
+        known = {name: np.asarray(value) for name, value in found.items() if value is not None}
+        if self.members is None:
+            return known
+        return {
+            f"{self.key}/{member}": np.asarray(values[..., place])
+            for values in known.values()
+            for place, member in enumerate(self.members or classes or map(str, range(values.shape[-1])))
+        }
 
 
 NUMBERS: dict[str, Number] = {}

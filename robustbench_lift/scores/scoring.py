@@ -111,6 +111,19 @@ def measured_normaliser(run: Run, *, name: str | None = None, evidence: Evidence
     if evidence is None:
         evidence = evidence_of(run, numbers=("clean_error", "error", "fp", "top5_distance"))
     scores = scores_of(run, evidence, None)
+    if evidence.ious:  # a segmentation network: what degrades is 1 - mIoU
+        degraded: dict[str, tuple[float, ...]] = {}
+        for cell in sorted(evidence.ious):
+            if cell.protocol == "corruption":
+                degraded[cell.condition] = (*degraded.get(cell.condition, ()), 1 - evidence.ious[cell])
+        clean = next((1 - iou for cell, iou in evidence.ious.items() if cell.protocol == "clean"), float("nan"))
+        return metrics.Baseline(
+            name=name or run.name,
+            source=f"measured: {run.manifest.model['spec']} on {run.manifest.data['name']}",
+            clean_error=clean,
+            corruption_errors=degraded,
+            flip_probabilities={},
+        )
     return metrics.Baseline(
         name=name or run.name,
         source=f"measured: {run.manifest.model['spec']} on {run.manifest.data['name']}",

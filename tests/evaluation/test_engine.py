@@ -304,7 +304,7 @@ class Maps(Clean):
     name: ClassVar[str] = "maps"
     record: ClassVar[type[Record]] = Counts
 
-    def target(self, images: Noise, row: int) -> npt.NDArray[np.int64]:
+    def target(self, images: Noise, row: int, size: tuple[int, int]) -> npt.NDArray[np.int64]:
         return np.full(2, (row + 1) % CLASSES)
 
 

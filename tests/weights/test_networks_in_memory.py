@@ -76,7 +76,7 @@ def fails(x: Tensor) -> Tensor:
         ("resnet50", "expected a torch.nn.Module or a callable, found a str"),
         (3, "found a int"),
         (fails, r"fails failed on images of 224 x 224 pixels: KeyError: 'width'"),
-        (lambda x: x, r"answers with shape \(1, 3, 224, 224\); logits \[1, classes\]"),
+        (lambda x: x[:, 0], r"answers with shape \(1, 224, 224\); logits \[1, classes\]"),
         (lambda x: None, "answers with a NoneType"),
         (nn.Linear(7, 2), "Linear failed on images"),
     ],
