@@ -103,8 +103,6 @@ class Kind:
     """Protocols that are evaluated when none is named; by default all four over clean images, over a tree its own."""
     models: tuple[str, ...] = ()
     """Model specs that are evaluated when none is named."""
-    protocols: tuple[str, ...] = ("clean", "corruption", "perturbation", "shift")
-    """Protocols that are evaluated when none is named."""
     table: int | None = None
     """Severity table of corruptions where images have no size of their own and none is named."""
     margin: int = 32

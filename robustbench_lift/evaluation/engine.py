@@ -39,8 +39,8 @@ from robustbench_lift.evaluation.identity import manifest
 from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.request import Request
-from robustbench_lift.scores import ScoredRun
 from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
+from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model

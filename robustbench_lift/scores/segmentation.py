@@ -39,7 +39,8 @@ def agreeing_pixels(cell: Cell, stored: PixelAgreement) -> Measured:
 
 def agreeing_right_pixels(cell: Cell, stored: PixelAgreement) -> Measured:
     """Pixels that the first view has right [n, 2]: those that are answered alike, and all."""
-    return stored.agreement[..., 2:].sum(axis=1, dtype=np.int64)
+    counts: Measured = stored.agreement[..., 2:].sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def of_counts(formula: Callable[[Array], Array]) -> Callable[[Means, metrics.Baseline | None], Array | None]:
