@@ -270,9 +270,10 @@ def evidence_of(run: Run, *, numbers: Collection[str] | None = None, bins: bool 
         bins=bins,
         classes=[str(name).replace("/", "-") for name in run.manifest.data.get("class_names", ())],
     )
+    maps = "class_names" in run.manifest.data  # labels are maps
     for cell in run.expected:
         if run.has(cell):
-            evidence.add(cell, run.read(cell) if isinstance(run, ClassesOnly) else run.record(cell, Record))
+            evidence.add(cell, run.record(cell, Record) if maps else run.read(cell))
     return evidence
 
 
