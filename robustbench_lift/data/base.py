@@ -25,9 +25,10 @@ UNLABELLED = -1
 class ImageSet(Protocol):
     """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
 
-    A set with label maps has more (`data.labelmaps.LabelMaps`). Any set may have `content() -> bytes` where its pixels are cheap to hash, `left_out` (see `left_out_of`),
-    `notes`, sentences about it that a user should read once, `outputs` (see `outputs_of`), and `adversarial`, whether
-    its images were chosen because networks err on them, so that an accuracy below guessing is no sign of a mistake.
+    A set with label maps has more (`data.labelmaps.LabelMaps`). Any set may have `content() -> bytes` where its pixels
+    are cheap to hash, `left_out` (see `left_out_of`), `notes`, sentences about it that a user should read once,
+    `outputs` (see `outputs_of`), and `adversarial`, whether its images were chosen because networks err on them, so
+    that an accuracy below guessing is no sign of a mistake.
     """
 
     name: str

@@ -6,6 +6,7 @@ from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import WholeImage
 from robustbench_lift.data.kind import Kind, KindOption, Opener, Views, register_kind
 from robustbench_lift.data.spec import DataSpec
+from robustbench_lift.data.views import PART
 
 MAP_SUITES = {"corruption": "kamann-rother", "perturbation": "imagenet-p"}
 _MAP_PROTOCOLS = ("clean", "corruption", "shift")
@@ -85,7 +86,7 @@ register_kind(
             KindOption("labels", "Name of the folder of label maps; `labels` by default."),
             KindOption("name", "Name of the data set in the signature; the folder's by default."),
             *_MAP_OPTIONS,
-            *_PART,
+            *PART,
         ),
         views=_whole,
         storage=False,

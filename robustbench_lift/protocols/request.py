@@ -103,7 +103,9 @@ class Request:
     def _other_frames(self) -> bool:
         """Whether the frames are not those of a suite that published errors were measured on."""
         suites = {name for spec in parse_specs(self.data) for name in kind_of(spec).suites.items()}
-        published = all(SUITES[suite].normaliser == "alexnet" for protocol, suite in suites if protocol in self.protocols)
+        published = all(
+            SUITES[suite].normaliser == "alexnet" for protocol, suite in suites if protocol in self.protocols
+        )
         return not published or (self.variant != "imagenet-c" and "corruption" in self.protocols)
 
     def normaliser(self, name: str | None) -> str | None:
