@@ -48,12 +48,15 @@ def print_note(message: str) -> None:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Advance]:
-    """Progress with time left: a bar on a terminal, a line now and then otherwise.
+def progress(title: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """Progress with time left: a bar on a terminal, a line now and then otherwise; nothing where `quiet`.
 
     Yields:
         a function to call with the share done, 0..1, and a word for what is under way.
     """
+    if quiet:
+        yield lambda share, doing: None
+        return
     if not console.is_terminal:
         yield _lines(title)
         return

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
 
 
-@expanded
+@expanded(config=True)
 def plan(request: Request, settings: Settings, models: Models = None) -> None:
     """What a run will cost: cells, images and frames, and the time estimated from a few images of every condition.
 

@@ -34,7 +34,8 @@ def report(
         Path | None, typer.Option(help="Where files go; `report` beside or inside the runs unless told.")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Comma-separated: html, md, csv, tex, json, png, svg, pdf, or `all`.")
+        str,
+        typer.Option("--format", help="Comma-separated: html, md, csv, tex, json, png, svg, pdf, timm, hf, or `all`."),
     ] = "html,md,csv,tex,json,png,svg",
     table: Annotated[
         list[str] | None, typer.Option(help="Print and write this table only; repeat for several. `none` for none.")
@@ -48,6 +49,13 @@ def report(
     confidence: Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+    hf_result: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OWNER/NAME:TASK=NUMBER: write .eval_results of the hub: a benchmark's data set, its task, and a "
+            "headline number; repeat for several."
+        ),
+    ] = None,
     signature: Annotated[
         str, typer.Option(help="Under tables in LaTeX and Markdown: full, short (its hash) or none.")
     ] = "full",
@@ -98,11 +106,30 @@ def report(
     paths = render_all(
         made, where, formats=chosen, tables=tables, figures=figures, signature=cast("Signature", signature)
     )
+    if hf_result:
+        paths += _hub_results(made, where, hf_result)
     if single:
         for path in paths:
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
     else:
         print_files(where, paths)
+
+
+def _hub_results(made: Document, where: Path, results: Sequence[str]) -> list[Path]:
+    """`.eval_results` of every model, to be put into its repository."""
+    from robustbench_lift.files import write_atomic
+    from robustbench_lift.report.export import eval_results, file_stem
+
+    ranked = [model for model in made.models if not model.is_normaliser]
+    texts = {
+        where / "hf" / file_stem(model.label) / ".eval_results" / "robustbench-lift.yaml": eval_results(
+            made, model, results, date=model.provenance.get("time", "")[:10]
+        )
+        for model in ranked
+    }
+    for path, text in texts.items():
+        write_atomic(path, text.encode())
+    return list(texts)
 
 
 def print_tables(made: Document, names: Sequence[str] = CONSOLE) -> None:

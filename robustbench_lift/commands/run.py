@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.commands.config import write_config
+from robustbench_lift.commands.console import console, follow, print_note, progress
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import data_notes, model_notes, shift_words
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robustbench_lift.runs import Run
+
+SCORES = "scores.json"
+"""Scores of a run, beside its run.json."""
+CONFIG = "run.toml"
+"""What repeats a command, beside its runs."""
 
 Models = Annotated[
     list[str] | None,
@@ -39,7 +45,7 @@ def embedded() -> None:
     evaluate_and_report(Request(), Settings(), models=None, out=None, normaliser=None, report=True)
 
 
-@expanded
+@expanded(config=True)
 def run(
     request: Request,
     settings: Settings,
@@ -54,6 +60,13 @@ def run(
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the scores of all models here, as scores.json of each run has them."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and what to know of data and models, and nothing else.")
+    ] = False,
 ) -> None:
     """Evaluate models on clean images, ImageNet-C, ImageNet-P and shift consistency; by default the embedded benchmark.
 
@@ -61,7 +74,16 @@ def run(
 
     Example: `robustbench-lift run photos/resnet-lift photos/resnet-max --protocols clean,shift --out runs/two`
     """
-    evaluate_and_report(request, settings, models=models, out=out, normaliser=normaliser, report=report)
+    evaluate_and_report(
+        request,
+        settings,
+        models=models,
+        out=out,
+        normaliser=normaliser,
+        report=report,
+        json_file=json_file,
+        quiet=quiet,
+    )
 
 
 def evaluate_and_report(
@@ -72,6 +94,8 @@ def evaluate_and_report(
     out: Path | None,
     normaliser: str | None,
     report: bool,
+    json_file: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """What `run` does."""
     from robustbench_lift.device import pick_device
@@ -90,8 +114,10 @@ def evaluate_and_report(
     loaded = [load_model(spec, device=device) for spec in specs]
     if settings.shard.index == 0:
         for note in (*data_notes(protocols), *model_notes(loaded, protocols)):
-            console.print(note, markup=False, soft_wrap=True)
-    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}") as advance:
+            print_note(note.removeprefix("note ")) if quiet else console.print(note, markup=False, soft_wrap=True)
+    if settings.shard.index == 0:
+        write_config(folder / CONFIG, request, settings, models=specs, normaliser=normaliser, out=folder)
+    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}", quiet=quiet) as advance:
         runs = evaluate(
             loaded,
             protocols,
@@ -100,7 +126,7 @@ def evaluate_and_report(
             normaliser=f"../{folders[divisor]}" if divisor in folders else divisor,
             progress=follow(advance),
         )
-    _print_results(runs, folder, report=report)
+    _results(runs, folder, report=report, json_file=json_file, quiet=quiet)
 
 
 def models_of(request: Request, models: list[str] | None) -> list[str]:
@@ -121,9 +147,12 @@ def models_of(request: Request, models: list[str] | None) -> list[str]:
     return specs
 
 
-def _print_results(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
+def _results(runs: Sequence[Run], folder: Path, *, report: bool, json_file: Path | None, quiet: bool) -> None:
+    """Store the scores and print the tables, once every cell is there."""
     from robustbench_lift.commands.report import print_files, print_tables
+    from robustbench_lift.files import write_atomic
     from robustbench_lift.report import document, render_all
+    from robustbench_lift.report.export import scores_json
 
     open_cells = sum(len(one.missing()) for one in runs)
     if open_cells:
@@ -133,16 +162,26 @@ def _print_results(runs: Sequence[Run], folder: Path, *, report: bool) -> None:
             soft_wrap=True,
         )
         return
-    for run in runs:
-        words = shift_words(run)
-        if words is not None:
-            console.print(words, markup=False, soft_wrap=True)
     made = document(runs, command=f"robustbench-lift report {folder}")
-    print_tables(made)
+    for run in runs:
+        its = [model for model in made.models if (model.name, model.spec) == (run.name, run.manifest.model["spec"])]
+        write_atomic(run.path / SCORES, scores_json(made, its).encode())
+    if json_file is not None:
+        write_atomic(json_file, scores_json(made).encode())
+    if not quiet:
+        for run in runs:
+            words = shift_words(run)
+            if words is not None:
+                console.print(words, markup=False, soft_wrap=True)
+        print_tables(made)
+    written = render_all(made, folder / "report") if report else []
+    if quiet:
+        return
     if report:
-        print_files(folder / "report", render_all(made, folder / "report"))
+        print_files(folder / "report", written)
     console.print(
-        f"predictions: {folder}, one folder a model; `robustbench-lift report {folder}` makes it all again",
+        f"predictions: {folder}, one folder a model, scores in its {SCORES}; `robustbench-lift report {folder}` makes "
+        f"it all again, `robustbench-lift run --config {folder / CONFIG}` evaluates again",
         markup=False,
         soft_wrap=True,
     )

@@ -5,7 +5,7 @@ build       runs -> document, in one pass over the cells (groups: which runs may
 tables      document -> tables, one entry each        notes     what they say in words
 figures     document -> figures, one entry each       canvas    colours, sheet, saving
 page        document -> one HTML file                 pictures  its sample images
-files       where everything lies; the tidy frame
+files       where everything lies           export    the numbers as data: frame, scores.json, hub, timm
 
 >>> from robustbench_lift.report import document, render_all
 >>> render_all(document(runs), "report")  # doctest: +SKIP
@@ -14,7 +14,8 @@ files       where everything lies; the tidy frame
 from __future__ import annotations
 
 from robustbench_lift.report.build import document
-from robustbench_lift.report.files import frame, open_runs, read_document, render_all
+from robustbench_lift.report.export import frame
+from robustbench_lift.report.files import open_runs, read_document, render_all
 from robustbench_lift.report.schema import Document
 
 __all__ = ["Document", "document", "frame", "open_runs", "read_document", "render_all"]

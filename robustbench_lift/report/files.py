@@ -1,40 +1,35 @@
-"""Files of a report: which there are, and where each lies; and its numbers as one tidy frame."""
+"""Files of a report: which there are, and where each lies."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
 from robustbench_lift.files import write_atomic
 from robustbench_lift.report.build import document
 from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
 from robustbench_lift.report.canvas import to_bytes
+from robustbench_lift.report.export import file_stem, model_index, tidy_csv, timm_csv
 from robustbench_lift.report.figures import available_figures, make_figure
 from robustbench_lift.report.notes import Signature, short_signatures
 from robustbench_lift.report.schema import Document
 from robustbench_lift.report.tables import available_tables, make_table
 from robustbench_lift.runs import Run
-from robustbench_lift.tables.render import TEXT, csv_value
+from robustbench_lift.tables.render import TEXT
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from robustbench_lift.report.pictures import Pictures
 
-FORMATS = ("html", *TEXT, *FIGURE_FORMATS)
+FORMATS = ("html", *TEXT, *FIGURE_FORMATS, "timm", "hf")
 """Everything that can be written."""
 DEFAULT_FORMATS = ("html", "md", "csv", "tex", "json", "png", "svg")
 """What is written unless told."""
 SIGNED = ("md", "tex")
 """Formats for readers, whose signature can be cut; data files have all of it."""
-TIDY = ("model", "protocol", "condition", "severity", "number", "value", "low", "high")
-"""Columns of the tidy frame."""
 
 
 def open_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -76,52 +71,6 @@ def read_document(path: str | os.PathLike[str]) -> Document:
     return Document.from_json(text)
 
 
-def records(made: Document) -> list[dict[str, Any]]:
-    """Every number that is known, one record a (model, protocol, condition, severity, number)."""
-    from robustbench_lift.runs import Cell
-    from robustbench_lift.scores.frames import place
-    from robustbench_lift.scores.numbers import NUMBERS
-
-    found: list[dict[str, Any]] = []
-    for model in made.models:
-        for name, value in model.numbers().items():
-            if value.value is not None and name.partition("/")[0] in NUMBERS:  # else of a plug-in that is absent
-                spans = {"value": value.value, "low": value.low, "high": value.high}
-                found.append({"model": model.label, **place(name), **spans})
-        for corruption, result in model.corruptions.items():
-            for number, values in (("error", result.errors), ("ece", result.calibration)):
-                for severity, one in enumerate(values, 1):
-                    if one is not None:
-                        where = place(Cell("corruption", corruption, severity).key)
-                        spans = {"value": one, "low": None, "high": None}
-                        found.append({"model": model.label, **where, "number": number, **spans})
-    return found
-
-
-def frame(made: Document) -> pd.DataFrame:
-    """A document as a tidy pandas frame: one row a (model, protocol, condition, severity, number).
-
-    Columns are `TIDY`: values are fractions (ranks for top-5 distances), `low` and `high` the ends of the confidence
-    interval; what is unknown is not there.
-
-    Example:
-        >>> frame(document(runs)).query("number == 'ce' and condition == 'fog'")  # doctest: +SKIP
-    """
-    import pandas as pd
-
-    columns = pd.DataFrame.from_records(records(made), columns=list(TIDY))
-    return columns.astype({"severity": "Int64", "value": float, "low": float, "high": float})
-
-
-def tidy_csv(made: Document) -> str:
-    """The same as a CSV file, every digit kept."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(TIDY)
-    writer.writerows([csv_value(record[key]) for key in TIDY] for record in records(made))
-    return stream.getvalue()
-
-
 def render_all(
     source: Document | Sequence[Run],
     out: str | os.PathLike[str],
@@ -137,7 +86,8 @@ def render_all(
     Args:
         source: a document, or the runs to make one of.
         out: folder to write to; made if needed. Files of an earlier report are replaced.
-        formats: `html`, `md`, `csv`, `tex`, `json` for tables, `png`, `svg`, `pdf` for figures.
+        formats: `html`, `md`, `csv`, `tex`, `json` for tables, `png`, `svg`, `pdf` for figures, `timm` for a CSV in the
+            manner of timm's results files, `hf` for the model-index of model cards.
         tables: names of tables; all that have something to say unless told.
         figures: names of figures, likewise.
         signature: of tables in Markdown and LaTeX: all of it, its short name (document.json has the rest), or none.
@@ -158,6 +108,11 @@ def render_all(
     contents: dict[Path, bytes] = {folder / "document.json": _bytes(made.to_json())}
     if "csv" in formats and tables is None:
         contents[folder / "numbers.csv"] = _bytes(tidy_csv(made))
+    if "timm" in formats:
+        contents[folder / "results-timm.csv"] = _bytes(timm_csv(made))
+    if "hf" in formats:
+        for model in made.models:
+            contents[folder / "hf" / f"{file_stem(model.label)}.md"] = _bytes(model_index(made, model))
     cut = {"full": None, "short": short_signatures(made), "none": ()}[signature]
     for name in tables if tables is not None else available_tables(made):
         table = make_table(made, name)
