@@ -73,7 +73,7 @@ def train(
     data = _open(chosen, images, settings)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
     with interruptible() as stop:
-        outcome = _train(network, chosen, data, folder, seed, settings, stop)
+        outcome = train_one(network, chosen, data, folder, seed, settings, stop)
         _finish(outcome, interrupted=stop())
 
 
@@ -114,7 +114,7 @@ def sweep(
         def run(job: Job) -> TrainingOutcome:
             _say(f"{job.network.spec}, seed {job.seed} ({mine.index(job) + 1} of {len(mine)}): {job.folder}")
             done = (job.folder / RESULT).exists()
-            outcome = _train(
+            outcome = train_one(
                 job.network,
                 chosen,
                 data,
@@ -200,7 +200,7 @@ def _open(recipe: Recipe, images: TrainingImages, settings: TrainingSettings) ->
     return data
 
 
-def _train(
+def train_one(
     network: Network,
     recipe: Recipe,
     data: TrainingData,

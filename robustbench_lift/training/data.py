@@ -17,7 +17,7 @@ from robustbench_lift.data.folders import open_folder
 from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
 from robustbench_lift.data.spec import DataSpec
-from robustbench_lift.data.subset import Subset, held_out, held_out_part
+from robustbench_lift.data.subset import Subset, held_out, held_out_part, subset_rows
 from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource
@@ -54,6 +54,7 @@ def open_data(
     data: str | Path | None = None,
     test_data: str | Path | None = None,
     hold_out: float | None = None,
+    limit: int | None = None,
     workers: int = 0,
 ) -> TrainingData:
     """Training samples and test images for a recipe.
@@ -64,6 +65,7 @@ def open_data(
             ...), an .npz with x and y, one folder a class, or a folder with `train` and `val`; None for photos.
         test_data: the same for the test images.
         hold_out: instead of `test_data`, the fraction of each class that is set aside by the hash of its ids.
+        limit: a fixed, class-balanced part of the training images; None takes all.
         workers: processes that read files.
 
     Raises:
@@ -78,8 +80,10 @@ def open_data(
     """
     data, test_data = (None if place == "photos" else place for place in (data, test_data))
     if recipe.data == "photos":
-        if data is not None or test_data is not None or hold_out is not None:
-            raise UsageError(f"recipe {recipe.name} trains on the embedded photographs and takes no --data.")
+        if data is not None or test_data is not None or hold_out is not None or limit is not None:
+            raise UsageError(
+                f"recipe {recipe.name} trains on the embedded photographs and takes no --data, no --limit."
+            )
         from robustbench_lift.data.photos import PhotoTest
 
         return TrainingData(PhotoSource(recipe=recipe), PhotoTest())
@@ -100,11 +104,21 @@ def open_data(
     everything = parts.train()
     if hold_out is None:
         assert test is not None
-        return TrainingData(_source(everything, range(len(everything.ids)), recipe, workers), test())
+        rows = _limited(everything, list(range(len(everything.ids))), limit)
+        return TrainingData(_source(everything, rows, recipe, workers), test())
     aside = held_out(everything.ids, everything.labels, hold_out)
     images = held_out_part(everything, hold_out)
-    source = _source(everything, np.flatnonzero(~aside).tolist(), recipe, workers)
+    rows = _limited(everything, np.flatnonzero(~aside).tolist(), limit)
+    source = _source(everything, rows, recipe, workers)
     return TrainingData(source, images, _held_out_spec(data, hold_out, images))
+
+
+def _limited(images: ImageSet, rows: list[int], limit: int | None) -> list[int]:
+    """A fixed, class-balanced part of some rows, chosen as `run --limit` chooses."""
+    if limit is None:
+        return rows
+    chosen = subset_rows([images.ids[row] for row in rows], images.labels[rows], limit)
+    return [rows[k] for k in chosen]
 
 
 def _source(images: ImageSet, rows: Sequence[int], recipe: Recipe, workers: int) -> TrainingSource:

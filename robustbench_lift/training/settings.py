@@ -56,6 +56,7 @@ class TrainingImages:
     hold_out: Annotated[
         float | None, Doc("Fraction of each class set aside for testing, when there is no --test-data.")
     ] = None
+    limit: Annotated[int | None, Doc("A fixed, class-balanced part of the training images.")] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

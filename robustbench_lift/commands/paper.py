@@ -1,0 +1,256 @@
+"""`paper`: the tables and figures of the paper, an item a command."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typing_extensions import Doc
+
+from robustbench_lift.commands.console import console, follow, progress
+from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.train import interruptible, train_one
+from robustbench_lift.device import Precision
+from robustbench_lift.errors import UsageError
+from robustbench_lift.evaluation.settings import Settings
+from robustbench_lift.shares import Share
+from robustbench_lift.text import printable
+from robustbench_lift.training.settings import Seconds, TrainingSettings
+
+if TYPE_CHECKING:
+    from robustbench_lift.evaluation.settings import Progress
+    from robustbench_lift.paper.runner import Job
+    from robustbench_lift.training import Network, Recipe, TrainingOutcome
+    from robustbench_lift.training.data import TrainingData
+
+WHOLE = Share()
+INCOMPLETE = 3
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How an item's trainings and evaluations run on this machine."""
+
+    device: Annotated[str, Doc("auto (CUDA when there is one), cpu, cuda, cuda:1, ...")] = "auto"
+    precision: Annotated[Precision, Doc("Of trainings: fp32, tf32, or autocast to bf16 or fp16.")] = "fp32"
+    workers: Annotated[int, Doc("Processes that read image files.")] = 0
+    stop_after: Annotated[Seconds | float | None, Doc("Stop after 25m, 90s or 1h30m; the same command goes on.")] = None
+    shard: Annotated[Share, Doc("i/n, i from 1 to n: this job's share of the trainings and evaluations.")] = WHOLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("paper")(paper)
+
+
+@expanded
+def paper(
+    machine: Machine,
+    items: Annotated[
+        list[str] | None, typer.Argument(help="table-1 ... table-7, figure-1 ... figure-10, or `all`; none: the map.")
+    ] = None,
+    scale: Annotated[
+        Literal["paper", "small", "embedded"],
+        typer.Option(help="The paper's networks and data, the same question on a CPU, or what ships."),
+    ] = "embedded",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SPEC, such as cifar100=cifar100:DIR or imagenet=imagenet:DIR; repeatable."),
+    ] = None,
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Option(help="Take these weights and train nothing: a folder of them, or a model spec; repeatable."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Figures of maps: the network, as a model spec; repeatable for figure-7.")
+    ] = None,
+    image: Annotated[
+        str, typer.Option(help="Figures of maps: a picture file, or an embedded photograph by name.")
+    ] = "astronaut",
+    layer: Annotated[
+        str | None, typer.Option(help="Figures of maps: the layer by its name in the network; its first pooling.")
+    ] = None,
+    channels: Annotated[
+        str, typer.Option(help="Figures of maps: channels, comma-separated; those that vary most by default.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder of all items, trainings and runs.")] = Path("paper"),
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done and for how long, and do nothing.")
+    ] = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the map, the results and the pictures of what is done as pages here.")
+    ] = None,
+) -> None:
+    """Make a table or figure of the LiftPool paper; alone: the map of all of them.
+
+    Every step goes on where it stopped; trainings and runs are shared by the items that need them.
+
+    Example: `robustbench-lift paper figure-3 --image photo.jpg`
+
+    Example: `robustbench-lift paper table-3 --scale small --data cifar100=cifar100:/data/cifar-100-python --plan`
+    """
+    from robustbench_lift.paper import ITEMS, item_named
+    from robustbench_lift.paper.book import write_pages
+    from robustbench_lift.paper.places import parse_places
+    from robustbench_lift.paper.results import Drawing
+    from robustbench_lift.paper.runner import Job
+
+    places = parse_places(data or [])
+    names = list(items or [])
+    chosen = list(ITEMS.values()) if names == ["all"] else [item_named(name) for name in names]
+    if names == ["all"]:
+        chosen = [item for item in chosen if scale in item.studies]
+    drawing = Drawing(models=tuple(model or ()), image=image, layer=layer, channels=_numbers(channels))
+    if chosen and drawing != Drawing() and not all(item.draws for item in chosen):
+        plain = next(item.name for item in chosen if not item.draws)
+        raise UsageError(f"{plain} draws no maps: --model, --image, --layer and --channels are for figures that do.")
+    jobs = [
+        Job(
+            item=item,
+            scale=scale,
+            out=out,
+            places=places,
+            checkpoints=tuple(checkpoints or ()),
+            drawing=drawing if item.draws else Drawing(),
+        )
+        for item in chosen
+    ]
+    for job in jobs:
+        job.item.at(scale)
+    if not jobs and pages is None:
+        _print_map(out)
+    elif plan:
+        for job in jobs:
+            _print_plan(job)
+    elif jobs:
+        _make(jobs, machine)
+    if pages is not None and not plan:
+        for path in write_pages(out, pages):
+            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _make(jobs: list[Job], machine: Machine) -> None:
+    from robustbench_lift.paper.runner import make
+
+    training = TrainingSettings(
+        device=machine.device, precision=machine.precision, workers=machine.workers, stop_after=machine.stop_after
+    )
+    settings = Settings(device=machine.device, workers=machine.workers)
+    complete = True
+    with interruptible() as stop:
+
+        def train(network: Network, recipe: Recipe, data: TrainingData, folder: Path, seed: int) -> TrainingOutcome:
+            return train_one(network, recipe, data, folder, seed, training, stop)
+
+        for job in jobs:
+            lacking = job.lacking()
+            if lacking and len(jobs) > 1 and not job.members():
+                _say(f"{job.item.name}: left out, it needs {'; '.join(lacking)}")
+                complete = False
+                continue
+            results, files = make(
+                job,
+                command=_command(job),
+                train=train,
+                settings=settings,
+                workers=machine.workers,
+                share=machine.shard,
+                say=_say,
+                progress=_progress,
+            )
+            if files:
+                _say(f"{job.item.name}: {files[0]}")
+            complete = complete and not results.open and not results.lacking
+            for text in results.lacking:
+                _say(f"{job.item.name}: a part is left out, it needs {text}")
+            if results.open:
+                _say(
+                    f"{job.item.name}: {len(results.open)} of {len(results.open) + len(results.members)} are not done."
+                )
+            if stop():
+                _say("stopped; the same command goes on from there.")
+                sys.exit(INTERRUPTED)
+    if not complete:
+        sys.exit(INCOMPLETE)
+
+
+def _progress(title: str) -> Callable[[Progress], None]:
+    bar = progress(title)
+    return follow(bar.__enter__())
+
+
+def _print_map(out: Path) -> None:
+    from rich.table import Table
+
+    from robustbench_lift.paper.book import map_rows
+
+    sheet = Table(title="The paper, an item a command: robustbench-lift paper ITEM --scale SCALE", show_lines=False)
+    for heading in ("item", "scale", "needs", "H100 hours", "core-hours", "done"):
+        sheet.add_column(heading, justify="right" if "hours" in heading else "left")
+    last = ""
+    for row in map_rows(out):
+        if row.item.name != last:
+            sheet.add_section()
+            sheet.add_row(row.item.name, row.item.title.partition(": ")[2] or row.item.title, style="bold")
+            last = row.item.name
+        sheet.add_row("", row.scale, row.needs, row.gpu, row.cores, row.state)
+    console.print(sheet)
+    console.print(
+        "Hours are estimates (multiply-adds at assumed rates) unless marked m, measured. "
+        "`robustbench-lift paper ITEM --plan` says more; `paper all` makes what needs no data.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _print_plan(job: Job) -> None:
+    from robustbench_lift.paper.book import hours_words
+    from robustbench_lift.paper.output import study_words
+
+    console.print(job.item.title, style="bold", markup=False, soft_wrap=True)
+    console.print(job.item.shows, markup=False, soft_wrap=True)
+    for study in job.item.at(job.scale):
+        gpu, cores = hours_words(study)
+        console.print(f"- {study_words(study)} H100 hours {gpu}, core-hours {cores}.", markup=False, soft_wrap=True)
+    for text in job.lacking():
+        console.print(f"needs {text}", markup=False, soft_wrap=True)
+    members = job.members()
+    for member in members:
+        state = "done" if member.trained and member.evaluated else "to evaluate" if member.trained else "to train"
+        seed = "" if member.seed is None else f", seed {member.seed}"
+        console.print(f"  {state}: {member.label}{seed}", markup=False, soft_wrap=True)
+    console.print(f"goes to {job.folder}; {_command(job)}", markup=False, soft_wrap=True)
+
+
+def _command(job: Job) -> str:
+    parts = ["robustbench-lift", "paper", job.item.name, "--scale", job.scale]
+    for name, spec in job.places.items():
+        parts += ["--data", f"{name}={spec}"]
+    for place in job.checkpoints:
+        parts += ["--checkpoints", place]
+    for spec in job.drawing.models:
+        parts += ["--model", spec]
+    if job.item.draws:
+        parts += ["--image", job.drawing.image]
+        parts += ["--layer", job.drawing.layer] if job.drawing.layer else []
+        parts += ["--channels", ",".join(map(str, job.drawing.channels))] if job.drawing.channels else []
+    return shlex.join(parts)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        if not re.fullmatch(r"[0-9]{1,6}", part):
+            raise UsageError(f"--channels {printable(text)}: whole numbers separated by commas, for example 0,3,7.")
+    return tuple(int(part) for part in parts)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

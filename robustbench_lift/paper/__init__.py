@@ -1,0 +1,41 @@
+"""The tables and figures of the LiftPool paper, each an experiment that one command makes.
+
+    item       what an item, a study and a scale are; the registry ITEMS
+    places     which data a user names
+    studies    trainings that several items share
+    runner     train, evaluate, render: all of it goes on where it stopped
+    results    what a renderer sees; summary, reports, maps, panels: what renderers share
+    output     the folder of an item; book: the map and the results as pages
+    table_1 ... figure_9    one module an item
+
+>>> from robustbench_lift.paper import ITEMS
+>>> ITEMS["table-5"].studies["embedded"][0].normaliser
+'photos/alexnet'
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from robustbench_lift.paper.item import ITEMS, SCALES, Item, Rendering, Scale, Study, item_named, register_item
+
+__all__ = ["ITEMS", "SCALES", "Item", "Rendering", "Scale", "Study", "item_named", "register_item"]
+
+_MODULES = (
+    "figure_1",
+    "figure_3",
+    "figure_4",
+    "figure_6",
+    "figure_7",
+    "figure_8",
+    "figure_9",
+    "table_1",
+    "table_2",
+    "table_3",
+    "table_4",
+    "table_5",
+    "constraints",
+    "poolings",
+)
+for _module in _MODULES:
+    importlib.import_module(f"{__name__}.{_module}")

@@ -1,0 +1,183 @@
+"""The map of all items with what is done, and the pages of the docs that are made of their folders.
+
+PAGES/paper.md       the map, with the pictures of what is done
+PAGES/results.md     every result that exists, scale by scale
+PAGES/paper/         pictures and tables of the items
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from robustbench_lift.files import write_atomic
+from robustbench_lift.paper.item import ITEMS, SCALES, Item, Scale, Study
+from robustbench_lift.paper.output import PAGE
+from robustbench_lift.paper.places import PLACES
+from robustbench_lift.paper.runner import Job, record_of, state_of
+
+NARROW = 0.05
+"""Hours below which an estimate is given as less than a tenth."""
+
+
+class MapRow(NamedTuple):
+    """An item at one scale, in words."""
+
+    item: Item
+    scale: Scale
+    needs: str
+    gpu: str
+    cores: str
+    state: str
+
+    @property
+    def command(self) -> str:
+        """The command that makes it."""
+        data = "".join(f" --data {name}=..." for name in self.needs.split(", ") if name in PLACES)
+        model = " --model ..." if self.scale == "paper" and self.item.draws and self.needs else ""
+        return f"robustbench-lift paper {self.item.name} --scale {self.scale}{data}{model}"
+
+
+def map_rows(out: Path) -> Iterator[MapRow]:
+    """Every item at every scale that it has."""
+    for item in ITEMS.values():
+        for scale in SCALES:
+            if scale not in item.studies:
+                continue
+            studies = _all_studies(item.studies[scale])
+            needs = dict.fromkeys(study.data for study in studies if not PLACES[study.data].embedded)
+            gpu, cores = zip(*(study.hours() for study in studies), strict=True)
+            measured = all(study.measured is not None for study in studies)
+            yield MapRow(
+                item=item,
+                scale=scale,
+                needs=", ".join(needs),
+                gpu=_hours(sum(gpu)),
+                cores=_hours(sum(cores)) + (" m" if measured else ""),
+                state=state_of(Job(item=item, scale=scale, out=out, places=_anything())),
+            )
+
+
+def hours_words(study: Study) -> tuple[str, str]:
+    """Hours on one H100 and core-hours on a CPU, each said to be an estimate or measured."""
+    gpu, cores = study.hours()
+    return f"{_hours(gpu)} (estimate)", f"{_hours(cores)} ({'estimate' if study.measured is None else 'measured'})"
+
+
+def write_pages(out: Path, pages: Path) -> list[Path]:
+    """Write the pages of what exists under `out`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    contents: dict[Path, bytes] = {}
+    for scale in SCALES:
+        for name in ITEMS:
+            folder = out / scale / name
+            if record_of(out, scale, name) is not None:
+                for file in sorted((folder / "figures").glob("*.png")):
+                    contents[pages / "paper" / scale / file.name] = file.read_bytes()
+    contents[pages / "paper.md"] = _map_page(out).encode()
+    contents[pages / "results.md"] = _results_page(out, pages).encode()
+    for path, content in contents.items():
+        write_atomic(path, content)
+    return list(contents)
+
+
+def _anything() -> dict[str, str]:
+    """Places that hold nothing, so that every member of an item is counted."""
+    return {name: f"{name}:/nowhere" for name, place in PLACES.items() if not place.embedded and not place.beside}
+
+
+def _all_studies(studies: tuple[Study, ...]) -> list[Study]:
+    """Studies and the normalisers that are trained for them."""
+    found = [*studies]
+    for study in studies:
+        if isinstance(study.normaliser, Study) and study.normaliser not in found:
+            found.append(study.normaliser)
+    return found
+
+
+def _hours(hours: float) -> str:
+    if hours < NARROW:
+        return "< 0.1"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
+
+
+def _map_page(out: Path) -> str:
+    rows = list(map_rows(out))
+    lines = [
+        "# The paper, an item a command",
+        "",
+        (
+            "Zhao and Snoek, LiftPool: Bidirectional ConvNet Pooling, ICLR 2021. `robustbench-lift paper` prints this "
+            "map; `robustbench-lift paper ITEM --scale SCALE` makes an item from end to end: trainings, evaluations, "
+            "table or "
+            "figure, in a folder with a page. Figure 2 is a diagram of the method and no experiment."
+        ),
+        "",
+        "| scale | what it is |",
+        "| --- | --- |",
+        (
+            "| `paper` | the paper's networks, recipes and data, from data that you have; `--checkpoints` takes "
+            "weights that exist |"
+        ),
+        "| `small` | the same question on CPU cores: other networks, fewer images and epochs |",
+        "| `embedded` | from what ships with the package: no data, no training, a minute or two |",
+        "",
+        (
+            "Every step goes on where it stopped; `--shard i/n` shares the trainings among jobs that see one `--out`; "
+            "`--plan` says what would be done. No cell of the paper's tables is in this project; what is said of the "
+            "paper is in words. Hours are estimates (multiply-adds at assumed rates, rendering of corruptions not "
+            "counted) unless marked m, measured."
+        ),
+        "",
+        "| item | scale | needs | hours on one H100 | core-hours on a CPU | done | command |",
+        "| --- | --- | --- | --: | --: | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.item.name} | {row.scale} | {row.needs or '-'} | {row.gpu} | {row.cores} | {row.state or '-'} | "
+            f"`{row.command}` |"
+        )
+    lines += ["", "Data are named by `--data NAME=SPEC`:", "", "| name | what |", "| --- | --- |"]
+    lines += [f"| `{name}` | {place.about} |" for name, place in PLACES.items() if not place.embedded]
+    for item in ITEMS.values():
+        lines += ["", f"## {item.title}", "", item.shows, ""]
+        lines += [f"**The paper says:** {item.words}" if item.in_paper else item.words]
+        pictures = [f"paper/embedded/{name}.png" for name in _figures(out, "embedded", item.name)]
+        if item.in_paper and pictures:
+            lines += ["", *(f"![{item.name}]({picture})" for picture in pictures)]
+    return "\n".join(lines) + "\n"
+
+
+def _results_page(out: Path, pages: Path) -> str:
+    lines = [
+        "# Results",
+        "",
+        (
+            "What was measured by the items of [the paper](paper.md), each with the command that makes it. This page "
+            "is written by `robustbench-lift paper --pages docs` from the items' own folders. None of it is a number "
+            "of the LiftPool paper."
+        ),
+        "",
+    ]
+    earlier = pages / "results" / "earlier.md"
+    if earlier.exists():
+        lines += ["Measured before these commands were there, by hand: [earlier results](results/earlier.md).", ""]
+    for scale in SCALES:
+        done = [name for name in ITEMS if record_of(out, scale, name) is not None and name != "poolings"]
+        for name in done:
+            text = (out / scale / name / PAGE).read_text(encoding="utf-8")
+            text = re.sub(r"\]\(figures/([^)]+)\)", rf"](paper/{scale}/\1)", text)
+            text = re.sub(r"^(#+) ", lambda found: f"{found[1]}# ", text, flags=re.MULTILINE)
+            lines += [text.strip(), ""]
+    return "\n".join(lines)
+
+
+def _figures(out: Path, scale: str, name: str) -> list[str]:
+    found = record_of(out, scale, name)
+    figures = found.get("figures") if found is not None else None
+    return [str(one) for one in figures] if isinstance(figures, list) else []

@@ -1,0 +1,104 @@
+"""What the losses c_u and c_p do: lift with them, without them, and with them kept out of the features."""
+
+from __future__ import annotations
+
+from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY
+from robustbench_lift.paper.summary import differences_table, means_table
+from robustbench_lift.tables.table import Table
+
+FORMS = {
+    "lift": "mean of squares, gradients into the features (the paper's loss as it is most plainly read; the default)",
+    "lift?gradient=filters": "the same distances, gradients into P and U alone",
+    "lift?constraint=none": "no constraint",
+}
+"""The forms of the constraints, as options of lift."""
+OTHERS = ("max", "average", "skip", "blur")
+NUMBERS = ("clean_error", "mean_error", "consistency", "mean_flip_probability")
+SEEDS = (0, 1, 2)
+
+
+def _networks(backbone: str) -> tuple[str, ...]:
+    return tuple(f"{backbone}/{pooling}" for pooling in (*FORMS, *OTHERS))
+
+
+STUDIES = (
+    Study(
+        name="constraints-photos",
+        networks=_networks("resnet8"),
+        recipe="photos",
+        seeds=SEEDS,
+        protocols=("clean", "corruption", "perturbation", "shift"),
+        normaliser="photos/alexnet",
+        gmacs=0.014,
+        images=(1_920, 240),
+    ),
+    Study(
+        name="constraints-cifar100",
+        networks=_networks("resnet8"),
+        data="cifar100",
+        recipe="cifar-resnet",
+        changes={
+            "classes": 100,
+            "epochs": 40,
+            "batch_size": 64,
+            "schedule": "one-cycle",
+            "weight_decay": 5e-4,
+            "augmentation": "none",
+        },
+        seeds=SEEDS,
+        training_images=5_000,
+        protocols=("clean",),
+        gmacs=0.013,
+        images=(5_000, 10_000),
+    ),
+    Study(
+        name="constraints-imagenette",
+        networks=_networks("resnet8"),
+        data="imagenette",
+        recipe="imagenette-64",
+        changes={"epochs": 16},
+        seeds=SEEDS,
+        protocols=("clean", "corruption", "shift"),
+        options={"limit": 300, "storage": "none"},
+        geometry=IMAGENETTE_GEOMETRY,
+        normaliser=IMAGENETTE_ALEXNET,
+        gmacs=0.014,
+        images=(9_469, 300),
+    ),
+)
+
+
+def render(results: Results) -> Rendering:
+    """For each data set the means over seeds, and the forms against each other and against the other poolings."""
+    tables: list[Table] = []
+    for study in STUDIES:
+        part = results.of_study(study)
+        labels = list(part.by_network())
+        if not labels:
+            continue
+        forms = [label for label in labels if label.partition("/")[2] in FORMS]
+        pairs = [(a, b) for k, a in enumerate(forms) for b in (*forms[k + 1 :], *(o for o in labels if o not in forms))]
+        title = f"LiftPool's constraints ({study.data}, {study.networks[0].partition('/')[0]})"
+        tables.append(means_table(part, study.name, title, NUMBERS))
+        differences = differences_table(part, f"{study.name}-differences", f"{title}: differences", pairs, NUMBERS)
+        tables += [differences] if differences.rows else []
+    forms_words = [f"`{name}`: {words}." for name, words in FORMS.items()]
+    return Rendering(tables=tuple(tables), notes=tuple(forms_words))
+
+
+register_item(
+    Item(
+        name="constraints",
+        title="LiftPool's constraints: with, without, and kept out of the features",
+        shows="ResNet-8 with lift, trained with c_u and c_p whose gradients reach the features, with the same losses "
+        "whose gradients reach P and U alone, and without them, beside other poolings: clean error, mean error under "
+        "corruption, shift consistency, flip probability, three seeds, paired by image.",
+        words="The paper minimises c_u = |s - x_o| and c_p = |d|, called L2-norm distances, with weights 0.01 and "
+        "0.1; it does not say whether their gradients reach the features, nor whether they are means.",
+        studies={"small": STUDIES},
+        render=render,
+        in_paper=False,
+    )
+)

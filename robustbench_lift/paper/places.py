@@ -1,0 +1,128 @@
+"""Where the data of a study lie: which data sets there are, what a user names for them, what is trained and tested on.
+
+--data cifar100=cifar100:/data/cifar-100-python --data imagenet=imagenet:/data/imagenet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustbench_lift.data.kinds import KINDS
+from robustbench_lift.errors import UsageError, unknown
+from robustbench_lift.text import printable
+
+TEST_FOLDERS = ("val", "test")
+HELD_OUT = 1 / 6
+"""Part of each class that is tested on where one file holds everything, as CIFAR has 50,000 and 10,000 images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A data set that a user can name."""
+
+    about: str
+    """What it is and what may be named."""
+    embedded: bool = False
+    """Whether it needs no naming."""
+    beside: str = ""
+    """The data set whose stored cells these are; where the tree is not named, they are generated."""
+
+
+PLACES: dict[str, Place] = {
+    "photos": Place("the embedded photographs", embedded=True),
+    "cifar100": Place("CIFAR-100: cifar100:DIR with the published python files, or an .npz with x and y"),
+    "imagenette": Place(
+        "Imagenette or other folders of photographs: folder:DIR with train and val, one folder a class"
+    ),
+    "imagenet": Place("ImageNet: imagenet:DIR with train and val, 1,000 WNID folders each"),
+    "imagenet-c": Place("the official ImageNet-C: imagenet-c:DIR", beside="imagenet"),
+    "imagenet-p": Place("the official ImageNet-P: imagenet-p:DIR", beside="imagenet"),
+}
+"""Data sets by name."""
+SEPARATE_TEST = "-test"
+"""Added to a data set's name where its test images lie elsewhere: `--data cifar100-test=FILE.npz`."""
+
+
+def parse_places(texts: Sequence[str]) -> dict[str, str]:
+    """What `--data NAME=SPEC` says, by name.
+
+    Raises:
+        UsageError: no name, an unknown one, or one that is given twice.
+
+    >>> parse_places(["imagenet=imagenet:/data/in"])
+    {'imagenet': 'imagenet:/data/in'}
+    """
+    named = [name for name, place in PLACES.items() if not place.embedded]
+    known = [*named, *(f"{name}{SEPARATE_TEST}" for name in named)]
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, spec = text.partition("=")
+        if not sign or not spec:
+            raise UsageError(
+                f"--data {printable(text)}: write NAME=SPEC, for example --data "
+                f"cifar100=cifar100:/data/cifar-100-python. Names: {', '.join(named)}."
+            )
+        if name not in known:
+            raise unknown("data set", printable(name), named)
+        if name in found:
+            raise UsageError(f"--data names {name} twice.")
+        found[name] = spec
+    return found
+
+
+def missing(data: str, places: Mapping[str, str]) -> str:
+    """What a user has to name before a study on `data` can be made; empty where nothing is missing."""
+    if data not in PLACES:
+        raise unknown("data set", data, PLACES)
+    if PLACES[data].embedded or data in places:
+        return ""
+    return f"--data {data}=SPEC ({PLACES[data].about})"
+
+
+def training_arguments(data: str, places: Mapping[str, str]) -> dict[str, object]:
+    """The arguments of `training.data.open_data` for a data set."""
+    if PLACES[data].embedded:
+        return {}
+    spec, test = places[data], places.get(f"{data}{SEPARATE_TEST}")
+    if test is not None:
+        return {"data": spec, "test_data": test}
+    return {"data": spec, **({"hold_out": HELD_OUT} if _path(spec).suffix == ".npz" else {})}
+
+
+def evaluation_spec(data: str, places: Mapping[str, str], options: str = "") -> str:
+    """The data spec of `run` for the test images of a data set, with the trees of its stored cells.
+
+    Args:
+        data: name of the data set.
+        places: what the user named.
+        options: of the test images, as they follow a `?`.
+
+    >>> evaluation_spec("imagenet", {"imagenet": "imagenet:/nowhere/val", "imagenet-c": "imagenet-c:/c"})
+    'imagenet:/nowhere/val,imagenet-c:/c'
+    """
+    if PLACES[data].embedded:
+        return data
+    separate = places.get(f"{data}{SEPARATE_TEST}")
+    spec = separate or places[data]
+    kind, colon, _ = spec.partition(":")
+    if not colon or kind not in KINDS:
+        kind = data if data in KINDS else "folder"
+        spec = f"{kind}:{spec}"
+    path = _path(spec)
+    folder = next((path / name for name in TEST_FOLDERS if separate is None and (path / name).is_dir()), path)
+    head, _, given = spec.partition("?")
+    parts = [given, options] if options and "?" not in spec else [given]
+    if path.suffix == ".npz" and separate is None:
+        parts.append(f"part=test&hold_out={HELD_OUT!r}")
+    query = "&".join(part for part in parts if part)
+    text = f"{head.partition(':')[0]}:{folder}" + (f"?{query}" if query else "")
+    trees = [places[name] for name, place in PLACES.items() if place.beside == data and name in places]
+    return ",".join([text, *trees])
+
+
+def _path(spec: str) -> Path:
+    kind, colon, rest = spec.partition(":")
+    text = rest if colon and kind in KINDS else spec
+    return Path(text.partition("?")[0]).expanduser()

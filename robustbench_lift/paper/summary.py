@@ -1,0 +1,164 @@
+"""Tables over seeds: what each network scores on average, and how two networks differ, paired by image and by seed.
+
+Two spreads are kept apart. An interval over images says how far the number of *these* trainings would move with other
+test images. The smallest and largest over seeds say how far it moves with another training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_lift.errors import IncomparableError, UsageError
+from robustbench_lift.paper.results import Results
+from robustbench_lift.runs import Run
+from robustbench_lift.scores.bootstrap import percentile_interval, resample
+from robustbench_lift.scores.evidence import contributions
+from robustbench_lift.scores.numbers import NUMBERS
+from robustbench_lift.scores.scoring import normaliser_of
+from robustbench_lift.tables.table import Column, Entry, Row, Table
+
+Vectors = Mapping[str, npt.NDArray[np.float64]]
+REPLICATES = 2000
+CONFIDENCE = 0.95
+
+
+def means_table(results: Results, name: str, title: str, numbers: Sequence[str] = ("clean_error",)) -> Table:
+    """One row a network: the mean over its trainings, in brackets the smallest and largest, and the deviation.
+
+    Args:
+        results: whose networks.
+        name: of the table's files.
+        title: of the table.
+        numbers: keys of `NUMBERS`; those that no network has are left out.
+    """
+    found = results.by_network()
+    vectors = {label: {seed: _vectors(run, numbers) for seed, run in runs.items()} for label, runs in found.items()}
+    known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
+    columns = [Column("network", "Network", "text"), Column("seeds", "Seeds", "text")]
+    for key in known:
+        columns += [
+            Column.of(NUMBERS[key]),
+            Column(f"{key}_sd", f"{NUMBERS[key].title}, deviation over seeds", digits=2),
+        ]
+    columns.append(Column("parameters", "Parameters", "count"))
+    rows = []
+    for label, runs in found.items():
+        entries = [Entry(label), Entry(",".join(map(str, runs)))]
+        for key in known:
+            values = [float(one[key].mean()) for one in vectors[label].values() if key in one]
+            complete = len(values) == len(runs)
+            entries.append(Entry(fmean(values), min(values), max(values)) if complete else Entry())
+            entries.append(Entry(stdev(values) if complete and len(values) > 1 else None))
+        first = next(iter(runs.values()))
+        rows.append(Row((*entries, Entry(int(first.manifest.model.get("parameters", 0))))))
+    return Table(
+        name=name,
+        title=title,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=(
+            (
+                "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a "
+                "confidence "
+                "interval. Nothing is marked as best."
+            ),
+        ),
+        signatures=_signatures(results.runs()),
+    )
+
+
+def differences_table(
+    results: Results, name: str, title: str, pairs: Sequence[tuple[str, str]], numbers: Sequence[str] = ("clean_error",)
+) -> Table:
+    """One row a pair of networks: first minus second, paired image by image within each seed that both have.
+
+    The interval is a bootstrap over images of the mean over the common seeds, the same images for all of them; the
+    smallest and the largest difference of a single seed stand beside it.
+
+    Args:
+        results: whose networks.
+        name: of the table's files.
+        title: of the table.
+        pairs: labels of two networks; a pair that lacks one, or has no common seed, is left out.
+        numbers: keys of `NUMBERS`.
+    """
+    found = results.by_network()
+    columns = [
+        Column("first", "Network", "text"),
+        Column("second", "minus", "text"),
+        Column("seeds", "Common seeds", "text"),
+    ]
+    wanted = [(a, b) for a, b in pairs if a in found and b in found and set(found[a]) & set(found[b])]
+    vectors = {
+        label: {seed: _vectors(run, numbers) for seed, run in found[label].items()}
+        for label in dict.fromkeys(label for pair in wanted for label in pair)
+    }
+    known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
+    for key in known:
+        columns += [
+            Column(key, f"{NUMBERS[key].title}, difference", NUMBERS[key].unit, digits=2),
+            Column(f"{key}_seeds", "single seeds", "text"),
+        ]
+    rows = []
+    for a, b in wanted:
+        seeds = sorted(set(vectors[a]) & set(vectors[b]))
+        entries = [Entry(a), Entry(b), Entry(",".join(map(str, seeds)))]
+        for key in known:
+            if all(key in vectors[side][seed] for side in (a, b) for seed in seeds):
+                each = [vectors[a][seed][key] - vectors[b][seed][key] for seed in seeds]
+                low, high = paired_interval(each)
+                entries.append(Entry(float(np.mean([one.mean() for one in each])), low, high))
+                entries.append(Entry(" ".join(f"{100 * one.mean():+.2f}" for one in each)))
+            else:
+                entries += [Entry(), Entry()]
+        rows.append(Row(tuple(entries)))
+    notes = (
+        (
+            f"Percentage points, negative: the first network has less. In brackets {CONFIDENCE:.0%} intervals over "
+            "test images, paired, of the mean over the common seeds; the differences of the single seeds beside it "
+            "show how far another training moves it."
+        ),
+    )
+    signatures = _signatures(results.runs())
+    return Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows), notes=notes, signatures=signatures)
+
+
+def paired_interval(differences: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """The interval over images of the mean of paired differences [n], one an image and seed.
+
+    Raises:
+        IncomparableError: the seeds were tested on another number of images.
+
+    >>> low, high = paired_interval([np.array([0.0, 1.0] * 50)])
+    >>> 0.35 < low < 0.5 < high < 0.65
+    True
+    """
+    if len({len(one) for one in differences}) > 1:
+        raise IncomparableError("trainings of one network were tested on different numbers of images.")
+    mean = np.mean(differences, axis=0)
+    found = percentile_interval(resample({"d": mean}, replicates=REPLICATES, seed=0)["d"], CONFIDENCE)
+    return found.low, found.high
+
+
+def against(results: Results, reference: str) -> list[tuple[str, str]]:
+    """Pairs of one network with every other.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    labels = list(results.by_network())
+    if reference not in labels:
+        raise UsageError(f"{results.item.name} has no complete training of {reference}; it has {', '.join(labels)}.")
+    return [(reference, label) for label in labels if label != reference]
+
+
+def _vectors(run: Run, numbers: Sequence[str]) -> Vectors:
+    return {key: one for key, one in contributions(run, normaliser_of(run), numbers=numbers).items() if key in numbers}
+
+
+def _signatures(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(run.signature) for run in runs))
