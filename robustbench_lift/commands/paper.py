@@ -187,24 +187,21 @@ def _progress(title: str) -> Callable[[Progress], None]:
 
 
 def _print_map(out: Path) -> None:
-    from rich.table import Table
-
     from robustbench_lift.paper.book import map_rows
 
-    sheet = Table(title="The paper, an item a command: robustbench-lift paper ITEM --scale SCALE", show_lines=False)
-    for heading in ("item", "scale", "needs", "H100 hours", "core-hours", "done"):
-        sheet.add_column(heading, justify="right" if "hours" in heading else "left")
+    line = "  {:<10}{:<24}{:>10}{:>12}  {}"
+    console.print(line.format("scale", "needs --data", "H100 hours", "core-hours", "done"), style="bold", markup=False)
     last = ""
     for row in map_rows(out):
         if row.item.name != last:
-            sheet.add_section()
-            sheet.add_row(row.item.name, row.item.title.partition(": ")[2] or row.item.title, style="bold")
+            title = row.item.title.partition(": ")[2] or row.item.title
+            console.print(f"{row.item.name}: {title}", markup=False, soft_wrap=True)
             last = row.item.name
-        sheet.add_row("", row.scale, row.needs, row.gpu, row.cores, row.state)
-    console.print(sheet)
+        text = line.format(row.scale, row.needs or "-", row.gpu, row.cores, row.state or "-")
+        console.print(text, style="dim", markup=False, soft_wrap=True)
     console.print(
-        "Hours are estimates (multiply-adds at assumed rates) unless marked m, measured. "
-        "`robustbench-lift paper ITEM --plan` says more; `paper all` makes what needs no data.",
+        "\n`paper ITEM --scale SCALE` makes one, --plan says first what that takes; `paper all` makes all that need no "
+        "data. Hours are estimates unless marked m (measured).",
         markup=False,
         soft_wrap=True,
     )

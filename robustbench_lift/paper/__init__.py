@@ -22,18 +22,8 @@ from robustbench_lift.paper.item import ITEMS, SCALES, Item, Rendering, Scale, S
 __all__ = ["ITEMS", "SCALES", "Item", "Rendering", "Scale", "Study", "item_named", "register_item"]
 
 _MODULES = (
-    "figure_1",
-    "figure_3",
-    "figure_4",
-    "figure_6",
-    "figure_7",
-    "figure_8",
-    "figure_9",
-    "table_1",
-    "table_2",
-    "table_3",
-    "table_4",
-    "table_5",
+    *(f"table_{k}" for k in (1, 2, 3, 4, 5)),
+    *(f"figure_{k}" for k in (1, 3, 4, 6, 7, 8, 9)),
     "constraints",
     "poolings",
 )

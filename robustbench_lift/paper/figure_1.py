@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.lifting import LIFT_STUDIES, lifted
-from robustbench_lift.paper.panels import Panel, sheet
+from robustbench_lift.paper.panels import Panel, beside, sheet
 from robustbench_lift.paper.results import Results
 from robustbench_lift.pooling import AveragePool, LiftUpPool, MaxPool, MaxUpPool
 
@@ -30,9 +30,8 @@ def render(results: Results) -> Rendering:
         ]
         for c in one.channels
     ]
-    sheets = [[Panel("picture", one.picture)], *rows]
     notes = f"LiftUpPool gives the map back with a largest error of {error:.1e}; MaxUpPool places the maxima."
-    figure = sheet(sheets, "Figure 1: pooled, and restored", one.words, notes)
+    figure = sheet(beside(one.picture, rows), "Figure 1: pooled, and restored", one.words, notes)
     return Rendering(figures={"figure-1": figure}, notes=(notes,))
 
 

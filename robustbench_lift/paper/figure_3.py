@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.lifting import LIFT_STUDIES, lifted
-from robustbench_lift.paper.panels import Panel, sheet
+from robustbench_lift.paper.panels import Panel, beside, sheet
 from robustbench_lift.paper.results import Results
 from robustbench_lift.pooling.lift import BANDS
 
@@ -26,7 +26,7 @@ def render(results: Results) -> Rendering:
         f"{band} {100 * value / whole:.1f} %" for band, value in energy.items()
     )
     names = "The first letter is the horizontal band, the second the vertical one."
-    figure = sheet([[Panel("picture", one.picture)], *rows], "Figure 3: sub-bands", one.words, f"{note}. {names}")
+    figure = sheet(beside(one.picture, rows), "Figure 3: sub-bands", one.words, f"{note}. {names}")
     return Rendering(figures={"figure-3": figure}, notes=(f"{note}.",))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.lifting import LIFT_STUDIES, lifted
-from robustbench_lift.paper.panels import Panel, sheet
+from robustbench_lift.paper.panels import Panel, beside, sheet
 from robustbench_lift.paper.results import Results
 from robustbench_lift.pooling import AveragePool, MaxPool
 
@@ -23,18 +23,15 @@ def render(results: Results) -> Rendering:
                 Panel.of("LL", ll),
                 Panel.of("LL + LH", ll + lh),
                 Panel.of("LL + LH + HL", ll + lh + hl),
-                Panel.of("all four, / 4", (ll + lh + hl + hh) / 4),
+                Panel.of("LL + LH + HL + HH", ll + lh + hl + hh),
                 Panel.of("MaxPool", y[0, c]),
                 Panel.of("AveragePool", average[0, c]),
             ]
         )
     total = sum(bands[:4])
     scale = float((total * average).sum() / average.square().sum())
-    note = (
-        f"The sum is about {scale:.1f} times the mean of a window here, so it is drawn divided by 4; what goes on in "
-        "the network is the sum itself."
-    )
-    figure = sheet([[Panel("picture", one.picture)], *rows], "Figure 6: the sum of the sub-bands", one.words, note)
+    note = f"The sum is about {scale:.1f} times the mean of a window here."
+    figure = sheet(beside(one.picture, rows), "Figure 6: the sum of the sub-bands", one.words, note)
     return Rendering(figures={"figure-6": figure}, notes=(note,))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.maps import chosen_channels, maps_of, photograph, picture_for
-from robustbench_lift.paper.panels import Panel, sheet
+from robustbench_lift.paper.panels import Panel, beside, sheet
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.studies import drawn_embedded, imagenet, imagenette
 from robustbench_lift.pooling.lift import LiftDownPool
@@ -15,7 +15,7 @@ COUNT = 5
 
 def render(results: Results) -> Rendering:
     """A row a network: channels that leave its first pooling, of lift LL alone, each divided by its own deviation."""
-    rows, words = [], []
+    rows, words, pictures = [], [], []
     for model in results.models():
         picture = picture_for(model, photograph(results.drawing.image))
         maps = maps_of(model, picture, results.drawing.layer)
@@ -27,13 +27,14 @@ def render(results: Results) -> Rendering:
             Panel.of(f"{name}{' LL' if lift else ''}, channel {c}", y[0, c] / max(float(y[0, c].std()), 1e-12))
             for c in channels
         ]
-        rows.append([Panel(name, picture), *panels])
+        rows.append(panels)
+        pictures.append(picture)
         words.append(f"{model.name}: {maps.layer}, {y.shape[2]} x {y.shape[3]}")
     note = (
         "Every channel is divided by its standard deviation, since networks differ in scale. The networks were trained "
         "apart: channels of one number are not the same feature; those that vary most are shown."
     )
-    figure = sheet(rows, "Figure 7: maps behind the first pooling", f"{'; '.join(words)}.", note)
+    figure = sheet(beside(pictures[0], rows), "Figure 7: maps behind the first pooling", f"{'; '.join(words)}.", note)
     return Rendering(figures={"figure-7": figure}, notes=(note,))
 
 

@@ -86,6 +86,7 @@ def draw(x: Line, s: Line, d: Line, note: str) -> Figure:
     bottom.bar(wide[:-1] + 1, d, width=1.6, color=PALETTE[5])
     bottom.axhline(0, color=INK, linewidth=0.6)
     bottom.set_ylabel("d")
+    bottom.set_xlim(0, len(x))
     for axes in (top, bottom):
         axes.grid(axis="y", color=FAINT, linewidth=0.5)
         bare(axes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.reports import report_figure
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.table_5 import EMBEDDED, PAPER, SMALL
+from robustbench_lift.paper.studies import ROBUSTNESS
 
 
 def render(results: Results) -> Rendering:
@@ -20,7 +20,7 @@ register_item(
         shows="A bar for each pooling and corruption (CE) and for each pooling and perturbation (FR), with confidence "
         "intervals; the runs are those of Table 5.",
         words="LiftDownPool flips less on most perturbations.",
-        studies={"paper": PAPER, "small": SMALL, "embedded": EMBEDDED},
+        studies=ROBUSTNESS,
         render=render,
     )
 )

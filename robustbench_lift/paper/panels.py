@@ -54,11 +54,11 @@ def limit_of(panels: Sequence[Panel]) -> float:
     return max(float(np.percentile(np.concatenate(values), 100 - CLIPPED)), 1e-12) if values else 1.0
 
 
-def sheet(rows: Sequence[Sequence[Panel]], heading: str, *notes: str) -> Figure:
+def sheet(rows: Sequence[Sequence[Panel | None]], heading: str, *notes: str) -> Figure:
     """Rows of panels under a heading, with one colour bar for all maps and the notes below.
 
     Args:
-        rows: a row may be shorter than others.
+        rows: of panels; None leaves a place empty.
         heading: one line.
         notes: sentences below the panels; the scale is stated after them.
     """
@@ -66,7 +66,7 @@ def sheet(rows: Sequence[Sequence[Panel]], heading: str, *notes: str) -> Figure:
     from matplotlib.figure import Figure
 
     columns = max(len(row) for row in rows)
-    limit = limit_of([panel for row in rows for panel in row])
+    limit = limit_of([one for row in rows for one in row if one is not None])
     panel = min(PANEL, WIDTH / (columns + 0.6))
     scale = f"All maps on one scale: -{limit:.3g} (blue) to {limit:.3g} (red), 0 is white; {CLIPPED} % may lie beyond."
     width = max(6.5, panel * (columns + 0.6))
@@ -83,6 +83,8 @@ def sheet(rows: Sequence[Sequence[Panel]], heading: str, *notes: str) -> Figure:
         for place in places:
             place.axis("off")
         for one, place in zip(row, places, strict=False):
+            if one is None:
+                continue
             if one.is_map:
                 shown = place.imshow(one.picture, cmap=COLOURS, norm=norm, interpolation="nearest")
             else:
@@ -99,6 +101,11 @@ def sheet(rows: Sequence[Sequence[Panel]], heading: str, *notes: str) -> Figure:
         0.01, 0.06 / whole, literal("\n".join(lines)), ha="left", va="bottom", fontsize=6.5, color=INK, linespacing=1.25
     )
     return figure
+
+
+def beside(picture: npt.NDArray[Any], rows: Sequence[Sequence[Panel]]) -> list[list[Panel | None]]:
+    """Rows with the picture before the first of them."""
+    return [[Panel("picture", picture) if k == 0 else None, *row] for k, row in enumerate(rows)]
 
 
 def laid_out(figure: Figure) -> Figure:

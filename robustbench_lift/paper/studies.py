@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustbench_lift.paper.item import Study
+from robustbench_lift.paper.item import Scale, Study
 
 EMBEDDED_POOLINGS = ("skip", "max", "average", "blur", "lift")
 """Poolings of the shipped ResNet-8s."""
@@ -136,3 +136,11 @@ IMAGENETTE_ALEXNET = Study(
     images=(9_469, 300),
 )
 """The normaliser on Imagenette; the one-cycle recipe at a tenth of the learning rate, since it has no batch norm."""
+
+_TABLE_5_POOLINGS = ("skip", "max", "average", "blur", "lift", f"lift?{WITHOUT}")
+ROBUSTNESS: dict[Scale, tuple[Study, ...]] = {
+    "paper": (imagenet("resnet50", _TABLE_5_POOLINGS, ALL_PROTOCOLS, gmacs=3.9),),
+    "small": (imagenette("resnet18", _TABLE_5_POOLINGS, ALL_PROTOCOLS, gmacs=0.15),),
+    "embedded": (photos(),),
+}
+"""Table 5 and Figure 9: every protocol."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.reports import document_of
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.studies import ALL_PROTOCOLS, WITHOUT, imagenet, imagenette, photos
+from robustbench_lift.paper.studies import ROBUSTNESS
 
 TITLE = "robustness to corruptions and perturbations by pooling (ResNet-50)"
-POOLINGS = ("skip", "max", "average", "blur", "lift", f"lift?{WITHOUT}")
-PAPER: tuple[Study, ...] = (imagenet("resnet50", POOLINGS, ALL_PROTOCOLS, gmacs=3.9),)
-SMALL: tuple[Study, ...] = (imagenette("resnet18", POOLINGS, ALL_PROTOCOLS, gmacs=0.15),)
-EMBEDDED: tuple[Study, ...] = (photos(),)
 
 
 def render(results: Results) -> Rendering:
@@ -31,7 +27,7 @@ register_item(
         "images under another signature. Small: ResNet-18 on Imagenette at 64 pixels, normalised by a small AlexNet. "
         "Embedded: the shipped ResNet-8s on the photographs.",
         words="LiftDownPool lowers the unnormalised mCE, and the flip rate of most perturbations.",
-        studies={"paper": PAPER, "small": SMALL, "embedded": EMBEDDED},
+        studies=ROBUSTNESS,
         render=render,
     )
 )
