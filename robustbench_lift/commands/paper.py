@@ -25,7 +25,7 @@ from robustbench_lift.training.settings import Seconds, TrainingSettings
 
 if TYPE_CHECKING:
     from robustbench_lift.evaluation.settings import Progress
-    from robustbench_lift.paper.runner import Job
+    from robustbench_lift.paper.runner import Experiment
     from robustbench_lift.training import Network, Recipe, TrainingOutcome
     from robustbench_lift.training.data import TrainingData
 
@@ -100,7 +100,7 @@ def paper(
     from robustbench_lift.paper.book import write_pages
     from robustbench_lift.paper.places import parse_places
     from robustbench_lift.paper.results import Drawing
-    from robustbench_lift.paper.runner import Job
+    from robustbench_lift.paper.runner import Experiment
 
     places = parse_places(data or [])
     names = list(items or [])
@@ -111,8 +111,8 @@ def paper(
     if chosen and drawing != Drawing() and not all(item.draws for item in chosen):
         plain = next(item.name for item in chosen if not item.draws)
         raise UsageError(f"{plain} draws no maps: --model, --image, --layer and --channels are for figures that do.")
-    jobs = [
-        Job(
+    experiments = [
+        Experiment(
             item=item,
             scale=scale,
             out=out,
@@ -122,21 +122,21 @@ def paper(
         )
         for item in chosen
     ]
-    for job in jobs:
-        job.item.at(scale)
-    if not jobs and pages is None:
+    for experiment in experiments:
+        experiment.item.at(scale)
+    if not experiments and pages is None:
         _print_map(out)
     elif plan:
-        for job in jobs:
-            _print_plan(job)
-    elif jobs:
-        _make(jobs, machine)
+        for experiment in experiments:
+            _print_plan(experiment)
+    elif experiments:
+        _make(experiments, machine)
     if pages is not None and not plan:
         for path in write_pages(out, pages):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
-def _make(jobs: list[Job], machine: Machine) -> None:
+def _make(experiments: list[Experiment], machine: Machine) -> None:
     from robustbench_lift.paper.runner import make
 
     training = TrainingSettings(
@@ -149,15 +149,15 @@ def _make(jobs: list[Job], machine: Machine) -> None:
         def train(network: Network, recipe: Recipe, data: TrainingData, folder: Path, seed: int) -> TrainingOutcome:
             return train_one(network, recipe, data, folder, seed, training, stop)
 
-        for job in jobs:
-            lacking = job.lacking()
-            if lacking and len(jobs) > 1 and not job.members():
-                _say(f"{job.item.name}: left out, it needs {'; '.join(lacking)}")
+        for experiment in experiments:
+            lacking = experiment.lacking()
+            if lacking and len(experiments) > 1 and not experiment.members():
+                _say(f"{experiment.item.name}: left out, it needs {'; '.join(lacking)}")
                 complete = False
                 continue
             results, files = make(
-                job,
-                command=_command(job),
+                experiment,
+                command=_command(experiment),
                 train=train,
                 settings=settings,
                 workers=machine.workers,
@@ -166,14 +166,13 @@ def _make(jobs: list[Job], machine: Machine) -> None:
                 progress=_progress,
             )
             if files:
-                _say(f"{job.item.name}: {files[0]}")
+                _say(f"{experiment.item.name}: {files[0]}")
             complete = complete and not results.open and not results.lacking
             for text in results.lacking:
-                _say(f"{job.item.name}: a part is left out, it needs {text}")
+                _say(f"{experiment.item.name}: a part is left out, it needs {text}")
             if results.open:
-                _say(
-                    f"{job.item.name}: {len(results.open)} of {len(results.open) + len(results.members)} are not done."
-                )
+                count = len(results.open) + len(results.members)
+                _say(f"{experiment.item.name}: {len(results.open)} of {count} networks are not done.")
             if stop():
                 _say("stopped; the same command goes on from there.")
                 sys.exit(INTERRUPTED)
@@ -207,37 +206,37 @@ def _print_map(out: Path) -> None:
     )
 
 
-def _print_plan(job: Job) -> None:
+def _print_plan(experiment: Experiment) -> None:
     from robustbench_lift.paper.book import hours_words
     from robustbench_lift.paper.output import study_words
 
-    console.print(job.item.title, style="bold", markup=False, soft_wrap=True)
-    console.print(job.item.shows, markup=False, soft_wrap=True)
-    for study in job.item.at(job.scale):
+    console.print(experiment.item.title, style="bold", markup=False, soft_wrap=True)
+    console.print(experiment.item.shows, markup=False, soft_wrap=True)
+    for study in experiment.item.at(experiment.scale):
         gpu, cores = hours_words(study)
         console.print(f"- {study_words(study)} H100 hours {gpu}, core-hours {cores}.", markup=False, soft_wrap=True)
-    for text in job.lacking():
+    for text in experiment.lacking():
         console.print(f"needs {text}", markup=False, soft_wrap=True)
-    members = job.members()
+    members = experiment.members()
     for member in members:
         state = "done" if member.trained and member.evaluated else "to evaluate" if member.trained else "to train"
         seed = "" if member.seed is None else f", seed {member.seed}"
         console.print(f"  {state}: {member.label}{seed}", markup=False, soft_wrap=True)
-    console.print(f"goes to {job.folder}; {_command(job)}", markup=False, soft_wrap=True)
+    console.print(f"goes to {experiment.folder}; {_command(experiment)}", markup=False, soft_wrap=True)
 
 
-def _command(job: Job) -> str:
-    parts = ["robustbench-lift", "paper", job.item.name, "--scale", job.scale]
-    for name, spec in job.places.items():
+def _command(experiment: Experiment) -> str:
+    parts = ["robustbench-lift", "paper", experiment.item.name, "--scale", experiment.scale]
+    for name, spec in experiment.places.items():
         parts += ["--data", f"{name}={spec}"]
-    for place in job.checkpoints:
+    for place in experiment.checkpoints:
         parts += ["--checkpoints", place]
-    for spec in job.drawing.models:
+    for spec in experiment.drawing.models:
         parts += ["--model", spec]
-    if job.item.draws:
-        parts += ["--image", job.drawing.image]
-        parts += ["--layer", job.drawing.layer] if job.drawing.layer else []
-        parts += ["--channels", ",".join(map(str, job.drawing.channels))] if job.drawing.channels else []
+    if experiment.item.draws:
+        parts += ["--image", experiment.drawing.image]
+        parts += ["--layer", experiment.drawing.layer] if experiment.drawing.layer else []
+        parts += ["--channels", ",".join(map(str, experiment.drawing.channels))] if experiment.drawing.channels else []
     return shlex.join(parts)
 
 

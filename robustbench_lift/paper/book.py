@@ -16,7 +16,7 @@ from robustbench_lift.files import write_atomic
 from robustbench_lift.paper.item import ITEMS, SCALES, Item, Scale, Study
 from robustbench_lift.paper.output import PAGE
 from robustbench_lift.paper.places import PLACES
-from robustbench_lift.paper.runner import Job, record_of, state_of
+from robustbench_lift.paper.runner import Experiment, record_of, state_of
 
 NARROW = 0.05
 """Hours below which an estimate is given as less than a tenth."""
@@ -56,7 +56,7 @@ def map_rows(out: Path) -> Iterator[MapRow]:
                 needs=", ".join(needs),
                 gpu=_hours(sum(gpu)),
                 cores=_hours(sum(cores)) + (" m" if measured else ""),
-                state=state_of(Job(item=item, scale=scale, out=out, places=_anything())),
+                state=state_of(Experiment(item=item, scale=scale, out=out, places=_anything())),
             )
 
 

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from robustbench_lift.paper.item import Item, Rendering, Study, register_item
 from robustbench_lift.paper.maps import photograph
 from robustbench_lift.paper.results import Results
-from robustbench_lift.report.canvas import bare
-from robustbench_lift.report.style import FAINT, INK, PALETTE
+from robustbench_lift.report.canvas import FAINT, INK, PALETTE, bare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

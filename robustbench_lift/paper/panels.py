@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from robustbench_lift.report.canvas import literal
-from robustbench_lift.report.style import INK
+from robustbench_lift.report.canvas import INK, literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ HELD_OUT = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataSet:
     """A data set that a user can name."""
 
     about: str
@@ -30,15 +30,15 @@ class Place:
     """The data set whose stored cells these are; where the tree is not named, they are generated."""
 
 
-PLACES: dict[str, Place] = {
-    "photos": Place("the embedded photographs", embedded=True),
-    "cifar100": Place("CIFAR-100: cifar100:DIR with the published python files, or an .npz with x and y"),
-    "imagenette": Place(
+PLACES: dict[str, DataSet] = {
+    "photos": DataSet("the embedded photographs", embedded=True),
+    "cifar100": DataSet("CIFAR-100: cifar100:DIR with the published python files, or an .npz with x and y"),
+    "imagenette": DataSet(
         "Imagenette or other folders of photographs: folder:DIR with train and val, one folder a class"
     ),
-    "imagenet": Place("ImageNet: imagenet:DIR with train and val, 1,000 WNID folders each"),
-    "imagenet-c": Place("the official ImageNet-C: imagenet-c:DIR", beside="imagenet"),
-    "imagenet-p": Place("the official ImageNet-P: imagenet-p:DIR", beside="imagenet"),
+    "imagenet": DataSet("ImageNet: imagenet:DIR with train and val, 1,000 WNID folders each"),
+    "imagenet-c": DataSet("the official ImageNet-C: imagenet-c:DIR", beside="imagenet"),
+    "imagenet-p": DataSet("the official ImageNet-P: imagenet-p:DIR", beside="imagenet"),
 }
 """Data sets by name."""
 SEPARATE_TEST = "-test"

@@ -30,7 +30,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class StudyNetwork:
     """One training of a study."""
 
     study: Study
@@ -75,8 +75,8 @@ class Results:
 
     item: Item
     scale: Scale
-    members: tuple[Member, ...]
-    open: tuple[Member, ...] = ()
+    members: tuple[StudyNetwork, ...]
+    open: tuple[StudyNetwork, ...] = ()
     """Members that are not complete."""
     lacking: tuple[str, ...] = ()
     """Data that were not named, in words; their studies have no members."""
@@ -132,5 +132,5 @@ class Results:
         return [load_model(spec) for spec in specs]
 
 
-def _once(members: Iterable[Member]) -> list[Member]:
+def _once(members: Iterable[StudyNetwork]) -> list[StudyNetwork]:
     return list({(member.label, member.seed, member.run): member for member in members}.values())

@@ -20,7 +20,7 @@ from robustbench_lift.files import read_json
 from robustbench_lift.paper.item import Item, Scale, Study
 from robustbench_lift.paper.output import RECORD, write_item
 from robustbench_lift.paper.places import evaluation_spec, missing, training_arguments
-from robustbench_lift.paper.results import Drawing, Member, Results
+from robustbench_lift.paper.results import Drawing, Results, StudyNetwork
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.shares import Share
 
@@ -37,7 +37,7 @@ EVERYTHING = Share()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Experiment:
     """An item at a scale, and where and from what it is made."""
 
     item: Item
@@ -69,12 +69,12 @@ class Job:
         ]
         return list(dict.fromkeys(text for text in found if text))
 
-    def members(self) -> list[Member]:
+    def members(self) -> list[StudyNetwork]:
         """Every training of the item whose data are named, normalisers first."""
         if self.drawing.models:
             return []
         given = list(checkpoints_of(self.checkpoints))
-        found: list[Member] = []
+        found: list[StudyNetwork] = []
         for study in self.item.at(self.scale):
             if missing(study.data, self.places) and (study.protocols or not self.checkpoints):
                 continue
@@ -87,7 +87,7 @@ class Job:
         order = {(m.run, m.model): m for m in reversed(found)}
         return list(reversed(order.values()))
 
-    def _members(self, study: Study, given: Sequence[Checkpoint]) -> list[Member]:
+    def _members(self, study: Study, given: Sequence[Checkpoint]) -> list[StudyNetwork]:
         if study.recipe is None:
             return [self._shipped(study, network) for network in study.networks]
         if self.checkpoints:
@@ -100,7 +100,7 @@ class Job:
                 network = Network.parse(text)
                 folder = self.root / "trainings" / study.name / network.slug / f"{SEED}{seed}"
                 members.append(
-                    Member(
+                    StudyNetwork(
                         study=study,
                         network=network.spec,
                         seed=seed,
@@ -111,11 +111,11 @@ class Job:
                 )
         return members
 
-    def _shipped(self, study: Study, name: str, *, is_normaliser: bool = False) -> Member:
+    def _shipped(self, study: Study, name: str, *, is_normaliser: bool = False) -> StudyNetwork:
         run = self._run(study, name.replace("/", "-"))
-        return Member(study=study, network=name, seed=None, model=name, run=run, is_normaliser=is_normaliser)
+        return StudyNetwork(study=study, network=name, seed=None, model=name, run=run, is_normaliser=is_normaliser)
 
-    def _taken(self, study: Study, network: str, given: Sequence[Checkpoint]) -> Iterator[Member]:
+    def _taken(self, study: Study, network: str, given: Sequence[Checkpoint]) -> Iterator[StudyNetwork]:
         from robustbench_lift.training.network import Network
 
         wanted = Network.parse(network)
@@ -123,7 +123,7 @@ class Job:
             if one.network is not None and _same_training(study, wanted, one.network, one.recipe):
                 seed = "" if one.seed is None else f"-{SEED}{one.seed}"
                 run = self._run(study, f"{wanted.slug}{seed}-{one.sha256[:8]}")
-                yield Member(study=study, network=wanted.spec, seed=one.seed, model=one.spec, run=run)
+                yield StudyNetwork(study=study, network=wanted.spec, seed=one.seed, model=one.spec, run=run)
 
     def _run(self, study: Study, name: str) -> Path | None:
         safe = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in name)
@@ -223,7 +223,7 @@ def _losses_apart(network: Network, weights: Mapping[str, float]) -> tuple[objec
 
 
 def make(
-    job: Job,
+    experiment: Experiment,
     *,
     command: str,
     train: Train,
@@ -236,7 +236,7 @@ def make(
     """Make an item, or this job's share of it.
 
     Args:
-        job: what is made.
+        experiment: what is made.
         command: the command that makes it, for the page.
         train: trains a network; returns an unfinished outcome when it was stopped.
         settings: of the evaluations.
@@ -252,33 +252,33 @@ def make(
         UsageError: no data set of the item is named.
         RobustbenchError: whatever a training, an evaluation or a renderer cannot do.
     """
-    lacking = job.lacking()
-    members = job.members()
+    lacking = experiment.lacking()
+    members = experiment.members()
     if lacking and not members:
-        raise UsageError(f"{job.item.name} --scale {job.scale} needs {'; '.join(lacking)}.")
+        raise UsageError(f"{experiment.item.name} --scale {experiment.scale} needs {'; '.join(lacking)}.")
     mine = share.of(members)
     finished = True
     for member in mine:
         if not member.trained and finished:
             say(f"{member.label}, seed {member.seed} ({mine.index(member) + 1} of {len(mine)}): {member.folder}")
-            finished = _train(job, member, train, workers)
+            finished = _train(experiment, member, train, workers)
     for study, waiting in _by_study([m for m in mine if m.trained and not m.evaluated]):
-        _evaluate(job, study, waiting, settings, say, progress)
+        _evaluate(experiment, study, waiting, settings, say, progress)
     open_ = tuple(m for m in members if not (m.trained and m.evaluated))
     results = Results(
-        item=job.item,
-        scale=job.scale,
+        item=experiment.item,
+        scale=experiment.scale,
         members=tuple(m for m in members if m not in open_),
         open=open_,
         lacking=tuple(lacking),
-        drawing=job.drawing,
+        drawing=experiment.drawing,
     )
     if open_ and (share.count > 1 or not finished):
         return results, []
-    return results, write_item(results, job.item.render(results), job.folder, command=command)
+    return results, write_item(results, experiment.item.render(results), experiment.folder, command=command)
 
 
-def _train(job: Job, member: Member, train: Train, workers: int) -> bool:
+def _train(experiment: Experiment, member: StudyNetwork, train: Train, workers: int) -> bool:
     from robustbench_lift.training import override, recipe_named
     from robustbench_lift.training.data import open_data
     from robustbench_lift.training.network import Network
@@ -288,15 +288,15 @@ def _train(job: Job, member: Member, train: Train, workers: int) -> bool:
     assert member.folder is not None
     assert member.seed is not None
     recipe = override(recipe_named(study.recipe), study.changes)
-    arguments = training_arguments(study.data, job.places)
+    arguments = training_arguments(study.data, experiment.places)
     data = open_data(recipe, **arguments, limit=study.training_images, workers=workers)  # type: ignore[arg-type]
     return train(Network.parse(member.network), recipe, data, member.folder, member.seed).finished
 
 
 def _evaluate(
-    job: Job,
+    experiment: Experiment,
     study: Study,
-    members: Sequence[Member],
+    members: Sequence[StudyNetwork],
     settings: Settings,
     say: Say,
     progress: Callable[[str], Callable[[Progress], None]] | None,
@@ -304,11 +304,13 @@ def _evaluate(
     from robustbench_lift.evaluation.engine import evaluate
 
     request = Request(
-        data=evaluation_spec(study.data, job.places, study.geometry), protocols=study.protocols, **dict(study.options)
+        data=evaluation_spec(study.data, experiment.places, study.geometry),
+        protocols=study.protocols,
+        **dict(study.options),
     )
     folders = [member.run for member in members]
     assert all(folder is not None for folder in folders)
-    divisor = _normaliser(job, study, request)
+    divisor = _normaliser(experiment, study, request)
     say(f"evaluating {len(members)} networks on {request.data}: {', '.join(study.protocols)}")
     evaluate(
         [member.model for member in members],
@@ -320,12 +322,12 @@ def _evaluate(
     )
 
 
-def _normaliser(job: Job, study: Study, request: Request) -> str | None:
+def _normaliser(experiment: Experiment, study: Study, request: Request) -> str | None:
     """What runs of a study name as their normaliser: `alexnet`, a folder relative to theirs, or nothing."""
     if isinstance(study.normaliser, Study):
-        (only,) = [m for m in job.members() if m.is_normaliser and m.study == study.normaliser]
+        (only,) = [m for m in experiment.members() if m.is_normaliser and m.study == study.normaliser]
         assert only.run is not None
-        return os.path.relpath(only.run, job.root / "runs" / study.images_name / "any")
+        return os.path.relpath(only.run, experiment.root / "runs" / study.images_name / "any")
     if study.normaliser is None:
         return None
     if Study.ships(study.normaliser):
@@ -333,8 +335,8 @@ def _normaliser(job: Job, study: Study, request: Request) -> str | None:
     return request.normaliser(study.normaliser)
 
 
-def _by_study(members: Sequence[Member]) -> list[tuple[Study, list[Member]]]:
-    found: list[tuple[Study, list[Member]]] = []
+def _by_study(members: Sequence[StudyNetwork]) -> list[tuple[Study, list[StudyNetwork]]]:
+    found: list[tuple[Study, list[StudyNetwork]]] = []
     for member in members:
         if found and found[-1][0] == member.study:
             found[-1][1].append(member)
@@ -352,13 +354,13 @@ def record_of(out: Path, scale: str, name: str) -> dict[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def state_of(job: Job) -> str:
+def state_of(experiment: Experiment) -> str:
     """How far an item is, in a few words: `done`, `2 of 6`, or nothing."""
-    made = record_of(job.out, job.scale, job.item.name)
+    made = record_of(experiment.out, experiment.scale, experiment.item.name)
     if made is not None and made.get("complete"):
         return "done"
     try:
-        members = job.members()
+        members = experiment.members()
     except RobustbenchError:
         members = []
     done = sum(member.trained and member.evaluated and member.study.recipe is not None for member in members)

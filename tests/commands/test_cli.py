@@ -14,7 +14,20 @@ from robustbench_lift.cli import app
 from robustbench_lift.commands.listing import LISTS
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "train", "sweep", "report", "compare", "gate", "corrupt", "check", "convert", "plan", "list")
+COMMANDS = (
+    "run",
+    "train",
+    "sweep",
+    "paper",
+    "report",
+    "compare",
+    "gate",
+    "corrupt",
+    "check",
+    "convert",
+    "plan",
+    "list",
+)
 
 
 def call(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from robustbench_lift.cli import app
 from robustbench_lift.paper import ITEMS, SCALES, Study
 from robustbench_lift.paper.places import PLACES
-from robustbench_lift.paper.runner import Job
+from robustbench_lift.paper.runner import Experiment
 
 AT = [(item, scale) for item in ITEMS.values() for scale in SCALES if scale in item.studies]
 EVERYWHERE = {name: f"{name}:/nowhere" for name, place in PLACES.items() if not place.embedded and not place.beside}
@@ -39,8 +39,8 @@ def test_every_item_can_be_planned(item: object, scale: object, tmp_path: Path) 
                 network.check()
             check_use(override(recipe_named(study.recipe), study.changes), networks)
             assert cores > 0
-    job = Job(item=item, scale=scale, out=tmp_path, places=EVERYWHERE)  # type: ignore[arg-type]
-    members = job.members()
+    experiment = Experiment(item=item, scale=scale, out=tmp_path, places=EVERYWHERE)  # type: ignore[arg-type]
+    members = experiment.members()
     folders = [member.folder for member in members if member.folder is not None]
     assert len(set(folders)) == len(folders)
     names = {name for study in item.at(scale) for name in study.networks}  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.paper import Item, Rendering, Study
 from robustbench_lift.paper.places import evaluation_spec, parse_places, training_arguments
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.runner import Job, make
+from robustbench_lift.paper.runner import Experiment, make
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
@@ -78,8 +78,8 @@ def trainer(calls: list[str]) -> Any:
 
 def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path) -> None:
     calls: list[str] = []
-    job = Job(item=ITEM, scale="small", out=tmp_path, places=places)
-    results, files = make(job, command="the command", train=trainer(calls), settings=SETTINGS)
+    experiment = Experiment(item=ITEM, scale="small", out=tmp_path, places=places)
+    results, files = make(experiment, command="the command", train=trainer(calls), settings=SETTINGS)
     assert len(calls) == 6
     assert all(call.endswith(" 100") for call in calls), "the limit of training images counts"
     assert not results.open
@@ -88,7 +88,7 @@ def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path
     assert "the command" in page
     assert "seeds 0,1" in page
     assert {file.suffix for file in files} >= {".md", ".csv", ".tex", ".json"}
-    record = json.loads((job.folder / "item.json").read_text())
+    record = json.loads((experiment.folder / "item.json").read_text())
     assert record["complete"]
     assert len(record["members"]) == 6
 
@@ -106,11 +106,11 @@ def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path
         assert row.entries[3].low <= row.entries[3].value <= row.entries[3].high  # type: ignore[operator]
 
     before = files[0].read_bytes()
-    make(job, command="the command", train=trainer(calls), settings=SETTINGS)
+    make(experiment, command="the command", train=trainer(calls), settings=SETTINGS)
     assert len(calls) == 6, "nothing is trained twice"
     assert files[0].read_bytes() == before
 
-    taken = Job(
+    taken = Experiment(
         item=ITEM,
         scale="small",
         out=tmp_path / "taken",
@@ -118,7 +118,7 @@ def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path
         checkpoints=(str(tmp_path / "small/trainings"),),
     )
     found = taken.members()
-    assert sorted((m.network, m.seed) for m in found) == sorted((m.network, m.seed) for m in job.members())
+    assert sorted((m.network, m.seed) for m in found) == sorted((m.network, m.seed) for m in experiment.members())
     again, _ = make(taken, command="c", train=trainer(calls), settings=SETTINGS)
     assert len(calls) == 6
     assert not again.open
@@ -132,12 +132,12 @@ def test_shares_make_the_page_together(places: dict[str, str], tmp_path: Path) -
     calls: list[str] = []
     (study,) = ITEM.at("small")
     one_seed = dataclasses.replace(ITEM, studies={"small": (dataclasses.replace(study, seeds=(0,)),)})
-    job = Job(item=one_seed, scale="small", out=tmp_path, places=places)
+    experiment = Experiment(item=one_seed, scale="small", out=tmp_path, places=places)
     keywords: dict[str, Any] = {"command": "c", "train": trainer(calls), "settings": SETTINGS}
-    first, files = make(job, share=Share(0, 2), **keywords)
+    first, files = make(experiment, share=Share(0, 2), **keywords)
     assert not files
     assert len(first.open) == 1
-    second, files = make(job, share=Share(1, 2), **keywords)
+    second, files = make(experiment, share=Share(1, 2), **keywords)
     assert not second.open
     assert files
     assert len(calls) == len(set(calls)) == 3
@@ -147,16 +147,16 @@ def test_a_stopped_training_leaves_no_page(places: dict[str, str], tmp_path: Pat
     def stopped(network: Any, recipe: Any, data: Any, folder: Path, seed: int) -> Any:
         return train(network, recipe, data.source, data.images, out=folder, seed=seed, stop=lambda: True)
 
-    job = Job(item=ITEM, scale="small", out=tmp_path, places=places)
-    results, files = make(job, command="c", train=stopped, settings=SETTINGS)
+    experiment = Experiment(item=ITEM, scale="small", out=tmp_path, places=places)
+    results, files = make(experiment, command="c", train=stopped, settings=SETTINGS)
     assert len(results.open) == 6
     assert not files
 
 
 def test_data_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
-    job = Job(item=ITEM, scale="small", out=tmp_path, places={})
+    experiment = Experiment(item=ITEM, scale="small", out=tmp_path, places={})
     with pytest.raises(UsageError, match="--data cifar100="):
-        make(job, command="c", train=trainer([]), settings=SETTINGS)
+        make(experiment, command="c", train=trainer([]), settings=SETTINGS)
 
 
 def test_checkpoints_of_other_losses_are_another_network(places: dict[str, str], tmp_path: Path) -> None:
