@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from corruptions.channel import without_fraction
 
 IMAGEMAGICK_LIFT = 0.5 / 257
 """ImageMagick (16 bits a channel) stores floor(round(257 v) / 257), that is floor(v + 0.5 / 257)."""
@@ -71,6 +74,86 @@ def move(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *, darken: 
     return result
 
 
+def moved_levels(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *lifts: float) -> Tensor:
+    """`move` of whole levels 0..255 plus some small numbers, added one by one, fraction dropped: uint8 [N, C, H, W].
+
+    On a CPU OpenCV's filter sums in another order than `move`; where that could show, the sum is made anew.
+    """
+    if planes.device.type != "cpu":
+        result = move(planes.to(torch.float32), radius, sigma, degrees)
+        for lift in lifts:
+            result.add_(lift)
+        return without_fraction(result.clamp_(0.0, 255.0))
+    channels, height, width = planes.shape[1:]
+    levels = np.empty(planes.shape, dtype=np.uint8)
+    sources = without_fraction(planes) if planes.dtype != torch.uint8 else planes.contiguous()
+    for source, angle, target in zip(sources.numpy(), degrees.tolist(), levels, strict=True):
+        weights, rows, columns = motion_line(radius, sigma, angle)
+        top, left = max(0, -int(rows.min())), max(0, -int(columns.min()))
+        bottom, right = max(0, int(rows.max())), max(0, int(columns.max()))
+        rows, columns = rows + top, columns + left
+        padded = np.empty((channels, top + height + bottom, left + width + right), dtype=np.uint8)
+        for plane, wide in zip(source, padded, strict=True):
+            cv2.copyMakeBorder(plane, top, bottom, left, right, cv2.BORDER_REPLICATE, wide)
+        blurred = _filtered(padded.astype(np.float32), weights, rows, columns, height, width)
+        # OpenCV rounds to the nearest, which is the floor after 1/2 is taken off, and keeps within 0..255.
+        low, high = (
+            cv2.addWeighted(blurred, 1.0, blurred, 0.0, sum(lifts) - 0.5 + doubt, dtype=cv2.CV_8U).reshape(
+                channels, -1, width
+            )[:, :height]
+            for doubt in (-_DOUBT, _DOUBT)
+        )
+        target[:] = high
+        doubtful = np.flatnonzero(low != high)
+        if len(doubtful):
+            row, column = np.divmod(doubtful % (height * width), width)
+            corner = doubtful // (height * width) * padded[0].size + row * padded.shape[2] + column
+            steps = rows * padded.shape[2] + columns
+            taps = torch.from_numpy(padded.reshape(-1).take(corner + steps[:, None]).astype(np.float32))
+            total = torch.zeros(len(doubtful))
+            for number, weight in enumerate(weights.tolist()):
+                total.add_(taps[number], alpha=weight)
+            for lift in lifts:
+                total.add_(lift)
+            target.reshape(-1)[doubtful] = without_fraction(total.clamp_(0.0, 255.0)).numpy()
+    return torch.from_numpy(levels)
+
+
+_DOUBT = 1e-3
+"""Levels by which two orders of summation in float32 may differ, at most: some twenty times what is seen."""
+
+_AREA = 121
+"""Largest kernel that OpenCV sums up directly, value by value; beyond it takes slower Fourier transforms."""
+
+
+def _filtered(
+    padded: np.ndarray, weights: np.ndarray, rows: np.ndarray, columns: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """The sum over a line of float32 [C, padded H, padded W], piece by piece: float32 [C padded H, width]."""
+    channels, padded_height, padded_width = padded.shape
+    tall = padded.reshape(-1, padded_width)
+    needed = (channels - 1) * padded_height + height  # the planes lie below each other
+    total = np.zeros((channels * padded_height, width), dtype=np.float32)
+    down, across, shares = rows.tolist(), columns.tolist(), weights.tolist()
+    start = 0
+    while start < len(shares):
+        stop = start + 1  # a line leads one way, so its ends say how large a piece is
+        while stop < len(shares):
+            if (abs(down[stop] - down[start]) + 1) * (abs(across[stop] - across[start]) + 1) > _AREA:
+                break
+            stop += 1
+        top, left = min(down[start], down[stop - 1]), min(across[start], across[stop - 1])
+        shape = abs(down[stop - 1] - down[start]) + 1, abs(across[stop - 1] - across[start]) + 1
+        kernel = np.zeros(shape, dtype=np.float32)
+        for row, column, share in zip(down[start:stop], across[start:stop], shares[start:stop], strict=True):
+            kernel[row - top, column - left] += share
+        part = tall[top : top + needed + shape[0] - 1, left : left + width + shape[1] - 1]
+        part = cv2.filter2D(part, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+        cv2.add(total[:needed], part[:needed, :width], total[:needed])
+        start = stop
+    return total
+
+
 def pad_for_blur(images: Tensor, radius: int) -> Tensor:
     """float32 images with replicated edges, wide enough for every angle: [N, C, H + 4 radius, W + 4 radius]."""
     return functional.pad(images.float(), (2 * radius,) * 4, mode="replicate")
@@ -88,4 +171,4 @@ def blur_along(padded: Tensor, radius: int, sigma: float, degrees: float) -> Ten
     blurred = padded.new_full((*padded.shape[:2], height, width), IMAGEMAGICK_LIFT)
     for (top, left), weight in taps.items():
         blurred.add_(padded[..., top : top + height, left : left + width], alpha=weight)
-    return blurred.to(torch.uint8)
+    return without_fraction(blurred)

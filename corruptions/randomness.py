@@ -214,10 +214,12 @@ def image_keys(seed: int, condition: str, severity: int, ids: Sequence[str | int
 
 def _words_cpu(keys: np.ndarray, stream: int, count: int) -> np.ndarray:
     """Philox words by numpy's compiled generator, int64 [N, count]: 30 times faster than tensor arithmetic on a CPU."""
-    result = np.empty((len(keys), count), dtype=np.uint64)
-    generator = np.random.Philox(0)
-    state = generator.state
     counter = np.array([0, stream, 0, 0], dtype=np.uint64)
+    generator = np.random.Philox(key=keys[0], counter=counter)
+    if len(keys) == 1:  # nothing to copy
+        return np.asarray(generator.random_raw(count), dtype=np.uint64).view(np.int64)[None]
+    result = np.empty((len(keys), count), dtype=np.uint64)
+    state = generator.state
     for row, key in zip(result, keys, strict=True):
         state["state"] = {"counter": counter, "key": key}
         state["buffer_pos"] = 4

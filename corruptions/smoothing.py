@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.channel import positions
+from corruptions.channel import positions, without_fraction
 
 # A float32 sum over a kernel is off by up to some 1e-4 levels. Where the exact value is a whole level (flat areas) the
 # fraction must not be dropped from 99.9999, so results are lifted by this much before truncation.
@@ -29,7 +29,7 @@ _SHARE = 1e-3
 
 def truncate(values: Tensor, lift: float = LIFT) -> Tensor:
     """Values on the 0..255 scale, clipped, fraction dropped: uint8. Overwrites float32 `values`."""
-    return values.add_(lift).clamp_(0.0, 255.0).to(torch.uint8)
+    return without_fraction(values.add_(lift).clamp_(0.0, 255.0))
 
 
 @lru_cache(maxsize=32)

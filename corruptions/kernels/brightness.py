@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from corruptions.channel import LEVELS, positions, to_levels
+from corruptions.channel import LEVELS, positions, to_levels, without_fraction
 from corruptions.hsv import CLOSE, literally
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
@@ -32,7 +32,7 @@ def brightness(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     pairs = images + value.unsqueeze(1)
     result = _brightness_table(amount, images.device).index_select(0, pairs.view(-1)).view(images.shape)
     undecided = positions(result.amin(1) < 0)
-    result = result.to(torch.uint8)
+    result = without_fraction(result)
     return literally(images, result, undecided, lambda h, s, v: (h, s, (v + amount).clamp_(0.0, 1.0)))
 
 

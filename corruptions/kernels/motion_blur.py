@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.motion import IMAGEMAGICK_LIFT, move
+from corruptions.channel import without_fraction
+from corruptions.motion import IMAGEMAGICK_LIFT, move, moved_levels
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
-from corruptions.smoothing import truncate
+from corruptions.smoothing import LIFT
 
 
 @corruption(
@@ -23,6 +24,7 @@ from corruptions.smoothing import truncate
         64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
         32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
     },
+    piece=8,
 )
 def motion_blur(
     images: Tensor, draws: RandomSource, parameters: tuple[int, float], *, variant: str = "imagenet-c"
@@ -31,5 +33,6 @@ def motion_blur(
     radius, sigma = parameters
     degrees = draws.uniform((), -45.0, 45.0)
     if variant == "imagecorruptions":
-        return move(images.to(torch.float64), radius, sigma, degrees, darken=True).clamp_(0, 255).to(torch.uint8)
-    return truncate(move(images.to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT))
+        darkened = move(images.to(torch.float64), radius, sigma, degrees, darken=True)
+        return without_fraction(darkened.clamp_(0, 255))
+    return moved_levels(images, radius, sigma, degrees, IMAGEMAGICK_LIFT, LIFT)

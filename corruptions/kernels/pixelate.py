@@ -11,7 +11,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -60,13 +59,15 @@ def _box(values: Tensor, target: int, dim: int) -> Tensor:
         64: (0.9, 0.8, 0.7, 0.6, 0.5),
         32: (0.95, 0.9, 0.85, 0.75, 0.65),
     },
+    piece=8,
 )
 def pixelate(images: Tensor, draws: RandomSource, scale: float, *, variant: str = "imagenet-c") -> Tensor:
     """Box shrinking to int(scale side), each pass rounded to 8 bits, and box (imagecorruptions: nearest) enlarging."""
     height, width = images.shape[-2:]
     rows, columns = int(height * scale), int(width * scale)
-    on_cpu = images.device.type == "cpu"
-    small = _shrunk_on_cpu(images, rows, columns) if on_cpu else _box(_box(images.float(), columns, 3), rows, 2)
+    if images.device.type == "cpu":
+        return _on_cpu(images, rows, columns, nearest=variant == "imagecorruptions")
+    small = _box(_box(images.float(), columns, 3), rows, 2)
     if variant == "imagecorruptions":
         down, across = _nearest(rows, height, images.device), _nearest(columns, width, images.device)
     else:
@@ -74,22 +75,49 @@ def pixelate(images: Tensor, draws: RandomSource, scale: float, *, variant: str 
             _box_windows(source, target, images.device)[:-1] for source, target in ((rows, height), (columns, width))
         )
         if more_down or more_across:  # some results are the mean of two samples
-            return _box(_box(small.float(), width, 3), height, 2).to(torch.uint8)
-    small = small.to(torch.uint8)
-    if not on_cpu:
-        return small.index_select(3, across).index_select(2, down)
-    # numpy picks columns faster than torch, and whole rows are copied as they lie
-    wide = torch.from_numpy(np.take(small.numpy(), across.numpy(), axis=3))
-    return wide.view(-1, rows, width).index_select(1, down).view(images.shape)
+            return _box(_box(small, width, 3), height, 2).to(torch.uint8)
+    return small.to(torch.uint8).index_select(3, across).index_select(2, down)
 
 
-def _shrunk_on_cpu(images: Tensor, rows: int, columns: int) -> Tensor:
-    """Pillow's own box resize of every image: uint8 [N, 3, rows, columns]."""
-    result = np.empty((len(images), 3, rows, columns), dtype=np.uint8)
+def _on_cpu(images: Tensor, rows: int, columns: int, *, nearest: bool) -> Tensor:
+    """`pixelate` on whole rows of numpy: the columns' turn comes on the transposed image, where a sample is a row."""
+    height, width = images.shape[-2:]
+    result = np.empty(images.shape, dtype=np.uint8)
+    cpu = images.device
     for source, target in zip(images.numpy(), result, strict=True):
-        picture = Image.fromarray(cv2.merge(source)).resize((columns, rows), Image.Resampling.BOX)
-        cv2.split(np.asarray(picture), list(target))
+        across = cv2.transpose(source.reshape(-1, width))  # [W, 3 H]
+        small = _box_rows(across, columns)
+        small = cv2.transpose(small).reshape(3, height, columns)
+        tall = np.stack([_box_rows(plane, rows) for plane in small])  # [3, rows, columns]
+        wide = cv2.transpose(tall.reshape(-1, columns))
+        wide = wide.take(_nearest(columns, width, cpu).numpy(), axis=0) if nearest else _box_rows(wide, width)
+        wide = cv2.transpose(wide).reshape(3, rows, width)
+        for plane, final in zip(wide, target, strict=True):
+            if nearest:
+                plane.take(_nearest(rows, height, cpu).numpy(), axis=0, out=final, mode="clip")
+            else:
+                final[:] = _box_rows(plane, height)
     return torch.from_numpy(result)
+
+
+def _box_rows(values: np.ndarray, target: int) -> np.ndarray:
+    """Pillow's box resize of uint8 [S, M] along the first axis: uint8 [target, M]."""
+    *picks, share = (part.numpy() for part in _box_windows(len(values), target, torch.device("cpu")))
+    if len(picks) == 1:
+        return values.take(picks[0], axis=0)
+    if len(picks) == 2:
+        first = values.take(picks[0], axis=0)
+        second = values.take(np.where(picks[1] < len(values), picks[1], picks[0]), axis=0)
+        # (a + b + 1) / 2 without its fraction, in 8 bits; the mean of one sample is that of it and itself
+        return np.asarray((first | second) - ((first ^ second) >> 1))
+    values = np.concatenate([values, np.zeros_like(values[:1])])
+    total = values.take(picks[0], axis=0).astype(np.uint16)
+    for pick in picks[1:]:
+        total += values.take(pick, axis=0)
+    means = total.astype(np.float32)
+    means *= share[:, None]
+    means += np.float32(0.5)
+    return means.astype(np.uint8)
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from corruptions.channel import LEVELS, positions, to_levels
+from corruptions.channel import LEVELS, positions, to_levels, without_fraction
 from corruptions.hsv import literally
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
@@ -42,8 +42,8 @@ def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float
     distance = (value - middle).to(torch.float32).mul_(stretch.index_select(0, pairs).view(value.shape))
     lowered = lowest.index_select(0, pairs).view(value.shape)
     upper = (value + LIFT).sub_(distance)
-    lower = upper.sub(2 * LIFT).clamp_(0.0, 255.0).to(torch.uint8)
-    moved = upper.clamp_(0.0, 255.0).to(torch.uint8)
+    lower = without_fraction(upper.sub(2 * LIFT).clamp_(0.0, 255.0))
+    moved = without_fraction(upper.clamp_(0.0, 255.0))
     # Where the middle channel equals another there is nothing to decide.
     doubtful = positions((moved != lower) & (middle > least) & (middle < value))
     moved.view(-1)[doubtful] = _middle_literally(images, doubtful, factor, addend)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.motion import IMAGEMAGICK_LIFT, move
+from corruptions.motion import IMAGEMAGICK_LIFT, move, moved_levels
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import truncate
@@ -67,6 +67,7 @@ _32 = (
         64: _64,
         32: _32,
     },
+    piece=8,
 )
 def snow(
     images: Tensor,
@@ -90,5 +91,5 @@ def snow(
     if package:
         layer = move(layer.to(torch.float32), radius, sigma, degrees, darken=True)[..., :height, :width].round_()
     else:
-        layer = move(layer.floor_().to(torch.float32), radius, sigma, degrees).add_(IMAGEMAGICK_LIFT).floor_()
+        layer = moved_levels(layer.floor_(), radius, sigma, degrees, IMAGEMAGICK_LIFT).to(torch.float32)
     return truncate(whiten(images, mix).add_(layer + layer.flip(2, 3)))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from corruptions.channel import without_fraction
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth, truncate
@@ -47,7 +48,7 @@ def drops(layer: np.ndarray) -> np.ndarray:
 
 def water(images: Tensor, layer: Tensor, intensity: float) -> Tensor:
     """x + intensity relief (175, 238, 238) / 255; the layer is [N, H, W]."""
-    bits = (layer * 255.0).to(torch.uint8).cpu().numpy()
+    bits = without_fraction(layer * 255.0).cpu().numpy()
     relief = torch.from_numpy(np.stack([drops(plane) for plane in bits])).to(images.device)
     colour = torch.tensor(WATER, device=images.device).mul_(intensity).view(1, 3, 1, 1)
     return truncate((relief.unsqueeze(1) * colour).add_(images))

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from corruptions.channel import without_fraction
+
 Window = tuple[int, int, int, int]
 """(top, left, height, width) of the part of the base image that is shown."""
 
@@ -136,7 +138,7 @@ def warp_affine(rows: Tensor, taps: Taps) -> Tensor:
     above = rows.index_select(0, taps.top_right).double().sub_(top).mul_(right).add_(top)
     below = rows.index_select(0, taps.bottom_right).double().sub_(bottom).mul_(right).add_(bottom)
     blended = below.sub_(above).mul_(down).add_(above)
-    return blended.mul_(taps.inside.unsqueeze(1)).to(torch.uint8)
+    return without_fraction(blended.mul_(taps.inside.unsqueeze(1)))
 
 
 def as_images(rows: Tensor, like: Tensor, window: Window) -> Tensor:
@@ -203,4 +205,4 @@ def warp_tilt(rows: Tensor, height: int, width: int, degrees: float, window: Win
     total = torch.full((1, 1), 512.0, device=rows.device)
     for index, weight in corners:
         total = total + rows.index_select(0, index).float().mul_((weight * taps.inside).unsqueeze(1))
-    return (total / 1024).to(torch.uint8)
+    return without_fraction(total / 1024)

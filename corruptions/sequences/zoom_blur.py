@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from corruptions.channel import without_fraction
 from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, affine_frames, inverse_affine, shown
@@ -32,4 +33,4 @@ def zoom_blur(images: Tensor, draws: RandomSource, step: float, count: int, *, w
     total = clean / full
     for number, frame in zip(counts, affine_frames(images, matrices, window), strict=True):
         total += frame / full
-        yield (total / number.view(1) * 255).to(torch.uint8)
+        yield without_fraction(total / number.view(1) * 255)

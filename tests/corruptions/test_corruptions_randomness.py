@@ -101,12 +101,12 @@ def test_channels_follow_the_law_of_their_formula(law):
     image = torch.arange(256, dtype=torch.uint8).repeat(2000).view(1, -1)
     found = send(image, law, Draws(5, "test", 1, ["x"]))
     steps = law.distribution()
-    symbols = torch.arange(steps.shape[1] + 1, dtype=torch.int16)
+    effects = law.effects(steps.shape[1] + 1)
     mass = np.diff(np.column_stack([steps, np.ones(len(steps))]), axis=1, prepend=0)
     probability = np.zeros((256, 256))
     for level in range(256):
-        results = law.result(torch.full(symbols.shape, level, dtype=torch.uint8), symbols.clone())
-        np.add.at(probability[level], results.numpy(), mass[level if len(mass) > 1 else 0])
+        results = np.clip(level + effects, 0, 255) if law.adds else effects
+        np.add.at(probability[level], results, mass[level if len(mass) > 1 else 0])
     literal = law.literal(image, LegacyDraws(np.random.RandomState(5)))
     for results in (found, literal):
         observed = np.zeros((256, 256))
