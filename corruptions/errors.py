@@ -1,4 +1,4 @@
-"""The one exception of this package, and how unknown names are reported."""
+"""The exceptions of this package, and how unknown names are reported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from collections.abc import Iterable
 
 class CorruptionError(ValueError):
     """Bad input: says what was found, what was expected and what to do."""
+
+    exit_code = 2
+
+
+class OpenCVError(ImportError):
+    """OpenCV is not installed, or a library that it needs is missing."""
 
     exit_code = 2
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from corruptions.channel import without_fraction
+from corruptions.opencv import cv2
 
 IMAGEMAGICK_LIFT = 0.5 / 257
 """ImageMagick (16 bits a channel) stores floor(round(257 v) / 257), that is floor(v + 0.5 / 257)."""

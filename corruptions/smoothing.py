@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from corruptions.channel import positions, without_fraction
+from corruptions.opencv import cv2
 
 # A float32 sum over a kernel is off by up to some 1e-4 levels. Where the exact value is a whole level (flat areas) the
 # fraction must not be dropped from 99.9999, so results are lifted by this much before truncation.

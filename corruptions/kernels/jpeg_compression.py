@@ -5,11 +5,11 @@ Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from corruptions.opencv import cv2
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 

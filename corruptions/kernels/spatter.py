@@ -7,12 +7,12 @@ Source: Hendrycks and Dietterich, ICLR 2019, appendix B and `make_imagenet_c.py`
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
+from corruptions.opencv import cv2
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth, truncate

@@ -12,10 +12,10 @@ from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
-import cv2
 import torch
 
 from corruptions.errors import CorruptionError
+from corruptions.opencv import cv2
 from corruptions.registry import plugin_modules
 
 T = TypeVar("T")
