@@ -37,7 +37,7 @@ def git_revision(folder: Path | None = None) -> str | None:
     where = folder or Path(__file__).parent
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            ["git", "-c", "core.fsmonitor=false", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=where,
             capture_output=True,
             text=True,

@@ -55,14 +55,15 @@ def compare(
 
     Example: `robustbench-lift compare runs/photos/resnet-max runs/photos/resnet-lift`
     """
-    from robustbench_lift.regression.policy import read_policy
+    from robustbench_lift.regression.policy import MARGINS, read_policy
     from robustbench_lift.regression.sides import compare_sides, only_run, open_runs, open_side
 
     check_format(form)
+    margins = dict.fromkeys(MARGINS, 0.0) | dict(rules.get("margins") or {})
     comparison = compare_sides(
         open_side(baseline),
         only_run(open_runs([candidate]), candidate),
-        read_policy(None, **rules),
+        read_policy(None, **{**rules, "margins": margins}),
         allow_protocol_diff=allow_protocol_diff,
     )
     show(comparison, None, form, out, rows)
@@ -82,6 +83,7 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here; missing folders are made.")] = None,
     comment: Annotated[Path | None, typer.Option(help="Write a Markdown comment for a pull request here.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the versioned JSON here.")] = None,
+    badge: Annotated[Path | None, typer.Option(help="Write a badge for shields.io (endpoint JSON) here.")] = None,
     advisory: Annotated[
         bool, typer.Option("--advisory", help="Report a regression, in JUnit as skipped, and end with 0.")
     ] = False,
@@ -127,7 +129,7 @@ def gate(
     seconds = time.perf_counter() - start
     if junit:
         write(junit, ci.junit(outcome, seconds=seconds, advisory=advisory))
-    _publish(outcome, comment=comment, json_out=json_out)
+    _publish(outcome, comment=comment, json_out=json_out, badge=badge)
     show(outcome.comparison, outcome, form, out, rows)
     if advisory and outcome.exit_code:
         console.print(f"advisory: exit code {outcome.exit_code} was not used.", markup=False)
@@ -152,7 +154,7 @@ def _accept(path: Path, run: Any, *, predictions: bool, note: str, force: bool) 
     console.print(f"Commit it: git add {' '.join(map(str, written))}", markup=False, soft_wrap=True)
 
 
-def _publish(outcome: Outcome, *, comment: Path | None, json_out: Path | None) -> None:
+def _publish(outcome: Outcome, *, comment: Path | None, json_out: Path | None, badge: Path | None) -> None:
     """Everything that CI reads apart from the exit code."""
     from robustbench_lift.regression import ci
     from robustbench_lift.regression.render import to_json, to_markdown
@@ -161,6 +163,8 @@ def _publish(outcome: Outcome, *, comment: Path | None, json_out: Path | None) -
         write(comment, to_markdown(outcome.comparison, outcome).encode())
     if json_out:
         write(json_out, to_json(outcome.comparison, outcome).encode())
+    if badge:
+        write(badge, ci.badge(outcome))
     ci.step_summary(outcome)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in ci.workflow_commands(outcome):

@@ -1,5 +1,6 @@
-"""A verdict for CI: JUnit XML, GitHub's step summary and annotations, within their limits."""
+"""A verdict for CI: JUnit XML, a badge, GitHub's step summary and annotations, within their limits."""
 
+import json
 import os
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,19 +8,26 @@ from xml.etree import ElementTree
 from robustbench_lift.errors import StorageError
 from robustbench_lift.regression.comparison import Difference
 from robustbench_lift.regression.render import row, to_markdown
-from robustbench_lift.regression.verdict import PASS, Outcome
+from robustbench_lift.regression.verdict import INCONCLUSIVE, NOT_COMPARABLE, PASS, REGRESSION, Outcome
 from robustbench_lift.scores.numbers import NUMBERS, title
 from robustbench_lift.tables.table import plain
 from robustbench_lift.text import xml_text
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a step summary; GitHub refuses more than 1024 kB."""
+COLOURS = {PASS: "brightgreen", REGRESSION: "red", NOT_COMPARABLE: "lightgrey", INCONCLUSIVE: "yellow"}
+"""Of a badge, by exit code."""
+BADGE_NUMBERS = ("mce", "mean_error", "clean_error", "mfr", "consistency")
+"""What a badge shows beside the verdict: the first of these that the candidate has."""
 ANNOTATIONS = 10
 """Annotations of one kind that GitHub shows for a step."""
 
 
 def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
-    """JUnit XML: a suite a protocol, a case a number; numbers that were not measured on both sides are skipped.
+    """JUnit XML: a suite a protocol, a case a number; what was not measured on both sides is skipped.
+
+    A regression fails the case of its number; the case `verdict` fails for what no other case shows (changed labels,
+    too few seeds, missing numbers), so that one cause is one failure.
 
     Args:
         outcome: the verdict.
@@ -55,8 +63,11 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
     case = ElementTree.SubElement(
         verdict, "testcase", classname="robustbench_lift.gate", name="verdict", time=f"{seconds:.3f}"
     )
-    failed = outcome.exit_code != PASS
+    elsewhere = any(fails(d, outcome) for numbers in suites.values() for d in numbers)
+    failed = outcome.exit_code != PASS and not elsewhere
     verdict.set("failures", str(int(failed and not advisory)))
+    if elsewhere:
+        ElementTree.SubElement(case, "system-out").text = xml_text("\n".join(outcome.reasons))
     if failed:
         offer = [f"To accept it: {outcome.accept}"] if outcome.acceptable else []
         _fail(case, outcome.word, "\n".join((*outcome.reasons, *offer)), advisory)
@@ -80,6 +91,25 @@ def junit_error(message: str, *, seconds: float) -> bytes:
     return xml
 
 
+def fails(number: Difference | str, outcome: Outcome) -> bool:
+    """Whether a number is one that the gate fails for."""
+    return not isinstance(number, str) and number.verdict == "regressed" and outcome.can_fail(number)
+
+
+def badge(outcome: Outcome) -> bytes:
+    """A badge as shields.io reads it from a URL (https://shields.io/badges/endpoint-badge): verdict and one number."""
+    numbers = outcome.comparison.metrics
+    shown = next((numbers[name] for name in BADGE_NUMBERS if name in numbers), None)
+    message = outcome.word if shown is None else f"{outcome.word}, {title(shown.name)} {100 * shown.candidate:.1f} %"
+    content = {
+        "schemaVersion": 1,
+        "label": "robustness",
+        "message": plain(message),
+        "color": COLOURS[outcome.exit_code],
+    }
+    return (json.dumps(content) + "\n").encode()
+
+
 def error_command(message: str) -> str:
     """The annotation of a gate that could not decide."""
     return _capped("error", [message])[0]
@@ -98,7 +128,7 @@ def _suite(
         if isinstance(one, str):
             ElementTree.SubElement(case, "skipped", message="measured on one side only")
             skipped += 1
-        elif one.verdict == "regressed" and outcome.can_fail(one):
+        elif fails(one, outcome):
             text = (
                 "  ".join(row(one, outcome)) + f"\nmargin {100 * one.margin:g} points\nTo see it: {outcome.reproduce}"
             )

@@ -18,6 +18,17 @@ Mode = Literal["auto", "identity", "candidate", "recipe"]
 MODES = get_args(Mode)
 Correction = Literal["bh", "by", "holm", "none"]
 CORRECTIONS = get_args(Correction)
+MARGINS = {
+    "clean_error": 1.0,
+    "mean_error": 1.0,
+    "mce": 2.0,
+    "relative_mce": 3.0,
+    "mean_flip_probability": 0.5,
+    "mfr": 5.0,
+    "consistency": 1.0,
+}
+"""Tolerated loss of a number that no margin is named for, percentage points: no more than what another seed of the same
+small training moves it (docs/gate.md, choosing margins). Other numbers and single cells: none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +56,10 @@ class Policy:
     cells: Annotated[bool, Doc("Let single cells fail it too; they are shown in any case.")] = False
     margins: Annotated[
         Mapping[str, float],
-        Doc("Tolerated loss by number, percentage points as printed; `cells` is the one of all cells."),
+        Doc(
+            "Tolerated loss by number, percentage points as printed; `cells` is the one of all cells. A number that is "
+            "not named has its default margin in `gate` (docs/gate.md), 0 in `compare`."
+        ),
     ] = field(default_factory=dict)
     alpha: Annotated[float, Doc("Level of the one-sided tests, after correction.")] = 0.05
     correction: Annotated[Correction, Doc("Correction over the numbers that can fail the gate.")] = "bh"
@@ -89,8 +103,12 @@ class Policy:
         _whole("seed", self.seed, 0)
 
     def fractions(self) -> dict[str, float]:
-        """Margins as fractions."""
-        return {name: margin / 100 for name, margin in self.margins.items()}
+        """Margins as fractions, those by default included.
+
+        >>> Policy(margins={"mce": 0.5}).fractions()["mce"], Policy().fractions()["clean_error"]
+        (0.005, 0.01)
+        """
+        return {name: margin / 100 for name, margin in (MARGINS | dict(self.margins)).items()}
 
 
 def read_policy(path: Path | None, **changes: Any) -> Policy:

@@ -156,6 +156,9 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
     lines += ["", f"{code_span(comparison.baseline)} -> {code_span(comparison.candidate)}", ""]
     lines += [f"> {markdown(note)}" for note in comparison.notes]
     lines += _table(family(comparison, "headline"), outcome, power=True)
+    level = f"{100 * comparison.confidence:g} %"
+    lines += ["", f"The {level} intervals are of each number by itself; p and verdict are corrected for all numbers"]
+    lines[-1] += f" that are tested together ({comparison.correction})."
     rest = [d for d in comparison.metrics.values() if d.name.partition("/")[0] in ("ce", "fr")]
     tail = ["", f"signature: {code_span(comparison.signature)}", ""]
     if outcome is not None and outcome.acceptable:

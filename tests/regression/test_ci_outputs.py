@@ -50,12 +50,31 @@ class TestJunit:
         root = ElementTree.fromstring(ci.junit(regression, seconds=1))
         failure = next(case.find("failure") for case in root.iter("testcase") if case.get("name") == "mCE")
         assert failure.get("message").startswith("mCE regressed by ")
-        assert "margin 0 points\nTo see it: robustbench-lift compare good bad\n" in failure.text
+        assert "margin 2 points\nTo see it: robustbench-lift compare good bad\n" in failure.text
         assert failure.text.endswith("--accept")
         properties = {p.get("name"): p.get("value") for p in root.iter("property")}
         assert properties["signature"] == regression.comparison.signature
         assert properties["candidate git"] == "0123456789ab"
         assert len(properties["candidate weights sha256"]) == 64
+
+    def test_one_cause_is_one_failure(self, regression: Any) -> None:
+        root = ElementTree.fromstring(ci.junit(regression, seconds=1))
+        failing = [case.get("name") for case in root.iter("testcase") if case.find("failure") is not None]
+        assert failing
+        assert "verdict" not in failing
+        assert root.find(".//system-out").text.splitlines() == list(regression.reasons)
+        suites = {suite.get("name"): suite for suite in root}
+        assert suites["verdict"].get("failures") == "0"
+
+    def test_what_no_number_shows_fails_the_verdict(self, make_run: Callable[..., Any]) -> None:
+        seeds = [make_run("b0", model=1), make_run("b1", model=2)]
+        outcome = gate(make_run("good", quality=1.4), seeds, QUICK)
+        assert outcome.exit_code == 4
+        root = ElementTree.fromstring(ci.junit(outcome, seconds=1))
+        failing = {case.get("name") for case in root.iter("testcase") if case.find("failure") is not None}
+        regressed = {name for name, d in outcome.comparison.metrics.items() if d.verdict == "regressed"}
+        assert failing == {"verdict"}
+        assert not regressed
 
     def test_cells_fail_only_where_the_policy_says_so(self, regression: Any) -> None:
         def failed(outcome: Any) -> set[str]:
@@ -94,6 +113,20 @@ class TestJunit:
         assert root.find("testsuite").get("errors") == "1"
         assert root.find(".//error").get("message") == "runs differ"
         assert root.find(".//error").text == "runs differ\nin seed"
+
+
+class TestBadge:
+    def test_verdict_and_the_first_number_there_is(self, regression: Any, passed: Any) -> None:
+        red, green = (json.loads(ci.badge(outcome)) for outcome in (regression, passed))
+        assert set(red) == {"schemaVersion", "label", "message", "color"}
+        assert (red["schemaVersion"], red["color"], green["color"]) == (1, "red", "brightgreen")
+        candidate = regression.comparison.metrics["mce"].candidate
+        assert red["message"] == f"regression, mCE {100 * candidate:.1f} %"
+        assert green["message"].startswith("pass, mCE ")
+
+    def test_without_numbers_the_verdict_alone(self, passed: Any) -> None:
+        bare = replace(passed, comparison=replace(passed.comparison, metrics={}))
+        assert json.loads(ci.badge(bare))["message"] == "pass"
 
 
 class TestGithub:

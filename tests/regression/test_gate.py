@@ -13,8 +13,10 @@ from scipy import stats
 import metrics
 from robustbench_lift.errors import IncompleteError, UsageError
 from robustbench_lift.regression import Policy, gate, read_policy
+from robustbench_lift.regression.policy import MARGINS
 from robustbench_lift.runs import Cell
 from robustbench_lift.scores import contributions
+from robustbench_lift.scores.numbers import gated
 
 QUICK = Policy(replicates=100)
 
@@ -169,7 +171,7 @@ class TestRecipe:
 
     def test_several_seeds_are_judged_by_welch(self, make_run: Callable[..., Any]) -> None:
         a, b = self.side(make_run, "a", 1.2, 3), self.side(make_run, "b", 0.6, 3)
-        outcome = gate(a, b, QUICK)
+        outcome = gate(a, b, policy(margins={"mce": 0}))
         assert (outcome.exit_code, outcome.mode) == (1, "recipe")
         values = [[contributions(run, metrics.ALEXNET)["mce"].mean() for run in side] for side in (a, b)]
         theirs = stats.ttest_ind(values[1], values[0], equal_var=False, alternative="greater")
@@ -186,13 +188,32 @@ class TestRecipe:
             gate(good, self.side(make_run, "b", 1.0, 2), policy(mode="candidate"))
 
 
+class TestDefaultMargins:
+    def test_a_small_loss_passes_a_first_gate_and_fails_a_strict_one(
+        self, make_run: Callable[..., Any], change_top1: Callable[..., Any]
+    ) -> None:
+        cell = Cell("clean", "clean", 0)
+        a, b = (make_run(name, images=4000, cells=[cell], model=0) for name in ("a", "b"))
+        right = np.flatnonzero(a.arrays[cell].top5[:, 0, 0] == a.arrays[cell].labels)
+        b.arrays[cell] = change_top1(b.arrays[cell], right[:20])  # half a point, beyond chance
+        assert gate(a, b, policy(mode="candidate")).exit_code == 0
+        assert gate(a, b, policy(mode="candidate", margins={"clean_error": 0})).exit_code == 1
+        b.arrays[cell] = change_top1(b.arrays[cell], right[20:100])
+        assert gate(a, b, policy(mode="candidate")).exit_code == 1
+
+    def test_only_headline_numbers_that_gate_have_one(self) -> None:
+        assert set(MARGINS) == set(gated())
+        assert "ce/fog" not in Policy().fractions()
+        assert policy(margins={"mce": 0}).fractions()["mce"] == 0
+
+
 class TestPolicy:
     def test_file_and_options(self, tmp_path: Path) -> None:
         file = tmp_path / "gate.toml"
         file.write_text('alpha = 0.01\nmetrics = ["mce"]\n[margins]\nmce = 0.5\nclean_error = 0.2\n')
         found = read_policy(file, alpha=0.1, margins={"mce": 1.0}, correction=None)
         assert (found.alpha, found.metrics, found.correction) == (0.1, ("mce",), "bh")
-        assert found.fractions() == {"mce": 0.01, "clean_error": 0.002}
+        assert found.fractions() == Policy().fractions() | {"mce": 0.01, "clean_error": 0.002}
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -186,12 +186,15 @@ def test_ci_is_told_when_nothing_could_be_decided(
 def test_files_and_folders_that_are_written_are_told(stored_runs: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     arguments = ("gate", stored_runs / "good", stored_runs / "good", "--format", "json")
-    shown = call(*arguments, "--junit", new / "j.xml", "--comment", new / "c.md", "--json", new / "g.json")
+    files = ("--junit", new / "j.xml", "--comment", new / "c.md", "--json", new / "g.json", "--badge", new / "b.json")
+    shown = call(*arguments, *files)
     assert shown.exit_code == 0
     told = shown.stderr.splitlines()
     assert told == [
         f"wrote {new / 'j.xml'} (made the folder {new})",
         f"wrote {new / 'c.md'}",
         f"wrote {new / 'g.json'}",
+        f"wrote {new / 'b.json'}",
     ]
+    assert json.loads((new / "b.json").read_text())["message"].startswith("pass")
     json.loads(shown.stdout)

@@ -58,7 +58,9 @@ def test_the_action_judges_and_leaves_its_files(tmp_path: Path, stored_runs: Pat
     assert code == 1
     assert output == "exit-code=1\n"
     assert json.loads((tmp_path / "results" / "gate.json").read_text())["verdict"] == "regression"
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"gate.xml", "gate.json", "comment.md"}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "gate.xml", "gate.json", "comment.md", "badge.json",
+    }  # fmt: skip
 
 
 def test_inputs_are_never_run_as_shell(tmp_path: Path, stored_runs: Path) -> None:
