@@ -1,12 +1,16 @@
 # Two commands do everything on a machine with Python 3.11+, make and pip:
 #   make demo   set up, run the embedded benchmark
 #   make test   set up, pass the tests
+# With TORCH=cpu the set-up takes PyTorch without CUDA: under 2 GB in place of 6.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ifeq ($(TORCH),cpu)
+export PIP_EXTRA_INDEX_URL := https://download.pytorch.org/whl/cpu
+endif
 
-.PHONY: demo test test-slow test-browser check checkpoints figures clean
+.PHONY: demo test test-slow test-browser check docs release checkpoints figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python run_benchmark.py
@@ -25,6 +29,22 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in site/; a broken link or reference is an error.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# dist/: sdist and wheel, metadata checked, the wheel tried in a fresh environment; SIGN=KEY signs the sums with gpg.
+release: $(VENV)/.dev
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet dist/*.whl
+	cd build/release && bin/robustbench-lift --version && \
+	  bin/robustbench-lift run photos/resnet-lift --protocols clean --normaliser none --limit 15 --no-report
+	cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS
+	$(if $(SIGN),gpg --local-user $(SIGN) --armor --detach-sign dist/SHA256SUMS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -37,7 +57,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $(VENV)/.demo $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Train the embedded checkpoints anew and enter them in checkpoints/ (minutes on a CPU).
 checkpoints: $(VENV)/.demo

@@ -1,0 +1,41 @@
+"""The environments that are supported: `pip install nox && nox`; one of them: `nox -s tests-3.13` or `nox -s floors`.
+
+With CUDA-free wheels: `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu nox`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+nox.options.sessions = ["tests", "floors"]
+nox.options.error_on_missing_interpreters = False
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """Each `name>=X` as `name==X.*`: the oldest release that pyproject.toml says is enough.
+
+    >>> lowest(["torch>=2.6", "imagecorruptions==1.1.2"])
+    ['torch==2.6.*']
+    """
+    found = (re.fullmatch(r"([\w.-]+)>=([\d.]+)", one) for one in requirements)
+    return [f"{match[1]}=={match[2]}.*" for match in found if match]
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The quick tests with the newest dependencies."""
+    session.install(".[dev]")
+    session.run("pytest", "-q", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python=PYTHONS[0])
+def floors(session: nox.Session) -> None:
+    """The quick tests with the lowest dependencies of the core that pyproject.toml allows."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    session.install(".[dev]", *lowest(project["dependencies"]))
+    session.run("pytest", "-q", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
