@@ -177,10 +177,16 @@ def expanded(function: Callable[..., None] | None = None, *, config: bool = Fals
         return functools.partial(expanded, config=config)
     hints = typing.get_type_hints(function, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    changes = {
+        name: extra
+        for name, hint in hints.items()
+        for extra in getattr(hint, "__metadata__", ())
+        if isinstance(extra, Overriding)
+    }
     plain = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function).parameters.items()
-        if name not in groups
+        if name not in groups and name not in changes
     ]
     options = [option for kind in groups.values() for option in options_of(kind)]
     called = function
@@ -190,13 +196,15 @@ def expanded(function: Callable[..., None] | None = None, *, config: bool = Fals
         if config:
             context = given.pop("context")
             if (file := given.pop("config")) is not None:
-                typed = {name for name in given if context.get_parameter_source(name).name == "COMMANDLINE"}
-                given = configured(Path(file), given, typed, options, plain)
+                asked = {name for name in given if context.get_parameter_source(name).name == "COMMANDLINE"}
+                given = configured(Path(file), given, asked, options, plain)
         values = {name: filled(kind, given) for name, kind in groups.items()}
+        values |= {name: typed(which, given) for name, which in changes.items()}
         own = {parameter.name: given[parameter.name] for parameter in plain}
         called(**values, **own)
 
     parameters = [*plain, *(option.parameter() for option in options)]
+    parameters += [option.parameter(overriding=True) for which in changes.values() for option in which.options()]
     if config:
         file = Annotated[
             str | None, typer.Option(help="TOML file of options by their names, such as a run's run.toml.")
