@@ -36,6 +36,7 @@ from robustbench_lift.errors import DataError, IncompleteError, NoImageError, Ro
 from robustbench_lift.evaluation.dependence import dependence, refusal
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
 from robustbench_lift.evaluation.identity import manifest
+from robustbench_lift.evaluation.reestimation import reestimated
 from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.protocols.request import Request
@@ -164,10 +165,12 @@ def _evaluate(
 ) -> list[ScoredRun]:
     settings = engine.settings
     image = _first_image(protocols[0], engine)
+    models, prepared = [list(parts) for parts in zip(*(reestimated(m, engine.device) for m in models), strict=True)]
     if settings.fold:
         models = [model.folded() for model in models]
     # of all models, before anything is written
-    marks = [_mark(model, image, settings) | ({"networks": "folded"} if settings.fold else {}) for model in models]
+    folded = {"networks": "folded"} if settings.fold else {}
+    marks = [own | _mark(model, image, settings) | folded for model, own in zip(models, prepared, strict=True)]
     say = functools.partial(
         manifest,
         protocols=protocols,

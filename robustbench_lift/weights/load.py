@@ -124,6 +124,7 @@ def load_model(
         class_names=found.class_names,
         card=dict(found.card),
         notes=found.notes,
+        reestimated_on=asked.images,
     )
 
 
@@ -131,7 +132,10 @@ def _short(spec: ModelSpec) -> str:
     """A name for tables: the spec without the folder of its file."""
     if spec.source == "card":
         return Path(spec.weights or "").stem
-    text = str(replace(spec, weights=None, ema=None, num_classes=None, normalize=None, download=False))
+    text = str(
+        replace(spec, weights=None, ema=None, num_classes=None, normalize=None, download=False, bn=None, images=None)
+    )
+    text += " bn=reestimate" if spec.bn else ""
     return text.partition(":")[2] if spec.source in ("torchvision", "timm", "hf", "smp") else text
 
 
@@ -151,6 +155,10 @@ def convert_weights(
         CheckpointError, UsageError, StorageError: as `load_model` and `save_checkpoint`.
     """
     asked = ModelSpec.parse(spec) if isinstance(spec, str) else spec
+    if asked.bn is not None:
+        raise UsageError(
+            f"{asked}: re-estimated batch norms belong to an evaluation and are not stored; leave out ?bn=."
+        )
     model = load_model(asked, num_classes=num_classes)
     card = {key: value for key, value in model.card.items() if key != "format"}
     card |= {"num_classes": str(model.num_classes), **to_card(model.preprocessing)}

@@ -45,6 +45,8 @@ class LoadedModel:
     class_names: tuple[str, ...] | None = None
     card: Mapping[str, str] = field(default_factory=dict)
     """What the weights' file says of itself."""
+    reestimated_on: str | None = None
+    """Data spec of the clean images on which batch norms are estimated before the evaluation; None leaves them."""
     notes: tuple[str, ...] = ()
     """What a user should know: which of two sets of weights, what the keys leave open, what was assumed."""
 

@@ -12,6 +12,7 @@ segnet/lift?num_classes=11&width=0.125@file             a segmentation network o
 smp:unet?encoder_name=resnet34@file                     segmentation_models_pytorch: ARCHITECTURE?OPTIONS@FILE
 package.module:factory@file                             a function of yours that returns a module
 photos/resnet-lift                                      weights that ship with the package
+...?bn=reestimate&images=imagenet:/data/train@...       any of them, batch norms estimated anew on clean images
 """
 
 from __future__ import annotations
@@ -72,16 +73,26 @@ class ModelSpec:
     """A name of NORMALISATIONS that overrides what comes with the model."""
     download: bool = False
     """Whether named weights may be fetched from the network when they are not in the cache."""
+    bn: str | None = None
+    """`reestimate`: batch norms get the statistics of clean `images` before the evaluation."""
+    images: str | None = None
+    """Data spec of these images, without options of its own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         if self.source not in SOURCES:
             raise unknown("source of a model", self.source, SOURCES)
-        if reserved := sorted(set(self.options) & {"placement", "num_classes", "ema", "normalize", "download"}):
+        if reserved := sorted(
+            set(self.options) & {"placement", "num_classes", "ema", "normalize", "download", "bn", "images"}
+        ):
             raise UsageError(f"{', '.join(reserved)}: fields of a spec, not options of its model.")
         if self.normalize is not None and self.normalize not in NORMALISATIONS:
             raise unknown("value of normalize", self.normalize, NORMALISATIONS)
-        for name in ("pooling", "placement"):
+        if self.bn not in (None, "reestimate"):
+            raise unknown("value of bn", self.bn, ("reestimate",))
+        if (self.bn is None) != (self.images is None):
+            raise UsageError("?bn=reestimate and &images=KIND:PATH belong together; give both or none.")
+        for name in ("pooling", "placement", "images"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} must be a name, not {getattr(self, name)!r}.")
         for name in ("ema", "download"):
@@ -111,7 +122,7 @@ class ModelSpec:
         if (at and not weights) or (mark and not query) or not text.strip():
             raise UsageError(f"{printable(text)!r} is not a model spec. {_FORMS}")
         options = parse_options(query)
-        ours = {key: options.pop(key, None) for key in ("placement", "num_classes", "ema", "normalize")}
+        ours = {key: options.pop(key, None) for key in ("placement", "num_classes", "ema", "normalize", "bn", "images")}
         download = options.pop("download", False)
         common = {**ours, "download": download, "options": options, "weights": weights or None}
         source, colon, name = head.partition(":")
@@ -145,7 +156,9 @@ class ModelSpec:
         >>> str(ModelSpec.parse("torchvision:resnet50?pooling=lift&num_classes=10@final.safetensors").network)
         'torchvision:resnet50?pooling=lift'
         """
-        return replace(self, weights=None, num_classes=None, ema=None, normalize=None, download=False)
+        return replace(
+            self, weights=None, num_classes=None, ema=None, normalize=None, download=False, bn=None, images=None
+        )
 
     @property
     def slug(self) -> str:
@@ -165,6 +178,8 @@ class ModelSpec:
             "ema": self.ema,
             "normalize": self.normalize,
             "download": self.download or None,
+            "bn": self.bn,
+            "images": self.images,
         }
         given = {**{key: value for key, value in ours.items() if value is not None}, **self.options}
         head = f"{self.source}:{self.name}" if library or self.source in ("hf", "smp") else self.name

@@ -16,7 +16,7 @@ import pytest
 from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.regression import compare
 from robustbench_lift.report import Document, document, frame, open_runs, read_document, render_all
-from robustbench_lift.report.files import TIDY, tidy_csv
+from robustbench_lift.report.export import TIDY, tidy_csv
 from robustbench_lift.report.notes import glossary
 from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import TABLES, make_table
