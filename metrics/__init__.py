@@ -7,6 +7,7 @@
 
 from metrics.baseline import ALEXNET, ALEXNET_EXTRA_ERRORS, CORRUPTIONS, PERTURBATIONS, Baseline
 from metrics.calibration import BINS, bin_index, binned_calibration_error, calibration_bins, expected_calibration_error
+from metrics.classes import class_errors, confusion_counts, most_confused
 from metrics.corruption import (
     corruption_error,
     mean_corruption_error,
@@ -17,6 +18,7 @@ from metrics.corruption import (
     top1_error,
     topk_error,
 )
+from metrics.effective import AccuracyLine, effective_robustness, fit_accuracy_line
 from metrics.errors import MetricError
 from metrics.perturbation import (
     class_changes,
@@ -52,6 +54,7 @@ __all__ = [
     "CORRUPTIONS",
     "PERTURBATIONS",
     "VOID",
+    "AccuracyLine",
     "Baseline",
     "MetricError",
     "bin_index",
@@ -61,13 +64,17 @@ __all__ = [
     "calibration_bins",
     "class_accuracy",
     "class_changes",
+    "class_errors",
     "class_iou",
     "classes_counted",
+    "confusion_counts",
     "consistency",
     "consistency_among_correct",
     "corruption_degradation",
     "corruption_error",
+    "effective_robustness",
     "expected_calibration_error",
+    "fit_accuracy_line",
     "flip_probability",
     "frame_pairs",
     "frequency_weighted_iou",
@@ -77,6 +84,7 @@ __all__ = [
     "mean_flip_rate",
     "mean_iou",
     "mean_top5_distance",
+    "most_confused",
     "outside_topk",
     "pixel_accuracy",
     "pixel_counts",

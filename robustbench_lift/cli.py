@@ -18,7 +18,19 @@ import typer
 import typer.core
 
 from robustbench_lift import __version__, names, plugins
-from robustbench_lift.commands import check, compare, convert, corrupt, listing, paper, plan, report, run, train
+from robustbench_lift.commands import (
+    check,
+    compare,
+    convert,
+    corrupt,
+    effective,
+    listing,
+    paper,
+    plan,
+    report,
+    run,
+    train,
+)
 from robustbench_lift.commands.console import console, print_error, print_note
 from robustbench_lift.text import printed
 
@@ -75,7 +87,7 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, report, compare, corrupt, train, paper, check, convert, plan, listing):
+for module in (run, report, compare, effective, corrupt, train, paper, check, convert, plan, listing):
     module.register(app)
 
 

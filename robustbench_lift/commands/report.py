@@ -16,6 +16,7 @@ from robustbench_lift.errors import DataError, UsageError, unknown
 if TYPE_CHECKING:
     from robustbench_lift.report import Document
     from robustbench_lift.report.notes import Signature
+    from robustbench_lift.runs import Run
 
 CONSOLE = ("table-5",)
 """Tables that are printed unless others are named; files have all."""
@@ -49,6 +50,9 @@ def report(
     confidence: Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Write errors by class and the most confused classes of each run, as CSV.")
+    ] = False,
     hf_result: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +110,10 @@ def report(
     paths = render_all(
         made, where, formats=chosen, tables=tables, figures=figures, signature=cast("Signature", signature)
     )
+    if classes:
+        if stored:
+            raise UsageError("--classes reads predictions: give run folders, not a document.json.")
+        paths += _class_files(open_runs(runs), where)
     if hf_result:
         paths += _hub_results(made, where, hf_result)
     if single:
@@ -113,6 +121,24 @@ def report(
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
     else:
         print_files(where, paths)
+
+
+def _class_files(runs: Sequence[Run], where: Path) -> list[Path]:
+    """Errors by class and most confused classes of every run, clean and under corruption."""
+    from robustbench_lift.files import write_atomic
+    from robustbench_lift.report.export import file_stem
+    from robustbench_lift.scores import class_frame, confused_frame
+
+    written = []
+    for run in runs:
+        for protocol in dict.fromkeys(
+            cell.protocol for cell in run.expected if cell.protocol in ("clean", "corruption")
+        ):
+            for kind, frame in (("classes", class_frame), ("confused", confused_frame)):
+                path = where / "classes" / f"{file_stem(run.path.name)}-{protocol}-{kind}.csv"
+                write_atomic(path, frame(run, protocol).to_csv(index=False).encode())
+                written.append(path)
+    return written
 
 
 def _hub_results(made: Document, where: Path, results: Sequence[str]) -> list[Path]:

@@ -4,6 +4,8 @@ numbers     what every number is: name, direction, one row an image, the value o
 evidence    one pass over the cells of a run, from which all numbers come
 scoring     the numbers of a run, and the normaliser of CE and FR
 bootstrap   their intervals, images drawn with replacement
+classes     errors by class, most confused classes
+effective   accuracy under a shift beyond what clean accuracy predicts
 frames      the same for pandas, and `robustbench_lift.Run`
 """
 
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 from . import segmentation  # noqa: F401  registers its numbers
 from .bootstrap import Interval, intervals, percentile_interval, replicated, resample
+from .classes import class_frame, confused_frame
+from .effective import effective_frame
 from .evidence import Evidence, contributions, evidence_of
 from .frames import ScoredRun
 from .measures import Bins, Counts
@@ -26,7 +30,10 @@ __all__ = [
     "Number",
     "ScoredRun",
     "Scores",
+    "class_frame",
+    "confused_frame",
     "contributions",
+    "effective_frame",
     "evidence_of",
     "few_flips",
     "few_flips_note",
