@@ -111,7 +111,7 @@ def load_model(
     text = str(replace(asked, download=False))
     return LoadedModel(
         spec=text,
-        name=found.name or _short(asked),
+        name=(found.name or _short(asked)) + (" bn=reestimate" if asked.bn else ""),
         arch=found.arch,
         pooling=found.pooling,
         placement=found.placement,
@@ -135,7 +135,6 @@ def _short(spec: ModelSpec) -> str:
     text = str(
         replace(spec, weights=None, ema=None, num_classes=None, normalize=None, download=False, bn=None, images=None)
     )
-    text += " bn=reestimate" if spec.bn else ""
     return text.partition(":")[2] if spec.source in ("torchvision", "timm", "hf", "smp") else text
 
 

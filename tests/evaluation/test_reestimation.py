@@ -31,7 +31,7 @@ def test_statistics_are_the_means_of_those_of_batches() -> None:
     batches = x.split(64)
     layer = next(iter(changed.module.children()))
     assert isinstance(layer, nn.BatchNorm2d)
-    near = {"rtol": 1e-4, "atol": 1e-4}
+    near = {"rtol": 1e-3, "atol": 1e-3}  # float32 sums over a quarter of a million values
     assert layer.running_mean is not None
     assert layer.running_var is not None
     torch.testing.assert_close(layer.running_mean, torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0), **near)
