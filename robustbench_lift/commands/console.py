@@ -48,6 +48,20 @@ def print_note(message: str) -> None:
 
 
 @contextmanager
+def doing(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say what takes a while and cannot say how long: a spinner on a terminal, a line otherwise."""
+    if quiet:
+        yield
+    elif console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        sys.stdout.write(f"{what} ...\n")
+        sys.stdout.flush()
+        yield
+
+
+@contextmanager
 def progress(title: str, *, quiet: bool = False) -> Iterator[Advance]:
     """Progress with time left: a bar on a terminal, a line now and then otherwise; nothing where `quiet`.
 

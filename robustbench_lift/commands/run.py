@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_lift.commands.config import write_config
-from robustbench_lift.commands.console import console, follow, print_note, progress
+from robustbench_lift.commands.console import console, doing, follow, print_note, progress
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.remarks import data_notes, model_notes, shift_words
@@ -98,20 +98,21 @@ def evaluate_and_report(
     quiet: bool = False,
 ) -> None:
     """What `run` does."""
-    from robustbench_lift.device import pick_device
-    from robustbench_lift.evaluation.engine import evaluate
-    from robustbench_lift.weights import load_model
-
-    protocols = request.build()
-    folder = out or Path("runs") / protocols[0].data.name
-    specs = models_of(request, models)
-    divisor = request.normaliser(normaliser)
-    if divisor not in (None, "alexnet"):
-        specs = [divisor, *(spec for spec in specs if spec != divisor)]
-    folders = dict(zip(specs, _folder_names(specs), strict=True))
-    keep_freed_memory()
-    device = str(pick_device(settings.device))
-    loaded = [load_model(spec, device=device) for spec in specs]
+    with doing("loading PyTorch", quiet=quiet):
+        from robustbench_lift.device import pick_device
+        from robustbench_lift.evaluation.engine import evaluate
+        from robustbench_lift.weights import load_model
+    with doing("opening the data and the networks", quiet=quiet):
+        protocols = request.build()
+        folder = out or Path("runs") / protocols[0].data.name
+        specs = models_of(request, models)
+        divisor = request.normaliser(normaliser)
+        if divisor not in (None, "alexnet"):
+            specs = [divisor, *(spec for spec in specs if spec != divisor)]
+        folders = dict(zip(specs, _folder_names(specs), strict=True))
+        keep_freed_memory()
+        device = str(pick_device(settings.device))
+        loaded = [load_model(spec, device=device) for spec in specs]
     if settings.shard.index == 0:
         for note in (*data_notes(protocols), *model_notes(loaded, protocols)):
             print_note(note.removeprefix("note ")) if quiet else console.print(note, markup=False, soft_wrap=True)
@@ -162,7 +163,8 @@ def _results(runs: Sequence[Run], folder: Path, *, report: bool, json_file: Path
             soft_wrap=True,
         )
         return
-    made = document(runs, command=f"robustbench-lift report {folder}")
+    with doing("scores, intervals and ties", quiet=quiet):
+        made = document(runs, command=f"robustbench-lift report {folder}")
     for run in runs:
         its = [model for model in made.models if (model.name, model.spec) == (run.name, run.manifest.model["spec"])]
         write_atomic(run.path / SCORES, scores_json(made, its).encode())
@@ -174,7 +176,10 @@ def _results(runs: Sequence[Run], folder: Path, *, report: bool, json_file: Path
             if words is not None:
                 console.print(words, markup=False, soft_wrap=True)
         print_tables(made)
-    written = render_all(made, folder / "report") if report else []
+    written = []
+    if report:
+        with doing("drawing figures, writing tables and the page", quiet=quiet):
+            written = render_all(made, folder / "report")
     if quiet:
         return
     if report:
