@@ -88,7 +88,16 @@ def describe(name: str, entry: dict[str, str | int | float], card: dict[str, str
         f"{entry['architecture']} with {entry['pooling']} pooling, {entry['parameters']:,} parameters, trained on "
         f"{entry['data']} by the recipe `{entry['recipe']}`; clean error {float(entry['clean_error']):.1%} on its test "
         f"images.\n\n"
-        f"Load it as `{name}`. It is small and made to show the benchmark; it claims nothing about other images.\n\n"
+        f'Load it as `{name}`: as a model spec, or with `load_model("{name}")`.\n\n'
+        f"## Intended use\n\n"
+        f"Trying the benchmark, the gate and plug-ins without a GPU; comparing poolings at a size at which anybody can "
+        f"train again; tests.\n\n"
+        f"## Limits\n\n"
+        f"- It knows {card['num_classes']} classes of small images ({card['crop']} pixels) and was trained once "
+        f"(seed {card.get('seed', 'unknown')}); another seed moves its errors by a point or more.\n"
+        f"- No conclusion about ImageNet, about large networks or about its pooling in general follows from it.\n"
+        f"- It is not made for use on other images, and not for decisions about people.\n\n"
+        f"## How it was made\n\n"
         f"| header of the file | |\n|---|---|\n{rows}\n"
     )
 
