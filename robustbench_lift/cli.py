@@ -31,8 +31,9 @@ from robustbench_lift.commands import (
     run,
     train,
 )
-from robustbench_lift.commands.console import console, print_error, print_note
-from robustbench_lift.text import printed
+from robustbench_lift.commands.console import bounded, console, print_error, print_note
+from robustbench_lift.errors import StorageError
+from robustbench_lift.text import printable, printed
 
 INTERNAL = 70
 INTERRUPTED = 130
@@ -69,6 +70,9 @@ class Guarded(typer.core.TyperGroup):
                 _make_printable(error)
                 raise
             code = getattr(error, "exit_code", None)
+            if isinstance(error, OSError) and error.filename is not None:
+                print_error(f"{printable(os.fspath(error.filename))}: {error.strerror or error}.")
+                sys.exit(StorageError.exit_code)
             if isinstance(code, int):
                 print_error(str(error))
                 sys.exit(code)
@@ -134,7 +138,7 @@ def _make_printable(error: Exception) -> None:
     """Make a usage error's message safe, which quotes what was typed."""
     message = getattr(error, "message", None)
     if isinstance(message, str):
-        error.message = printed(message)  # type: ignore[attr-defined]
+        error.message = printed(bounded(message))  # type: ignore[attr-defined]
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

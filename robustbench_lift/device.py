@@ -42,6 +42,8 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: only cpu and cuda are supported.")
     if device.type == "cpu":
+        if device.index:
+            raise UsageError(f"--device {name}: there is one cpu; say cpu.")
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UsageError("--device cuda: this PyTorch sees no CUDA device. Use --device cpu, or check the driver.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_lift.commands.console import console, progress
+from robustbench_lift.commands.console import bounded, console, progress
 from robustbench_lift.errors import IncompleteError, RobustbenchError, UsageError
 from robustbench_lift.text import printable
 
@@ -114,8 +114,8 @@ def check_model(spec: str) -> CheckReport:
 
 
 def _print(report: CheckReport) -> None:
-    console.print(printable(report.target, limit=None), markup=False, style="bold", soft_wrap=True)
+    console.print(printable(report.target), markup=False, style="bold", soft_wrap=True)
     styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in report.findings:
         console.print(f"  {finding.level:8}", style=styles[finding.level], end="")
-        console.print(printable(finding.text, limit=None), markup=False, soft_wrap=True)
+        console.print(bounded(printable(finding.text, limit=None)), markup=False, soft_wrap=True)

@@ -29,6 +29,8 @@ class SafeConsole(Console):
 console = SafeConsole(soft_wrap=False, highlight=False)
 errors = SafeConsole(stderr=True, highlight=False)
 
+LONGEST_LINE, MOST_LINES = 1500, 60
+"""Characters of a line of an error, and lines."""
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -36,10 +38,16 @@ Advance = Callable[[float, str], None]
 """Tell the share that is done, 0..1, and what is under way."""
 
 
+def bounded(message: str) -> str:
+    """A message whose lines and length stay readable, whatever long name it quotes."""
+    lines = [line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..." for line in message.split("\n")]
+    return "\n".join([*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more lines"][: max(len(lines), 1)])
+
+
 def print_error(message: str) -> None:
     """One message on standard error, names from data shown literally."""
     errors.print("error: ", style="bold red", end="")
-    errors.print(message, markup=False, soft_wrap=True)
+    errors.print(bounded(message), markup=False, soft_wrap=True)
 
 
 def print_note(message: str) -> None:

@@ -13,7 +13,8 @@ from corruptions import BENCHMARK, EXTRA, corrupt
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina")
 QUICK = [("astronaut", 96, 128), ("retina", 64, 64), ("coffee", 33, 47)]
-FULL = [(name, *shape) for name in PHOTOGRAPHS for shape in ((224, 224), (96, 128), (33, 47), (299, 299), (500, 375))]
+SHAPES = ((224, 224), (96, 128), (33, 47), (299, 299), (500, 375), (64, 64), (32, 32))
+FULL = [(name, *shape) for name in PHOTOGRAPHS for shape in SHAPES]
 
 
 def compare(reference, photograph, name, severity, cases):
