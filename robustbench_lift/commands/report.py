@@ -72,6 +72,7 @@ def report(
 
     Example: `robustbench-lift report runs/photos --table table-5 --figure figure-9 --format md,png,svg`
     """
+    from robustbench_lift.regression.policy import MOST_REPLICATES
     from robustbench_lift.report import document, open_runs, read_document, render_all
     from robustbench_lift.report.figures import FIGURES
     from robustbench_lift.report.files import FORMATS
@@ -83,8 +84,8 @@ def report(
     _known("report format", chosen, FORMATS)
     if signature not in ("full", "short", "none"):
         raise unknown("signature", signature, ("full", "short", "none"))
-    if replicates < 0:
-        raise UsageError(f"--replicates {replicates}: a number of replicates, or 0 to leave intervals out.")
+    if not 0 <= replicates <= MOST_REPLICATES:
+        raise UsageError(f"--replicates {replicates}: a number up to {MOST_REPLICATES:,}, or 0 to leave intervals out.")
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence {confidence}: a level between 0 and 1, for example 0.95.")
     stored = [path for path in runs if Path(path).is_file()]

@@ -235,6 +235,11 @@ def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[Tar
             if clean and not folder:
                 yield TarMember(clean, position, size)
         position += (size + BLOCK - 1) // BLOCK * BLOCK
+    if position != end and not empty:  # an archive ends with two empty blocks, or at least with a whole one
+        raise DataError(
+            f"{printable(path)} is cut short: it ends at byte {end:,}, within a block. Download the rest (most tools "
+            "resume) or get it again."
+        )
 
 
 def _header(block: bytes, path: Path, position: int) -> tarfile.TarInfo:

@@ -31,6 +31,10 @@ MARGINS = {
 small training moves it (docs/gate.md, choosing margins). Other numbers and single cells: none."""
 
 
+MOST_REPLICATES = 100_000
+"""Bootstrap samples that fit into memory; 2,000 give an interval to a twentieth of its width."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """Rules of a gate; every field may stand in the TOML file under its name.
@@ -100,6 +104,8 @@ class Policy:
         if not isinstance(self.cells, bool):
             raise UsageError(f"policy field cells must be true or false, not {self.cells!r}.")
         _whole("replicates", self.replicates, 100)
+        if self.replicates > MOST_REPLICATES:
+            raise UsageError(f"policy field replicates is at most {MOST_REPLICATES:,}, not {self.replicates:,}.")
         _whole("seed", self.seed, 0)
 
     def fractions(self) -> dict[str, float]:

