@@ -172,10 +172,16 @@ def _suites(backbone: str) -> Table:
     from robustbench_lift.data.kinds import KINDS
     from robustbench_lift.data.suites import SUITES
 
-    table = _table("Suites of conditions", "name", "conditions", "default of", "source")
+    table = _table("Suites of conditions", "name", "size", "--data", "normaliser", "source")
     for name, suite in SUITES.items():
-        data = ", ".join(key for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name)
-        _add(table, name, f"{len(suite.conditions)} {suite.protocol}s", data, suite.source + _origin("suite", name))
+        trees = [(key, kind) for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name]
+        read = ", ".join(f"{key}:" for key, kind in trees if kind.serves == suite.protocol)
+        made = ", ".join(f"{key}:" for key, kind in trees if kind.serves == "images")
+        data = "; ".join(part for part in (read and f"from disk {read}", made and f"generated {made}") if part)
+        images = {kind.expected.cell for _, kind in trees if kind.expected.cell is not None}
+        size = f"{len(suite.conditions)} {suite.protocol}s x {len(suite.severities)}"
+        size += f" x {max(images):,} images" if images else ""
+        _add(table, name, size, data, suite.normaliser or "none", suite.source + _origin("suite", name))
     return table
 
 
