@@ -20,6 +20,7 @@ COMMANDS = (
     "sweep",
     "paper",
     "report",
+    "effective",
     "compare",
     "gate",
     "corrupt",
@@ -183,6 +184,6 @@ def test_the_normaliser_is_recorded_under_the_folder_that_it_has(tmp_path: Path)
     arguments = ["run", one, "--normaliser", other, "--protocols", "clean", "--limit", "15", "--no-report"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output + done.stderr
-    (run,) = (run for run in map(Run.open, (tmp_path / "runs").iterdir()) if run.manifest.model["spec"] == one)
+    (run,) = (run for run in map(Run.open, (tmp_path / "runs").glob("*/")) if run.manifest.model["spec"] == one)
     assert run.manifest.normaliser is not None
     assert Run.open(run.path / run.manifest.normaliser).manifest.model["spec"] == other
