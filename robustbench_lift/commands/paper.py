@@ -6,7 +6,8 @@ import dataclasses
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,8 +73,8 @@ def paper(
         list[str] | None, typer.Option(help="Figures of maps: the network, as a model spec; repeatable for figure-7.")
     ] = None,
     image: Annotated[
-        str, typer.Option(help="Figures of maps: a picture file, or an embedded photograph by name.")
-    ] = "astronaut",
+        str | None, typer.Option(help="Figures of maps: a picture file, or an embedded photograph by name.")
+    ] = None,
     layer: Annotated[
         str | None, typer.Option(help="Figures of maps: the layer by its name in the network; its first pooling.")
     ] = None,
@@ -143,46 +144,50 @@ def _make(experiments: list[Experiment], machine: Machine) -> None:
         device=machine.device, precision=machine.precision, workers=machine.workers, stop_after=machine.stop_after
     )
     settings = Settings(device=machine.device, workers=machine.workers)
-    complete = True
-    with interruptible() as stop:
+    complete, interrupted = True, False
 
-        def train(network: Network, recipe: Recipe, data: TrainingData, folder: Path, seed: int) -> TrainingOutcome:
-            return train_one(network, recipe, data, folder, seed, training, stop)
+    def train(network: Network, recipe: Recipe, data: TrainingData, folder: Path, seed: int) -> TrainingOutcome:
+        nonlocal interrupted
+        with interruptible() as stop:  # a training stops with a state; an evaluation by Ctrl-C, its cells are stored
+            outcome = train_one(network, recipe, data, folder, seed, training, stop)
+            interrupted = interrupted or stop()
+        return outcome
 
-        for experiment in experiments:
-            lacking = experiment.lacking()
-            if lacking and len(experiments) > 1 and not experiment.members():
-                _say(f"{experiment.item.name}: left out, it needs {'; '.join(lacking)}")
-                complete = False
-                continue
-            results, files = make(
-                experiment,
-                command=_command(experiment),
-                train=train,
-                settings=settings,
-                workers=machine.workers,
-                share=machine.shard,
-                say=_say,
-                progress=_progress,
-            )
-            if files:
-                _say(f"{experiment.item.name}: {files[0]}")
-            complete = complete and not results.open and not results.lacking
-            for text in results.lacking:
-                _say(f"{experiment.item.name}: a part is left out, it needs {text}")
-            if results.open:
-                count = len(results.open) + len(results.members)
-                _say(f"{experiment.item.name}: {len(results.open)} of {count} networks are not done.")
-            if stop():
-                _say("stopped; the same command goes on from there.")
-                sys.exit(INTERRUPTED)
+    for experiment in experiments:
+        lacking = experiment.lacking()
+        if lacking and len(experiments) > 1 and not experiment.members():
+            _say(f"{experiment.item.name}: left out, it needs {'; '.join(lacking)}")
+            complete = False
+            continue
+        results, files = make(
+            experiment,
+            command=_command(experiment),
+            train=train,
+            settings=settings,
+            workers=machine.workers,
+            share=machine.shard,
+            say=_say,
+            progress=_progress,
+        )
+        if files:
+            _say(f"{experiment.item.name}: {files[0]}")
+        complete = complete and not results.open and not results.lacking
+        for text in results.lacking:
+            _say(f"{experiment.item.name}: not whole, it needs {text}")
+        if results.open:
+            count = len(results.open) + len(results.members)
+            _say(f"{experiment.item.name}: {len(results.open)} of {count} networks are not done.")
+        if interrupted:
+            _say("stopped; the same command goes on from there.")
+            sys.exit(INTERRUPTED)
     if not complete:
         sys.exit(INCOMPLETE)
 
 
-def _progress(title: str) -> Callable[[Progress], None]:
-    bar = progress(title)
-    return follow(bar.__enter__())
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[Progress], None]]:
+    with progress(title) as advance:
+        yield follow(advance)
 
 
 def _print_map(out: Path) -> None:
@@ -234,7 +239,7 @@ def _command(experiment: Experiment) -> str:
     for spec in experiment.drawing.models:
         parts += ["--model", spec]
     if experiment.item.draws:
-        parts += ["--image", experiment.drawing.image]
+        parts += ["--image", experiment.drawing.image] if experiment.drawing.image else []
         parts += ["--layer", experiment.drawing.layer] if experiment.drawing.layer else []
         parts += ["--channels", ",".join(map(str, experiment.drawing.channels))] if experiment.drawing.channels else []
     return shlex.join(parts)

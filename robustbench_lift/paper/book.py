@@ -7,10 +7,13 @@ PAGES/paper/         pictures and tables of the items
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from robustbench_lift.files import write_atomic
 from robustbench_lift.paper.item import ITEMS, SCALES, Item, Scale, Study
@@ -18,6 +21,8 @@ from robustbench_lift.paper.output import PAGE
 from robustbench_lift.paper.places import PLACES
 from robustbench_lift.paper.runner import Experiment, record_of, state_of
 
+WIDEST, COLOURS = 900, 40
+"""Of a picture on a page: a repository should not grow by megabytes each time they are drawn."""
 NARROW = 0.05
 """Hours below which an estimate is given as less than a tenth."""
 
@@ -78,12 +83,22 @@ def write_pages(out: Path, pages: Path) -> list[Path]:
             folder = out / scale / name
             if record_of(out, scale, name) is not None:
                 for file in sorted((folder / "figures").glob("*.png")):
-                    contents[pages / "paper" / scale / file.name] = file.read_bytes()
+                    contents[pages / "paper" / scale / file.name] = lightened(file.read_bytes())
     contents[pages / "paper.md"] = _map_page(out).encode()
     contents[pages / "results.md"] = _results_page(out, pages).encode()
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)
+
+
+def lightened(png: bytes) -> bytes:
+    """A picture for a page: at most 900 pixels wide, 40 colours."""
+    with Image.open(io.BytesIO(png)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((WIDEST, WIDEST))
+    stream = io.BytesIO()
+    small.quantize(COLOURS, dither=Image.Dither.NONE).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
 
 
 def _anything() -> dict[str, str]:

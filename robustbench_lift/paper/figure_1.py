@@ -41,8 +41,7 @@ register_item(
         title="Figure 1: bidirectional pooling of a feature map",
         shows="A feature map of a trained network, pooled by max, average and LiftDownPool (LL), and brought back to "
         "its size by MaxUpPool and by LiftUpPool from all four bands.",
-        words="max-pooling loses the details and cannot be undone; LiftPool splits a map into sub-bands and its "
-        "up-pooling is the down-pooling backwards.",
+        words="LiftUpPool is LiftDownPool performed backwards; max-pooling is not invertible.",
         studies=LIFT_STUDIES,
         render=render,
         draws=True,

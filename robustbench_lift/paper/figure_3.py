@@ -36,7 +36,8 @@ register_item(
         title="Figure 3: sub-bands of LiftDownPool",
         shows="A feature map of a trained network and what its own LiftDownPool makes of it: the smooth band LL and "
         "the details LH, HL and HH.",
-        words="LL is a smooth version of the map, the other bands hold its details in three directions.",
+        words="a map is split into four sub-bands, LL and three of details. Its text names LH both ways; here the "
+        "first letter is the horizontal band.",
         studies=LIFT_STUDIES,
         render=render,
         draws=True,

@@ -44,7 +44,7 @@ register_item(
         title="Figure 7: feature maps behind the first pooling (ResNet-50)",
         shows="The maps that leave the first pooling of networks trained with max, average, blur and lift (LL alone), "
         "for one picture.",
-        words="LiftDownPool keeps details of the map that other poolings lose.",
+        words="high-resolution feature maps, in its words; no more of its text about them is known here.",
         studies={
             "paper": (imagenet("resnet50", POOLINGS, (), gmacs=3.9),),
             "small": (imagenette("resnet18", POOLINGS, (), gmacs=0.15),),

@@ -19,7 +19,7 @@ register_item(
         title="Figure 9: error by corruption and flip rate by perturbation (ResNet-50)",
         shows="A bar for each pooling and corruption (CE) and for each pooling and perturbation (FR), with confidence "
         "intervals; the runs are those of Table 5.",
-        words="LiftDownPool flips less on most perturbations.",
+        words="LiftDownPool has a lower flip rate on most perturbations.",
         studies=ROBUSTNESS,
         render=render,
     )

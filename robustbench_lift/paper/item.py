@@ -59,6 +59,8 @@ class Study:
     """What the networks are shown; none where weights alone are needed."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of `Request`."""
+    training_options: str = ""
+    """Options of the training images' data spec, such as `split=trainaug`."""
     geometry: str = ""
     """Options of the test images' data spec, such as `resize=73&crop=64`."""
     normaliser: Study | str | None = None

@@ -21,6 +21,8 @@ from robustbench_lift.weights import LoadedModel
 
 Pixels = npt.NDArray[np.uint8]
 
+USUAL = "astronaut"
+"""The photograph where none is named."""
 LARGE = 256
 """Side of the picture for a network of small images, pixels: convolutions take any size, and 64 show little."""
 SMALL = 128
@@ -40,8 +42,8 @@ class Maps:
     """[1, C', h, w]."""
 
 
-def photograph(name: str) -> Pixels:
-    """An embedded photograph by name, or any picture file: RGB uint8 [H, W, 3].
+def photograph(name: str | None) -> Pixels:
+    """An embedded photograph by name, or any picture file: RGB uint8 [H, W, 3]; the astronaut where none is named.
 
     Raises:
         UsageError: neither a photograph nor a file.
@@ -51,6 +53,7 @@ def photograph(name: str) -> Pixels:
     (512, 512, 3)
     """
     known = {one.name: one for one in PHOTOGRAPHS}
+    name = name or USUAL
     if name in known:
         return pixels(known[name])
     path = Path(name).expanduser()

@@ -87,7 +87,7 @@ def page(results: Results, made: Rendering, *, command: str) -> str:
 
 def missing_words(results: Results) -> list[str]:
     """What is not there, a sentence each."""
-    words = [f"Not made, since its data were not named: {text}." for text in results.lacking]
+    words = [f"Not made: it needs {text}." for text in results.lacking]
     if results.open:
         names = [f"{m.label}" + ("" if m.seed is None else f" seed {m.seed}") for m in results.open]
         words.append(f"Not complete yet: {listed(names)}. The same command goes on.")

@@ -13,7 +13,8 @@ from robustbench_lift.data.kinds import KINDS
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
-TEST_FOLDERS = ("val", "test")
+TWO_FOLDERS, TEST_FOLDERS = ("imagenet", "folder"), ("val", "test")
+"""Kinds of data whose training and test images lie in folders beside each other, and names of the second."""
 HELD_OUT = 1 / 6
 """Part of each class that is tested on where one file holds everything, as CIFAR has 50,000 and 10,000 images."""
 
@@ -81,11 +82,13 @@ def missing(data: str, places: Mapping[str, str]) -> str:
     return f"--data {data}=SPEC ({PLACES[data].about})"
 
 
-def training_arguments(data: str, places: Mapping[str, str]) -> dict[str, object]:
-    """The arguments of `training.data.open_data` for a data set."""
+def training_arguments(data: str, places: Mapping[str, str], options: str = "") -> dict[str, object]:
+    """The arguments of `training.data.open_data` for a data set; options are those of the training images."""
     if PLACES[data].embedded:
         return {}
     spec, test = places[data], places.get(f"{data}{SEPARATE_TEST}")
+    if options and "?" not in spec:
+        spec, test = f"{spec}?{options}", test or spec
     if test is not None:
         return {"data": spec, "test_data": test}
     return {"data": spec, **({"hold_out": HELD_OUT} if _path(spec).suffix == ".npz" else {})}
@@ -111,7 +114,8 @@ def evaluation_spec(data: str, places: Mapping[str, str], options: str = "") -> 
         kind = data if data in KINDS else "folder"
         spec = f"{kind}:{spec}"
     path = _path(spec)
-    folder = next((path / name for name in TEST_FOLDERS if separate is None and (path / name).is_dir()), path)
+    beside = () if separate is not None or spec.partition(":")[0] not in TWO_FOLDERS else TEST_FOLDERS
+    folder = next((path / name for name in beside if (path / name).is_dir()), path)
     head, _, given = spec.partition("?")
     parts = [given, options] if options and "?" not in spec else [given]
     if path.suffix == ".npz" and separate is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ class Drawing:
 
     models: tuple[str, ...] = ()
     """Model specs; those of the item's studies where none is named."""
-    image: str = "astronaut"
-    """An embedded photograph by name, or a picture file."""
+    image: str | None = None
+    """An embedded photograph by name, or a picture file; a photograph, or an image of the data, where none is named."""
     layer: str | None = None
     """Name of the layer; the first pooling of the network where none is named."""
     channels: tuple[int, ...] = ()
@@ -81,6 +81,8 @@ class Results:
     lacking: tuple[str, ...] = ()
     """Data that were not named, in words; their studies have no members."""
     drawing: Drawing = field(default_factory=Drawing)
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Data specs by name of data set."""
 
     def of_study(self, study: Study) -> Results:
         """The part of a study."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Train = Callable[["Network", "Recipe", "TrainingData", Path, int], "TrainingOutcome"]
 """Trains a network with a seed into a folder, or goes on."""
 Say = Callable[[str], None]
+Follow = Callable[[str], AbstractContextManager[Callable[[Progress], None] | None]]
+"""Called with a title before an evaluation; gives what is called after each batch."""
 SEED = "seed"
 EVERYTHING = Share()
 
@@ -68,6 +71,23 @@ class Experiment:
             if (study.protocols or not self.checkpoints) and not self.drawing.models
         ]
         return list(dict.fromkeys(text for text in found if text))
+
+    def absent(self) -> list[str]:
+        """Trainings that the studies have and the given checkpoints have not, a few words a study."""
+        if not self.checkpoints or self.drawing.models:
+            return []
+        found, words = self.members(), []
+        for study in self.item.at(self.scale):
+            if study.recipe is None or (missing(study.data, self.places) and study.protocols):
+                continue
+            there = {(m.network, m.seed) for m in found if m.study == study}
+            count = len(study.networks) * len(study.seeds) - len(there)
+            if count > 0:
+                asked = ",".join(map(str, study.seeds))
+                words.append(
+                    f"{count} more checkpoints for {study.name} ({len(study.networks)} networks, seeds {asked})"
+                )
+        return words
 
     def members(self) -> list[StudyNetwork]:
         """Every training of the item whose data are named, normalisers first."""
@@ -231,7 +251,7 @@ def make(
     workers: int = 0,
     share: Share = EVERYTHING,
     say: Say = lambda text: None,
-    progress: Callable[[str], Callable[[Progress], None]] | None = None,
+    progress: Follow = lambda title: nullcontext(None),
 ) -> tuple[Results, list[Path]]:
     """Make an item, or this job's share of it.
 
@@ -243,7 +263,7 @@ def make(
         workers: processes that read training images.
         share: of the trainings and evaluations; the page is made by the job that finds all complete.
         say: told what begins.
-        progress: called with a title before an evaluation, answers what is called after each batch.
+        progress: shows how far an evaluation is.
 
     Returns:
         the results, and the files that were written: none when other shares are not done, or a training was stopped.
@@ -270,8 +290,9 @@ def make(
         scale=experiment.scale,
         members=tuple(m for m in members if m not in open_),
         open=open_,
-        lacking=tuple(lacking),
+        lacking=(*lacking, *experiment.absent()),
         drawing=experiment.drawing,
+        places=experiment.places,
     )
     if open_ and (share.count > 1 or not finished):
         return results, []
@@ -288,7 +309,7 @@ def _train(experiment: Experiment, member: StudyNetwork, train: Train, workers: 
     assert member.folder is not None
     assert member.seed is not None
     recipe = override(recipe_named(study.recipe), study.changes)
-    arguments = training_arguments(study.data, experiment.places)
+    arguments = training_arguments(study.data, experiment.places, study.training_options)
     data = open_data(recipe, **arguments, limit=study.training_images, workers=workers)  # type: ignore[arg-type]
     return train(Network.parse(member.network), recipe, data, member.folder, member.seed).finished
 
@@ -299,7 +320,7 @@ def _evaluate(
     members: Sequence[StudyNetwork],
     settings: Settings,
     say: Say,
-    progress: Callable[[str], Callable[[Progress], None]] | None,
+    progress: Follow,
 ) -> None:
     from robustbench_lift.evaluation.engine import evaluate
 
@@ -312,14 +333,15 @@ def _evaluate(
     assert all(folder is not None for folder in folders)
     divisor = _normaliser(experiment, study, request)
     say(f"evaluating {len(members)} networks on {request.data}: {', '.join(study.protocols)}")
-    evaluate(
-        [member.model for member in members],
-        request,
-        run=folders,  # type: ignore[arg-type]
-        settings=settings,
-        normaliser=divisor,
-        progress=None if progress is None else progress(f"{len(members)} networks"),
-    )
+    with progress(f"{len(members)} networks") as follow:
+        evaluate(
+            [member.model for member in members],
+            request,
+            run=folders,  # type: ignore[arg-type]
+            settings=settings,
+            normaliser=divisor,
+            progress=follow,
+        )
 
 
 def _normaliser(experiment: Experiment, study: Study, request: Request) -> str | None:

@@ -42,6 +42,7 @@ def photos(protocols: tuple[str, ...] = ALL_PROTOCOLS) -> Study:
         protocols=protocols,
         gmacs=0.014,
         images=(0, 240),
+        measured=0.06,
     )
 
 

@@ -16,7 +16,7 @@ from robustbench_lift.errors import IncomparableError, UsageError
 from robustbench_lift.paper.results import Results
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.bootstrap import percentile_interval, resample
-from robustbench_lift.scores.evidence import contributions
+from robustbench_lift.scores.evidence import contributions, evidence_of
 from robustbench_lift.scores.numbers import NUMBERS
 from robustbench_lift.scores.scoring import normaliser_of
 from robustbench_lift.tables.table import Column, Entry, Row, Table
@@ -36,8 +36,8 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
         numbers: keys of `NUMBERS`; those that no network has are left out.
     """
     found = results.by_network()
-    vectors = {label: {seed: _vectors(run, numbers) for seed, run in runs.items()} for label, runs in found.items()}
-    known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
+    scores = {label: {seed: _values(run, numbers) for seed, run in runs.items()} for label, runs in found.items()}
+    known = [key for key in numbers if any(key in one for runs in scores.values() for one in runs.values())]
     columns = [Column("network", "Network", "text"), Column("seeds", "Seeds", "text")]
     for key in known:
         columns += [
@@ -49,7 +49,7 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
     for label, runs in found.items():
         entries = [Entry(label), Entry(",".join(map(str, runs)))]
         for key in known:
-            values = [float(one[key].mean()) for one in vectors[label].values() if key in one]
+            values = [one[key] for one in scores[label].values() if key in one]
             complete = len(values) == len(runs)
             entries.append(Entry(fmean(values), min(values), max(values)) if complete else Entry())
             entries.append(Entry(stdev(values) if complete and len(values) > 1 else None))
@@ -97,6 +97,7 @@ def differences_table(
         label: {seed: _vectors(run, numbers) for seed, run in found[label].items()}
         for label in dict.fromkeys(label for pair in wanted for label in pair)
     }
+    scores = {label: {seed: _values(found[label][seed], numbers) for seed in runs} for label, runs in vectors.items()}
     known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
     for key in known:
         columns += [
@@ -110,9 +111,12 @@ def differences_table(
         for key in known:
             if all(key in vectors[side][seed] for side in (a, b) for seed in seeds):
                 each = [vectors[a][seed][key] - vectors[b][seed][key] for seed in seeds]
-                low, high = paired_interval(each)
-                entries.append(Entry(float(np.mean([one.mean() for one in each])), low, high))
-                entries.append(Entry(" ".join(f"{100 * one.mean():+.2f}" for one in each)))
+                points = [scores[a][seed][key] - scores[b][seed][key] for seed in seeds]
+                # a number that is no mean over images has pseudo-values, whose mean is off by the order of 1/n
+                shift = fmean(points) - float(np.mean(each))
+                low, high = (end + shift for end in paired_interval(each))
+                entries.append(Entry(fmean(points), low, high))
+                entries.append(Entry(" ".join(f"{100 * point:+.2f}" for point in points)))
             else:
                 entries += [Entry(), Entry()]
         rows.append(Row(tuple(entries)))
@@ -158,6 +162,11 @@ def against(results: Results, reference: str) -> list[tuple[str, str]]:
 
 def _vectors(run: Run, numbers: Sequence[str]) -> Vectors:
     return {key: one for key, one in contributions(run, normaliser_of(run), numbers=numbers).items() if key in numbers}
+
+
+def _values(run: Run, numbers: Sequence[str]) -> dict[str, float]:
+    found = evidence_of(run, numbers=numbers).values(normaliser_of(run))
+    return {key: value for key, value in found.items() if key in numbers}
 
 
 def _signatures(runs: Sequence[Run]) -> tuple[str, ...]:

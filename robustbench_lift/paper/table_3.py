@@ -26,7 +26,8 @@ register_item(
         title=f"Table 3: {TITLE}",
         shows="Test error of VGG13 on CIFAR-100 with strided convolutions (skip), max, average and LiftDownPool; lift "
         "with the losses c_u and c_p as the paper trains it, and without.",
-        words="LiftDownPool has the lowest error of these.",
+        words="every single band of Table 1 has a lower error than skip, max and average, and the sum of the bands "
+        "the lowest.",
         studies={"paper": (cifar_vgg(NETWORKS, small=False),), "small": (cifar_vgg(NETWORKS, small=True),)},
         render=render,
     )

@@ -19,7 +19,7 @@ def test_every_pooling_has_a_section_with_its_idea_options_picture_and_source(en
     assert section, f"docs/pooling.md has no section {entry.name}"
     text = " ".join(section[1].split())
     assert entry.idea in PAGE
-    assert f"figures/pooling/method-{entry.name}.png" in text
+    assert f"paper/embedded/method-{entry.name}.png" in text
     assert all(f"`{option}`" in text for option in entry.options)
     reference = entry.name if entry.name != "gated" else None
     if reference:
@@ -35,6 +35,6 @@ def test_every_up_pooling_is_named_with_its_options():
 
 
 def test_pictures_exist_and_are_small():
-    pictures = [DOCS / name for name in re.findall(r"\]\((figures/[^)]+)\)", PAGE)]
+    pictures = [DOCS / name for name in re.findall(r"\]\((paper/[^)]+)\)", PAGE)]
     assert len(pictures) == len(set(pictures)) >= len(POOLINGS)
     assert sum(picture.stat().st_size for picture in pictures) < 1_500_000
