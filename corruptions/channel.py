@@ -270,6 +270,13 @@ def positions_from(values: Tensor, least: int) -> Tensor:
     return positions(values >= least)
 
 
+def differing(one: Tensor, other: Tensor) -> Tensor:
+    """Flat positions where two tensors differ, int64."""
+    if one.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(one.numpy() != other.numpy()))
+    return positions(one != other)
+
+
 def positions(mask: Tensor) -> Tensor:
     """Flat positions of the true values of a boolean tensor, int64; numpy finds sparse ones much faster on a CPU."""
     if mask.device.type == "cpu":

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.channel import positions, without_fraction
+from corruptions.channel import differing, without_fraction
 from corruptions.opencv import cv2
 
 # A float32 sum over a kernel is off by up to some 1e-4 levels. Where the exact value is a whole level (flat areas) the
@@ -33,11 +33,11 @@ def truncate(values: Tensor, lift: float = LIFT) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def flat_levels(sigma: float, device: torch.device) -> Tensor:
+def flat_levels(sigma: float, device: torch.device, cut: float = 4.0) -> Tensor:
     """What `scipy.ndimage.gaussian_filter` and truncation make of a flat area of each level: uint8 [256]."""
     levels = np.arange(256.0)[None] / 255.0
     for _ in range(2):
-        levels = ndimage.gaussian_filter1d(levels, sigma, axis=0, mode="nearest")
+        levels = ndimage.gaussian_filter1d(levels, sigma, axis=0, mode="nearest", truncate=cut)
     return torch.from_numpy((np.clip(levels[0], 0, 1) * 255).astype(np.uint8)).to(device)
 
 
@@ -84,39 +84,39 @@ def _planes(images: Tensor) -> np.ndarray:
     return images.view(-1, *images.shape[-2:]).numpy()
 
 
-def smooth_images(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of uint8 images [N, 3, H, W], cut at 4 sigma, edges replicated: uint8, as scipy would store it.
+def smooth_images(images: Tensor, sigma: float, cut: float = 4.0, *, few: float = _SHARE) -> Tensor:
+    """Gaussian blur of uint8 images [N, 3, H, W], cut at `cut` sigmas, edges replicated: uint8, as scipy stores it.
 
     The original's weights sum to 1 up to the rounding of float64, so a flat area of level v becomes v or, a hair below
-    it, v - 1 (`flat_levels`). Values too close to a level for float32 are decided as in a flat area; planes with many
-    of them (black frames with faint noise) have those computed in float64.
+    it, v - 1 (`flat_levels`). Values too close to a level for float32 are decided as in a flat area; planes where more
+    than a share `few` is (black frames with faint noise) have those computed in float64.
     """
     height, width = images.shape[-2:]
     area = height * width
     bounds = _bounds_on_cpu if images.device.type == "cpu" else _bounds
-    lower, upper = bounds(images, sigma)
-    doubtful = positions(lower != upper)
+    lower, upper = bounds(images, sigma, cut)
+    doubtful = differing(lower, upper)
     levels = upper.view(-1)
-    levels[doubtful] = flat_levels(sigma, images.device)[levels[doubtful].to(torch.int64)]
+    levels[doubtful] = flat_levels(sigma, images.device, cut)[levels[doubtful].to(torch.int64)]
     owner = torch.div(doubtful, area, rounding_mode="floor")
-    many = torch.bincount(owner) > _SHARE * area
+    many = torch.bincount(owner) > few * area
     for plane in many.nonzero().view(-1).tolist():
         places = doubtful[owner == plane] - plane * area
         original = images.reshape(-1, height, width)[plane].cpu().numpy()
-        where, exact = _literally(original, places.cpu().numpy(), sigma)
+        where, exact = _literally(original, places.cpu().numpy(), sigma, cut)
         levels[torch.from_numpy(where + plane * area).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
     return upper
 
 
-def _bounds(images: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+def _bounds(images: Tensor, sigma: float, cut: float) -> tuple[Tensor, Tensor]:
     """Blurred images without their fraction, uint8, once rounded down and once up by what float32 cannot tell."""
-    blurred = smooth(images.to(torch.float32), sigma)
+    blurred = smooth(images.to(torch.float32), sigma, cut)
     return blurred.mul(1.0 - _DOUBT).to(torch.uint8), blurred.mul_(1.0 + _DOUBT).to(torch.uint8)
 
 
-def _bounds_on_cpu(images: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+def _bounds_on_cpu(images: Tensor, sigma: float, cut: float) -> tuple[Tensor, Tensor]:
     """`_bounds` by OpenCV, plane by plane, so that the intermediate values stay in the caches."""
-    weights = gaussian_weights(sigma)
+    weights = gaussian_weights(sigma, cut)
     lower, upper = (torch.empty_like(images, memory_format=torch.contiguous_format) for _ in range(2))
     for plane, below, above in zip(_planes(images.contiguous()), _planes(lower), _planes(upper), strict=True):
         blurred = cv2.sepFilter2D(plane, cv2.CV_32F, weights, weights, borderType=cv2.BORDER_REPLICATE)
@@ -126,29 +126,34 @@ def _bounds_on_cpu(images: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     return lower, upper
 
 
-def _literally(plane: np.ndarray, places: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def _literally(plane: np.ndarray, places: np.ndarray, sigma: float, cut: float) -> tuple[np.ndarray, np.ndarray]:
     """Blur some pixels of one uint8 plane in float64, in scipy's order of operations.
 
     Args:
         plane: uint8 [H, W].
-        places: flat positions in question; those whose whole window is flat are left out.
+        places: flat positions in question; where they are many, those whose whole window is flat are left out.
         sigma: of the Gaussian.
+        cut: where its weights end, in sigmas.
 
     Returns:
         flat positions, and their results, uint8.
     """
-    weights = gaussian_weights(sigma)
+    weights = gaussian_weights(sigma, cut)
     radius = len(weights) // 2
-    window = np.ones((len(weights), len(weights)), np.uint8)
+    size = len(weights) ** 2
     border = cv2.BORDER_REPLICATE
-    flat = cv2.erode(plane, window, borderType=border) == cv2.dilate(plane, window, borderType=border)
-    places = places[~flat.ravel()[places]]
-    if len(places) * window.size > 8 * plane.size:
-        exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest").ravel()[places]
+    if len(places) * size > plane.size:
+        window = np.ones((len(weights), len(weights)), np.uint8)
+        flat = cv2.erode(plane, window, borderType=border) == cv2.dilate(plane, window, borderType=border)
+        places = places[~flat.ravel()[places]]
+    if len(places) * size > 8 * plane.size:
+        exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest", truncate=cut).ravel()[places]
     else:
-        padded = np.pad(plane, radius, mode="edge") / 255.0
-        windows = np.lib.stride_tricks.sliding_window_view(padded, window.shape)
-        exact = windows[places // plane.shape[1], places % plane.shape[1]]
+        padded = cv2.copyMakeBorder(plane, radius, radius, radius, radius, border)
+        span = np.arange(len(weights))
+        corners = places // plane.shape[1] * padded.shape[1] + places % plane.shape[1]
+        windows = corners[:, None, None] + (span[:, None] * padded.shape[1] + span)
+        exact = padded.ravel().take(windows) / 255.0
         for _ in range(2):  # the middle first, then pairs from the outside in, along the rows' axis and then the other
             total = exact[:, radius] * weights[radius]
             for step in range(radius, 0, -1):

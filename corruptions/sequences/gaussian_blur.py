@@ -13,7 +13,7 @@ from torch import Tensor
 from corruptions.channel import to_levels
 from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
-from corruptions.smoothing import gaussian_weights, smooth_in_order
+from corruptions.smoothing import gaussian_weights, smooth_images, smooth_in_order
 
 
 @perturbation(
@@ -26,6 +26,10 @@ def gaussian_blur(
 ) -> Iterator[Tensor]:
     """Frame i is smoothed with sigma start + step i, edges replicated."""
     start, step, truncation = parameters
+    if images.device.type == "cpu":
+        for i in range(count):
+            yield smooth_images(images, start + step * i, truncation, few=0.0)
+        return
     # a tensor as divisor: CUDA would multiply by the reciprocal of a Python number and round otherwise
     clean = images.double() / torch.full((1,), 255.0, dtype=torch.float64, device=images.device)
     for i in range(count):

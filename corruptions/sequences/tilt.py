@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
-from corruptions.sequences.warps import Window, as_images, pixel_rows, warp_tilt
+from corruptions.sequences.warps import Window, tilt_frames
 
 
 @perturbation("tilt", category="geometric", unprepared_at=(299,), rows={224: 1.0, 299: 1.0, 64: 1.0, 32: 0.75})
 def tilt(images: Tensor, draws: RandomSource, step: float, count: int, *, window: Window) -> Iterator[Tensor]:
     """Frame i is tilted by (i - 15) step degrees about both axes; black outside."""
-    height, width = images.shape[-2:]
-    rows = pixel_rows(torch.nn.functional.pad(images, (1, 1, 1, 1)))
-    for i in range(count):
-        yield as_images(warp_tilt(rows, height, width, step * (i - 15), window), images, window)
+    return tilt_frames(images, [step * (i - 15) for i in range(count)], window)

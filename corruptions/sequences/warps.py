@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
+from corruptions.opencv import cv2
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) of the part of the base image that is shown."""
@@ -174,6 +176,16 @@ def tilt_matrix(height: int, width: int, degrees: float) -> npt.NDArray[np.float
     return matrix
 
 
+def tilt_positions(height: int, width: int, degrees: float, window: Window) -> list[npt.NDArray[np.int64]]:
+    """x and y that each pixel of the window reads from the base of height x width, in 1/32 pixel: two of [h, w]."""
+    top, left, rows, columns = window
+    inverse = np.linalg.inv(tilt_matrix(height, width, degrees))
+    x = np.arange(left, left + columns, dtype=np.float64)[None, :]
+    y = np.arange(top, top + rows, dtype=np.float64)[:, None]
+    homogeneous = [inverse[k, 0] * x + inverse[k, 1] * y + inverse[k, 2] for k in range(3)]
+    return [np.rint(32.0 * homogeneous[k] / homogeneous[2]).astype(np.int64) for k in (0, 1)]
+
+
 def warp_tilt(rows: Tensor, height: int, width: int, degrees: float, window: Window) -> Tensor:
     """OpenCV's bilinear perspective warp on a black ground, positions rounded to 1/32 pixel: uint8 [P, N C].
 
@@ -184,14 +196,9 @@ def warp_tilt(rows: Tensor, height: int, width: int, degrees: float, window: Win
         degrees: angle about both axes.
         window: what is shown of the base.
     """
-    top, left, shown_rows, shown_columns = window
-    inverse = np.linalg.inv(tilt_matrix(height, width, degrees))
-    x = np.arange(left, left + shown_columns, dtype=np.float64)[None, :]
-    y = np.arange(top, top + shown_rows, dtype=np.float64)[:, None]
-    homogeneous = [inverse[k, 0] * x + inverse[k, 1] * y + inverse[k, 2] for k in range(3)]
     # taps just outside read the black frame; what lies further is masked
-    fixed = [np.rint(32.0 * homogeneous[k] / homogeneous[2]).astype(np.int64) + 32 for k in (0, 1)]
-    inside = np.ones((shown_rows, shown_columns), dtype=np.bool_)
+    fixed = [place + 32 for place in tilt_positions(height, width, degrees, window)]
+    inside = np.ones(window[2:], dtype=np.bool_)
     for k, size in ((0, width), (1, height)):
         inside &= (fixed[k] >= 0) & (fixed[k] < 32 * (size + 1))
     taps = _taps(fixed[0] / 32.0, fixed[1] / 32.0, inside, height + 2, width + 2, rows.device)
@@ -206,3 +213,32 @@ def warp_tilt(rows: Tensor, height: int, width: int, degrees: float, window: Win
     for index, weight in corners:
         total = total + rows.index_select(0, index).float().mul_((weight * taps.inside).unsqueeze(1))
     return without_fraction(total / 1024)
+
+
+@lru_cache(maxsize=32)
+def _tilt_maps(
+    height: int, width: int, degrees: float, window: Window
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """Whole pixels (x, y) and 5-bit fractions as `cv2.remap` takes them; kept, since every image has the same."""
+    x, y = tilt_positions(height, width, degrees, window)
+    limits = np.iinfo(np.int16)
+    whole = np.stack([np.clip(place >> 5, limits.min, limits.max) for place in (x, y)], axis=-1)
+    return whole.astype(np.int16), ((y & 31) * 32 + (x & 31)).astype(np.uint16)
+
+
+def tilt_frames(images: Tensor, angles: list[float], window: Window) -> Iterator[Tensor]:
+    """One frame an angle (degrees about both axes), uint8 [N, C, h, w]; black outside."""
+    height, width = images.shape[-2:]
+    if images.device.type == "cpu":
+        bases = [cv2.merge(list(image)) for image in images.numpy()]
+        for degrees in angles:
+            maps = _tilt_maps(height, width, degrees, window)
+            frame = np.empty((len(bases), 3, *window[2:]), dtype=np.uint8)
+            for base, planes in zip(bases, frame, strict=True):
+                tilted = cv2.remap(base, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+                cv2.split(tilted, list(planes))
+            yield torch.from_numpy(frame)
+        return
+    rows = pixel_rows(torch.nn.functional.pad(images, (1, 1, 1, 1)))
+    for degrees in angles:
+        yield as_images(warp_tilt(rows, height, width, degrees, window), images, window)
