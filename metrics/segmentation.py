@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from metrics.errors import MetricError
 from metrics.errors import classes as class_indices
@@ -145,6 +144,8 @@ def boundary_distance(target: npt.ArrayLike, *, void: int = VOID, band: bool = F
     >>> boundary_distance([[0, 0, 255, 1, 1]], band=True).tolist()
     [[2, 1, 0, 1, 2]]
     """
+    from scipy import ndimage  # a quarter of a second, which `--help` need not wait for
+
     labels = class_indices(target, "target")
     if labels.ndim != 2:
         raise MetricError(f"expected one map [H, W], found {labels.shape}.")
@@ -192,6 +193,8 @@ def boundary_f1(prediction: npt.ArrayLike, target: npt.ArrayLike, classes: int, 
     >>> boundary_f1([[0, 0, 1, 1]] * 4, [[0, 0, 1, 1]] * 4, 2)
     1.0
     """
+    from scipy import ndimage  # a quarter of a second, which `--help` need not wait for
+
     said, true = class_indices(prediction, "prediction"), class_indices(target, "target")
     if said.shape != true.shape or said.ndim != 2:
         raise MetricError(f"expected two maps [H, W] of one shape, found {said.shape} and {true.shape}.")
@@ -268,6 +271,8 @@ def _divided(value: float, divisor: float, why: str) -> float:
 
 def _outline(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Pixels of a region that have a neighbour outside of it."""
+    from scipy import ndimage  # a quarter of a second, which `--help` need not wait for
+
     return np.asarray(region & ~ndimage.binary_erosion(region, border_value=1))
 
 

@@ -7,20 +7,25 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 
-import corruptions
 from robustbench_lift.errors import DataError, IncompleteError
 from robustbench_lift.text import listed, printable
 
 WNID = re.compile(r"n\d{8}")
-CONDITIONS = frozenset(
-    {
-        *corruptions.BENCHMARK,
-        *corruptions.EXTRA,
-        *corruptions.PERTURBATIONS,
-        *corruptions.EXTRA_PERTURBATIONS,
-    }
-)
-"""Folders of ImageNet-C and -P."""
+
+
+@functools.cache
+def _conditions() -> frozenset[str]:
+    """Folders of ImageNet-C and -P."""
+    import corruptions  # which imports torch
+
+    return frozenset(
+        {
+            *corruptions.BENCHMARK,
+            *corruptions.EXTRA,
+            *corruptions.PERTURBATIONS,
+            *corruptions.EXTRA_PERTURBATIONS,
+        }
+    )
 
 
 @functools.cache
@@ -84,7 +89,7 @@ def imagenet_labels(
     if rule == "numeric":
         return _all_numbers(folders, where=where)
     other = [name for name in folders if name not in known]
-    conditions = [name for name in folders if name in CONDITIONS]
+    conditions = [name for name in folders if name in _conditions()]
     if conditions:
         raise DataError(
             f"{where} holds the folders {listed(conditions)}: corruptions or perturbations, no classes. Say "
