@@ -176,8 +176,8 @@ def _suites(backbone: str) -> Table:
     for name, suite in SUITES.items():
         trees = [(key, kind) for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name]
         read = ", ".join(f"{key}:" for key, kind in trees if kind.serves == suite.protocol)
-        made = ", ".join(f"{key}:" for key, kind in trees if kind.serves == "images")
-        data = "; ".join(part for part in (read and f"from disk {read}", made and f"generated {made}") if part)
+        made = "clean images (generated)" if any(kind.serves == "images" for _, kind in trees) else ""
+        data = " or ".join(part for part in (read, made) if part)
         images = {kind.expected.cell for _, kind in trees if kind.expected.cell is not None}
         size = f"{len(suite.conditions)} {suite.protocol}s x {len(suite.severities)}"
         size += f" x {max(images):,} images" if images else ""

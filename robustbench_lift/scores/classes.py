@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 import metrics
-from robustbench_lift.data.classes import WNID, class_titles
 from robustbench_lift.errors import UsageError
 from robustbench_lift.runs import Cell, Run
 
@@ -110,6 +109,8 @@ def confusions(run: Run, protocol: str, *, every: bool = True) -> dict[str, npt.
 
 def _names(run: Run, protocol: str, given: Sequence[str]) -> list[str]:
     """Names of classes: those given, else the folders of the images, else their numbers."""
+    from robustbench_lift.data.classes import WNID, class_titles
+
     classes = int(run.manifest.data["classes"])
     if given:
         if len(given) != classes:
