@@ -24,6 +24,11 @@ from robustbench_lift.tables.table import Column, Entry, Row, Table
 Vectors = Mapping[str, npt.NDArray[np.float64]]
 REPLICATES = 2000
 CONFIDENCE = 0.95
+SEVERAL = (
+    "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a confidence "
+    "interval. Nothing is marked as best."
+)
+ONE = "One training each: nothing here says how far another seed would move a number. Nothing is marked as best."
 
 
 def means_table(results: Results, name: str, title: str, numbers: Sequence[str] = ("clean_error",)) -> Table:
@@ -38,12 +43,12 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
     found = results.by_network()
     scores = {label: {seed: _values(run, numbers) for seed, run in runs.items()} for label, runs in found.items()}
     known = [key for key in numbers if any(key in one for runs in scores.values() for one in runs.values())]
+    several = any(len(runs) > 1 for runs in found.values())
     columns = [Column("network", "Network", "text"), Column("seeds", "Seeds", "text")]
     for key in known:
-        columns += [
-            Column.of(NUMBERS[key]),
-            Column(f"{key}_sd", f"{NUMBERS[key].title}, deviation over seeds", digits=2),
-        ]
+        columns.append(Column.of(NUMBERS[key]))
+        if several:
+            columns.append(Column(f"{key}_sd", f"{NUMBERS[key].title}, deviation over seeds", digits=2))
     columns.append(Column("parameters", "Parameters", "count"))
     rows = []
     for label, runs in found.items():
@@ -51,8 +56,9 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
         for key in known:
             values = [one[key] for one in scores[label].values() if key in one]
             complete = len(values) == len(runs)
-            entries.append(Entry(fmean(values), min(values), max(values)) if complete else Entry())
-            entries.append(Entry(stdev(values) if complete and len(values) > 1 else None))
+            entries.append(_mean(values) if complete else Entry())
+            if several:
+                entries.append(Entry(stdev(values) if complete and len(values) > 1 else None))
         first = next(iter(runs.values()))
         rows.append(Row((*entries, Entry(int(first.manifest.model.get("parameters", 0))))))
     return Table(
@@ -60,15 +66,13 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
         title=title,
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=(
-            (
-                "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a "
-                "confidence "
-                "interval. Nothing is marked as best."
-            ),
-        ),
+        notes=(SEVERAL if several else ONE,),
         signatures=_signatures(results.runs()),
     )
+
+
+def _mean(values: Sequence[float]) -> Entry:
+    return Entry(fmean(values), min(values), max(values)) if len(values) > 1 else Entry(values[0])
 
 
 def differences_table(
@@ -99,11 +103,11 @@ def differences_table(
     }
     scores = {label: {seed: _values(found[label][seed], numbers) for seed in runs} for label, runs in vectors.items()}
     known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
+    several = any(len(set(found[a]) & set(found[b])) > 1 for a, b in wanted)
     for key in known:
-        columns += [
-            Column(key, f"{NUMBERS[key].title}, difference", NUMBERS[key].unit, digits=2),
-            Column(f"{key}_seeds", "single seeds", "text"),
-        ]
+        columns.append(Column(key, f"{NUMBERS[key].title}, difference", NUMBERS[key].unit, digits=2))
+        if several:
+            columns.append(Column(f"{key}_seeds", "single seeds", "text"))
     rows = []
     for a, b in wanted:
         seeds = sorted(set(vectors[a]) & set(vectors[b]))
@@ -116,15 +120,21 @@ def differences_table(
                 shift = fmean(points) - float(np.mean(each))
                 low, high = (end + shift for end in paired_interval(each))
                 entries.append(Entry(fmean(points), low, high))
-                entries.append(Entry(" ".join(f"{100 * point:+.2f}" for point in points)))
+                each_seed = [Entry(" ".join(f"{100 * point:+.2f}" for point in points))]
             else:
-                entries += [Entry(), Entry()]
+                entries.append(Entry())
+                each_seed = [Entry()]
+            entries += each_seed if several else []
         rows.append(Row(tuple(entries)))
+    spread = (
+        "the differences of the single seeds beside it show how far another training moves it."
+        if several
+        else "one seed each, so nothing says how far another training would move it."
+    )
     notes = (
         (
             f"Percentage points, negative: the first network has less. In brackets {CONFIDENCE:.0%} intervals over "
-            "test images, paired, of the mean over the common seeds; the differences of the single seeds beside it "
-            "show how far another training moves it."
+            f"test images, paired, of the mean over the common seeds; {spread}"
         ),
     )
     signatures = _signatures(results.runs())

@@ -105,6 +105,12 @@ def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path
         assert row.entries[3].value == pytest.approx(float(a.entries[2].value) - float(b.entries[2].value))  # type: ignore[arg-type]
         assert row.entries[3].low <= row.entries[3].value <= row.entries[3].high  # type: ignore[operator]
 
+    alone = dataclasses.replace(results, members=tuple(m for m in results.members if m.seed == 0))
+    one, pair = render(alone).tables
+    assert "One training each" in one.notes[0]
+    assert all(row.entries[2].low is None for row in one.rows), "one training has no spread"
+    assert "one seed each" in pair.notes[0]
+
     before = files[0].read_bytes()
     make(experiment, command="the command", train=trainer(calls), settings=SETTINGS)
     assert len(calls) == 6, "nothing is trained twice"
