@@ -69,7 +69,10 @@ def sheet(rows: Sequence[Sequence[Panel | None]], heading: str, *notes: str) -> 
     panel = min(PANEL, WIDTH / (columns + 0.6))
     scale = f"All maps on one scale: -{limit:.3g} (blue) to {limit:.3g} (red), 0 is white; {CLIPPED} % may lie beyond."
     width = max(6.5, panel * (columns + 0.6))
-    lines = [line for text in (*notes, scale) for line in textwrap.wrap(text, round(19 * width))]
+    has_maps = any(one is not None and one.is_map for row in rows for one in row)
+    lines = [
+        line for text in (*notes, *([scale] if has_maps else [])) for line in textwrap.wrap(text, round(19 * width))
+    ]
     foot, head = 0.13 * len(lines) + 0.1, 0.34
     height = len(rows) * (panel + 0.22)
     figure = Figure(figsize=(width, height + head + foot))

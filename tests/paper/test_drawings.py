@@ -76,3 +76,8 @@ def test_the_lifted_line_keeps_its_area_and_comes_back() -> None:
     assert np.allclose(np.stack([even, odd], 1).ravel(), x)
     ramp = np.arange(16.0)
     assert np.allclose(lift_line(ramp)[1][:-1], 0)  # a straight line is predicted exactly
+
+
+def test_a_sheet_without_maps_states_no_scale() -> None:
+    figure = sheet([[Panel("a", np.zeros((4, 4, 3), np.uint8))]], "one")
+    assert not any("scale" in text.get_text() for text in figure.texts)
