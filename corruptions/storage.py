@@ -148,6 +148,15 @@ def _av() -> Any:
     return av
 
 
+def require_video() -> None:
+    """Make sure that videos can be written and read.
+
+    Raises:
+        CorruptionError: PyAV is missing.
+    """
+    _av()
+
+
 def encode_video(frames: Pixels, *, noise: bool) -> bytes:
     """An .mp4 as ImageNet-P's: libx264 `veryslow`, 1 frame a second, yuv444p, one group of pictures.
 

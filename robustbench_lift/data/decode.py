@@ -103,19 +103,30 @@ def _rgb(image: Image.Image, name: str) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
+def require_video() -> None:
+    """Make sure that videos can be read, before the first of many is.
+
+    Raises:
+        DataError: PyAV is missing.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        raise DataError(
+            "ImageNet-P is stored as H.264 video, which needs PyAV: pip install 'robustbench-lift[video]' "
+            "(or `pip install av`)."
+        ) from None
+
+
 def decode_clip(content: bytes, name: str) -> Pixels:
     """The frames of a video file: RGB uint8 [T, H, W, 3].
 
     Raises:
         DataError: not a video, no frames, more frames or pixels than any sequence has, or PyAV is missing.
     """
-    try:
-        import av
-    except ImportError:
-        raise DataError(
-            "ImageNet-P is stored as H.264 video, which needs PyAV: pip install 'robustbench-lift[video]' "
-            "(or `pip install av`)."
-        ) from None
+    require_video()
+    import av
+
     frames: list[Pixels] = []
     try:
         with av.open(io.BytesIO(content), "r") as container:

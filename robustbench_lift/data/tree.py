@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from corruptions import frame_count, is_noise
 from robustbench_lift.data.base import ImageSet, Outputs
 from robustbench_lift.data.classes import WNID
-from robustbench_lift.data.decode import SUFFIXES
+from robustbench_lift.data.decode import SUFFIXES, require_video
 from robustbench_lift.data.folders import VIDEO_SUFFIXES, StoredImages, class_images
 from robustbench_lift.data.store import Blobs, FolderBlobs, FolderStore, Store, TarStore, join, open_store
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
@@ -300,7 +300,9 @@ class FileTree:
         return frame_count(condition, self.size) if self.sequences else 1
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Raise IncompleteError, naming every folder that is missing."""
+        """Raise IncompleteError, naming every folder that is missing; DataError when videos cannot be read."""
+        if self.sequences:
+            require_video()
         lacking = [(c, level) for c in conditions for level in levels if not self.holds(c, level)]
         missing = list(dict.fromkeys(self._shown(condition, level) for condition, level in lacking))
         if missing:

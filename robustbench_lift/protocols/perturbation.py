@@ -49,7 +49,11 @@ class GeneratedSequences:
     """Every draw comes from (seed, perturbation, difficulty, image id)."""
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Whatever has a kernel can be generated."""
+        """Whatever has a kernel can be generated; storage needs its codec, which is told before the first cell."""
+        if self.storage == "h264":
+            from corruptions.storage import require_video
+
+            require_video()
 
     def fields(self, cells: dict[str, str]) -> dict[str, str]:
         """Everything that changes a pixel."""
