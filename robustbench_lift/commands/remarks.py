@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustbench_lift.protocols.base import EvaluationProtocol
-    from robustbench_lift.runs import Run
+    from robustbench_lift.runs import PixelAgreement, Run
     from robustbench_lift.weights import LoadedModel
 
 
@@ -56,11 +56,15 @@ def shift_words(run: Run) -> str | None:
     A network that answers one class for everything is perfectly consistent.
     """
     import metrics
+    from robustbench_lift.runs import PixelAgreement, Record
     from robustbench_lift.scores.measures import window_pairs
 
     cell = next((cell for cell in run.expected if cell.protocol == "shift"), None)
     if cell is None:
         return None
+    stored = run.record(cell, Record)
+    if isinstance(stored, PixelAgreement):
+        return _pixel_shift_words(run, stored)
     predictions = run.read(cell)
     first, second = window_pairs(predictions.top1, cell.condition)
     right = first == predictions.labels[:, None]
@@ -68,5 +72,17 @@ def shift_words(run: Run) -> str | None:
     text = (
         f"{run.name}: shift consistency ({cell.condition}) {metrics.consistency(first, second):.1%} at an accuracy of "
         f"{predictions.correct.mean():.1%} on these windows; {among} where the first of a pair is right"
+    )
+    return text.replace("%", " %")
+
+
+def _pixel_shift_words(run: Run, stored: PixelAgreement) -> str:
+    """The same of a segmentation network, pixel by pixel."""
+    alike, pixels, right_alike, right = (stored.agreement[..., k].astype(float) for k in range(4))
+    among = f"{right_alike.sum() / right.sum():.1%}" if right.sum() else "undefined"
+    accuracy = right.sum() / pixels.sum()
+    text = (
+        f"{run.name}: shift consistency of pixels (overlap) {(alike / pixels).mean():.1%} at a pixel accuracy of "
+        f"{accuracy:.1%} on the first windows; {among} where the first of a pair is right"
     )
     return text.replace("%", " %")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from robustbench_lift.report.notes import Signature
     from robustbench_lift.runs import Run
 
-CONSOLE = ("table-5",)
-"""Tables that are printed unless others are named; files have all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -107,7 +105,7 @@ def report(
     if single:
         chosen = tuple(form for form in chosen if form != "html")
     available = available_tables(made)
-    print_tables(made, CONSOLE if tables is None else [name for name in tables if name in available])
+    print_tables(made, None if tables is None else [name for name in tables if name in available])
     paths = render_all(
         made, where, formats=chosen, tables=tables, figures=figures, signature=cast("Signature", signature)
     )
@@ -159,18 +157,20 @@ def _hub_results(made: Document, where: Path, results: Sequence[str]) -> list[Pa
     return list(texts)
 
 
-def print_tables(made: Document, names: Sequence[str] = CONSOLE) -> None:
-    """Tables, then once for all of them what they show, their notes, and the signature line."""
+def print_tables(made: Document, names: Sequence[str] | None = None) -> None:
+    """Tables (the first of a report unless named), then what they show, their notes and the signature line, once."""
     from robustbench_lift.report.notes import short_signatures, signature_id, signature_text, summary
-    from robustbench_lift.report.tables import make_table
+    from robustbench_lift.report.tables import headline_table, make_table
     from robustbench_lift.tables.render import to_rich
     from robustbench_lift.text import printable
 
+    first = headline_table(made)
+    names = (first,) if names is None else names
     tables = [make_table(made, name) for name in names]
     tag = f" [{', '.join(signature_id(group) for group in made.groups)}]"
     for table in tables:
         console.print(to_rich(replace(table, title=table.title + tag), notes=False))
-    if "table-5" in names and (text := summary(made)):
+    if first in names and (text := summary(made)):
         console.print(printable(text, limit=None), markup=False)
         console.print()
     for note in dict.fromkeys(note for table in tables for note in table.notes):

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robustbench_lift.data.base import ImageSet, left_out_of, notes_of
+from robustbench_lift.data.base import ImageSet, has_maps, left_out_of, notes_of
 from robustbench_lift.data.folders import BESIDE, BROKEN, StoredImages
 from robustbench_lift.data.kinds import Kind, kind_of, open_images, open_tree, parse_specs
+from robustbench_lift.data.labelmaps import VOID
 from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.subset import subset_rows
 from robustbench_lift.data.suites import SUITES
@@ -101,6 +102,10 @@ def _part(spec: DataSpec, samples: int | None, md5: bool, progress: Progress) ->
         yield from _tree(kind, open_tree(spec), samples, progress)
         return
     images = open_images(spec)
+    if has_maps(images):
+        yield from _left_out(images)
+        yield from _maps(images, samples, lambda share: progress(share, images.name))
+        return
     yield from _counts(kind, images)
     yield from _left_out(images)
     deeper = [name for name in images.ids if name.count("/") > 1]
@@ -142,6 +147,42 @@ def _counts(kind: Kind, images: ImageSet) -> Iterator[Finding]:
     else:
         parts = " nor ".join(f"{name} ({count:,} images)" for name, count in expected.parts.items())
         yield Finding("note", f"neither {parts} of {kind.name}.")
+
+
+def _maps(images: ImageSet, samples: int | None, progress: Callable[[float], None]) -> Iterator[Finding]:
+    """Images and label maps: what is wrong with some, and the share of pixels of each class."""
+    yield Finding("ok", f"{len(images.ids):,} images with label maps of {len(images.class_names):,} classes")
+    whole = samples is None or samples >= len(images.ids)
+    rows = range(len(images.ids)) if whole else subset_rows(images.ids, images.labels, samples or 0)
+    counts = np.zeros(256, dtype=np.int64)
+    wrong: list[str] = []
+    void: list[str] = []
+    for done, row in enumerate(rows, start=1):
+        try:
+            target = images.target(row, images.read(row).shape[:2])  # type: ignore[attr-defined]
+        except RobustbenchError as error:
+            wrong.append(str(error))
+        else:
+            counts += np.bincount(target.ravel(), minlength=256)
+            if (target == VOID).all():
+                void.append(images.ids[row])
+        progress(done / len(rows))
+    if wrong:
+        yield Finding("problem", f"{len(wrong):,} of {len(rows):,} pairs cannot be used. {' | '.join(wrong[:3])}")
+    if void:
+        yield Finding(
+            "note", f"{len(void):,} label maps are void throughout ({listed(void, most=3)}): they count nothing"
+        )
+    if not counts.sum():
+        return
+    shares = [f"{name} {count / counts.sum():.1%}" for name, count in zip(images.class_names, counts, strict=False)]
+    text = f"pixels of {len(rows) - len(wrong):,} maps: {', '.join(shares)}, void {counts[VOID] / counts.sum():.1%}"
+    yield Finding("ok", text.replace("%", " %"))
+    absent = [name for name, count in zip(images.class_names, counts, strict=False) if not count]
+    if absent and whole:
+        yield Finding(
+            "note", f"no pixel of {listed(absent)}: mIoU is a mean over the classes that are there or predicted"
+        )
 
 
 def _left_out(images: ImageSet) -> Iterator[Finding]:

@@ -129,7 +129,7 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
         "wrong": {
             cell.key: int((~run.read(cell).correct[:, 0]).sum())
             for cell in run.expected
-            if cell.protocol in ("clean", "corruption")
+            if cell.protocol in ("clean", "corruption") and not evidence.ious
         },
         "normaliser_values": _divisor_record(divisor),
         "predictions": None,
@@ -141,7 +141,7 @@ def accept(run: Run, path: Path, *, predictions: bool = True, note: str = "") ->
         },
     }
     written = [path]
-    if predictions:
+    if predictions and not evidence.ious:  # of counts of pixels the numbers are kept, with their standard errors
         packed = _pack(run)
         beside = path.with_suffix(".npz")
         if beside.is_file():  # until the new JSON is there, the old one must find the predictions that it names

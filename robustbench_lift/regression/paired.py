@@ -21,9 +21,9 @@ from robustbench_lift.regression.statistics import (
     paired_interval,
     worse_p,
 )
-from robustbench_lift.runs import Run
+from robustbench_lift.runs import Predictions, Record, Run
 from robustbench_lift.scores.bootstrap import Interval, percentile_interval, replicated
-from robustbench_lift.scores.evidence import ClassesOnly, Evidence
+from robustbench_lift.scores.evidence import Evidence, empty_evidence, stored_cell
 from robustbench_lift.scores.measures import Array
 from robustbench_lift.scores.numbers import NUMBERS, headlines, number_of, sign
 from robustbench_lift.scores.scoring import few_flips, few_flips_note, normaliser_of
@@ -172,15 +172,12 @@ class _Pair:
 
 
 def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confidence: float) -> _Pair:
-    before, after = (
-        Evidence(run.expected, numbers=numbers, classes_only=isinstance(run, ClassesOnly), bins=True)
-        for run in (run_a, run_b)
-    )
+    before, after = (empty_evidence(run, numbers=numbers, bins=True) for run in (run_a, run_b))
     pair = _Pair(before, after)
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     for cell in dict.fromkeys((*run_a.expected, *run_b.expected)):
-        a = run_a.read(cell) if run_a.has(cell) else None
-        b = run_b.read(cell) if run_b.has(cell) else None
+        a = stored_cell(run_a, cell) if run_a.has(cell) else None
+        b = stored_cell(run_b, cell) if run_b.has(cell) else None
         if a is not None:
             pair.before.add(cell, a)
         if b is not None:
@@ -190,11 +187,14 @@ def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confi
             if a is not None:
                 pair.lacking.append(cell.key)
             continue
-        if not np.array_equal(a.ids, b.ids) or not np.array_equal(a.labels, b.labels) or a.top5.shape != b.top5.shape:
+        classes = isinstance(a, Predictions) and isinstance(b, Predictions)
+        if not np.array_equal(a.ids, b.ids) or (classes and not _same_labels(a, b)):
             raise IncomparableError(
                 f"{cell.key}: {run_a.path} and {run_b.path} hold other images, labels or frames in this cell. "
                 "Run one of them again."
             )
+        if not isinstance(a, Predictions) or not isinstance(b, Predictions):
+            continue  # counts of pixels: which pixels changed is not stored
         top1_a, top1_b = a.top5[..., 0], b.top5[..., 0]
         pair.changed[cell.key] = int((top1_a != top1_b).sum())
         pair.compared[cell.key] = top1_a.size
@@ -202,6 +202,13 @@ def _read(run_a: Run, run_b: Run, numbers: Collection[str], margin: float, confi
             right = top1_a[:, 0] == a.labels, top1_b[:, 0] == b.labels
             pair.cells[cell.key] = _cell(cell.key, *right, margin, z)
     return pair
+
+
+def _same_labels(a: Record, b: Record) -> bool:
+    """Whether predictions are of the same labels and frames."""
+    assert isinstance(a, Predictions)
+    assert isinstance(b, Predictions)
+    return np.array_equal(a.labels, b.labels) and a.top5.shape == b.top5.shape
 
 
 def _cell(key: str, a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], margin: float, z: float) -> Difference:

@@ -13,6 +13,7 @@ files       where everything lies           export    the numbers as data: frame
 
 from __future__ import annotations
 
+from robustbench_lift.report import map_tables  # noqa: F401 - registers the tables of segmentation networks
 from robustbench_lift.report.build import document
 from robustbench_lift.report.export import frame
 from robustbench_lift.report.files import open_runs, read_document, render_all

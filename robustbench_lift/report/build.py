@@ -124,23 +124,25 @@ def _read_cells(
     members: Sequence[Member], labels: Sequence[str], keys: Sequence[str], *, count: int
 ) -> tuple[list[Evidence], tuple[Flips, ...]]:
     """What the numbers need of each run, and the sequences to show, from one pass over all cells."""
-    from robustbench_lift.scores import Evidence
+    from robustbench_lift.scores.evidence import empty_evidence, stored_cell
 
     runs = [m.run for m in members]
     expected = [frozenset(run.expected) for run in runs]
-    evidence = [Evidence(run.expected) for run in runs]
+    evidence = [empty_evidence(run) for run in runs]
     changing: dict[str, list[tuple[int, Flips]]] = {}
     with ThreadPoolExecutor(READERS) as pool:
         for cell in dict.fromkeys(cell for run in runs for cell in run.expected):
             there = [k for k, run in enumerate(runs) if cell in expected[k] and run.has(cell)]
-            read = dict(zip(there, pool.map(lambda k, cell=cell: runs[k].read(cell), there), strict=True))
+            read = dict(zip(there, pool.map(lambda k, cell=cell: stored_cell(runs[k], cell), there), strict=True))
             for k, stored in read.items():
                 evidence[k].add(cell, stored)
             if cell.protocol != "perturbation" or count <= 0:
                 continue
             for key in dict.fromkeys(keys):
                 answers = {
-                    labels[k]: stored for k, stored in read.items() if keys[k] == key and not members[k].is_normaliser
+                    labels[k]: stored
+                    for k, stored in read.items()
+                    if keys[k] == key and not members[k].is_normaliser and isinstance(stored, Predictions)
                 }
                 if (found := widest(cell, answers, key)) is not None:
                     changing.setdefault(key, []).append(found)
@@ -200,7 +202,7 @@ def _model(
 
     conditions = {
         protocol: tuple(dict.fromkeys(cell.condition for cell in run.expected if cell.protocol == protocol))
-        for protocol in ("corruption", "perturbation")
+        for protocol in (() if evidence.ious else ("corruption", "perturbation"))
     }
     return Model(
         label=label,
@@ -226,7 +228,7 @@ def _model(
                 mean_error=value(f"error/{name}"),
                 ce=value(f"ce/{name}"),
             )
-            for name in conditions["corruption"]
+            for name in conditions.get("corruption", ())
         },
         perturbations={
             name: PerturbationResult(
@@ -234,7 +236,7 @@ def _model(
                 fr=value(f"fr/{name}"),
                 top5_distance=value(f"top5_distance/{name}"),
             )
-            for name in conditions["perturbation"]
+            for name in conditions.get("perturbation", ())
         },
         reliability=_reliability(evidence),
         provenance=_provenance(run),

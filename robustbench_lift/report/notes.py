@@ -219,7 +219,15 @@ def summary(document: Document) -> str:
     group = document.groups[0]
     models = [m for m in ranked(document) if m.group == group.key]
     parts = []
-    for keys in (("mce", "mean_error"), ("mfr", "mean_flip_probability"), ("consistency",), ("clean_error",)):
+    for keys in (
+        ("mce", "mean_error"),
+        ("mfr", "mean_flip_probability"),
+        ("consistency",),
+        ("clean_error",),
+        ("miou",),
+        ("mcd", "mean_miou"),
+        ("pixel_consistency",),
+    ):
         for key in keys:
             values = {m.label: v for m in models if (v := m.headline.get(key, Value()).value) is not None}
             if len(values) > 1:

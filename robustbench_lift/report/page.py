@@ -26,7 +26,7 @@ from robustbench_lift.report.notes import (
 )
 from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Document, Flips
-from robustbench_lift.report.tables import available_tables, make_table
+from robustbench_lift.report.tables import available_tables, headline_table, make_table
 from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
 from robustbench_lift.text import listed
 
@@ -133,6 +133,7 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
     return environment.get_template("page.html").render(
         document=document,
         tables=tables,
+        first=headline_table(document),
         figures=figures,
         captions={name: FIGURES[name].caption for name in figures},
         notes=notes,
@@ -142,7 +143,7 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
         embedded=is_embedded(document),
         citations=CITATIONS,
         generated=_generated(document),
-        tiles=_tiles(document, tables["table-5"]),
+        tiles=_tiles(document, tables[headline_table(document)]),
         gallery=_gallery(document, shown_pictures),
         gallery_caption=shown_pictures.caption,
         films=[film for flips in document.flips if (film := _film(document, flips, shown_pictures))],

@@ -65,6 +65,11 @@ def available_tables(document: Document) -> list[str]:
     return [name for name, entry in TABLES.items() if entry.needs(document)]
 
 
+def headline_table(document: Document) -> str:
+    """The table that a reader sees first: pooling against robustness, of classifiers or of segmentation networks."""
+    return "table-5" if classified(document) else "segmentation"
+
+
 def make_table(document: Document, name: str) -> Table:
     """A table by name.
 
@@ -82,6 +87,11 @@ def make_table(document: Document, name: str) -> Table:
 def always(document: Document) -> bool:
     """Every document."""
     return True
+
+
+def classified(document: Document) -> bool:
+    """One with a model that is no segmentation network."""
+    return not all("miou" in m.headline and m.value("miou").value is not None for m in document.models)
 
 
 def corrupted(document: Document) -> bool:
@@ -107,7 +117,7 @@ def repeated(document: Document) -> bool:
 # ---- how a table is put together
 
 
-def _table(
+def made_table(
     document: Document, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], *notes: str
 ) -> Table:
     made = Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
@@ -119,7 +129,7 @@ def _table(
     )
 
 
-def _marked(document: Document, name: str, direction: Direction, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def marked(document: Document, name: str, direction: Direction, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Entries by label with marks within each group; the normaliser is left out.
 
     Args:
@@ -135,7 +145,7 @@ def _marked(document: Document, name: str, direction: Direction, entries: Mappin
     return result
 
 
-def _columns_of(*numbers: str) -> tuple[Column, ...]:
+def columns_of(*numbers: str) -> tuple[Column, ...]:
     return tuple(Column.of(NUMBERS[key]) for key in numbers)
 
 
@@ -144,7 +154,7 @@ def _asked(document: Document, key: str) -> bool:
     return any(NUMBERS[key].protocol in m.counts for m in document.models)
 
 
-def _by_model(
+def by_model(
     document: Document,
     name: str,
     title: str,
@@ -165,8 +175,8 @@ def _by_model(
         parameters: whether the last column counts parameters.
     """
     own = own or {}
-    marked = {
-        c.key: _marked(
+    entries = {
+        c.key: marked(
             document, c.key, c.direction,
             {
                 m.label: Entry(own[c.key].get(m.label)) if c.key in own else Entry.of(m.value(c.key))
@@ -188,20 +198,20 @@ def _by_model(
     models = sorted(document.models, key=lambda m: m.is_normaliser)
     rows = [
         Row(
-            tuple(texts[c.key](m) if c.key in texts else marked[c.key][m.label] for c in every),
+            tuple(texts[c.key](m) if c.key in texts else entries[c.key][m.label] for c in every),
             rule=m.is_normaliser and k > 0 and not models[k - 1].is_normaliser,
             ranked=not m.is_normaliser,
             foot=m.is_normaliser,
         )
         for k, m in enumerate(models)
     ]
-    return _table(document, name, title, every, rows, *notes)
+    return made_table(document, name, title, every, rows, *notes)
 
 
 # ---- one row a model
 
 
-@table("table-5", "pooling x mCE and mFR, normalised and not, shift consistency, clean error, parameters", always)
+@table("table-5", "pooling x mCE and mFR, normalised and not, shift consistency, clean error, parameters", classified)
 def table_5(document: Document) -> Table:
     """Pooling against robustness; a part of the benchmark has the mean of that part, headed so."""
     columns: list[Column] = []
@@ -209,11 +219,11 @@ def table_5(document: Document) -> Table:
     for key in HEADLINES:
         protocol = NUMBERS[key].protocol
         if protocol not in ("corruption", "perturbation"):
-            columns += _columns_of(key) if _asked(document, key) else ()
+            columns += columns_of(key) if _asked(document, key) else ()
             continue
         part = part_of(document, "corruption" if protocol == "corruption" else "perturbation")
         if part is None:
-            columns += _columns_of(key) if _asked(document, key) else ()
+            columns += columns_of(key) if _asked(document, key) else ()
         elif not NUMBERS[key].normalised:
             words = ("Mean error", "Error") if protocol == "corruption" else ("Flip probability", "Flip prob.")
             columns.append(
@@ -225,7 +235,7 @@ def table_5(document: Document) -> Table:
             own[f"part_{key}"] = part.values
     backbones = sorted({m.arch for m in ranked(document)})
     where = f" ({backbones[0]}, {document.data})" if len(backbones) == 1 else f" ({document.data})"
-    return _by_model(document, "table-5", f"Table 5: robustness by pooling{where}", columns, own=own)
+    return by_model(document, "table-5", f"Table 5: robustness by pooling{where}", columns, own=own)
 
 
 @table("table-4", "backbone x pooling, clean error", measured("clean_error"))
@@ -259,7 +269,7 @@ def table_4(document: Document) -> Table:
         marked[arch, group] = {pooling: done[m.label] for pooling, m in column.items()}
     rows = [Row((Entry(p), *(marked[head].get(p, Entry()) for head in heads))) for p in poolings]
     title = f"Table 4: top-1 error on clean images by pooling and backbone ({document.data})"
-    return _table(document, "table-4", title, columns, rows, *notes)
+    return made_table(document, "table-4", title, columns, rows, *notes)
 
 
 @table("trainings", "the same network trained several times: mean, smallest and largest of Table 5's numbers", repeated)
@@ -273,7 +283,7 @@ def trainings(document: Document) -> Table:
     names = names_of([models[0] for models in members])
     lists = {key: [_spread(models, key) for models in members] for key in HEADLINES}
     known = [key for key in HEADLINES if any(entry.value is not None for entry in lists[key])]
-    columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *_columns_of(*known))
+    columns = (Column("network", "Network", "text"), Column("count", "Trainings", "count"), *columns_of(*known))
     rows = [
         Row(
             (
@@ -288,7 +298,7 @@ def trainings(document: Document) -> Table:
         "Means over trainings (seeds); in brackets the smallest and the largest of them, which is not a confidence "
         "interval, and nothing is marked as best. A number that one training lacks has no mean."
     )
-    return _table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
+    return made_table(document, "trainings", f"Means over trainings ({document.data})", columns, rows, note)
 
 
 def network_of(model: Model) -> str:
@@ -354,12 +364,12 @@ def _matrix(
     rows: list[Row] = []
     for condition in order(models, part):
         entries = {m.label: Entry.of(m.value(f"{family}/{condition}")) for m in models}
-        done = _marked(document, f"{family}/{condition}", number.direction, entries)
+        done = marked(document, f"{family}/{condition}", number.direction, entries)
         rows.append(Row((Entry(condition), *(done[m.label] for m in models))))
     heading, key = whole
-    done = _marked(document, key, number.direction, {m.label: Entry.of(m.value(key)) for m in models})
+    done = marked(document, key, number.direction, {m.label: Entry.of(m.value(key)) for m in models})
     rows.append(Row((Entry(heading), *(done[m.label] for m in models)), rule=True, foot=True))
-    return _table(document, name, f"{title} ({document.data})", columns, rows)
+    return made_table(document, name, f"{title} ({document.data})", columns, rows)
 
 
 def _partial_matrix(document: Document, name: str, title: str, first: str, part: str) -> Table:
@@ -373,10 +383,10 @@ def _partial_matrix(document: Document, name: str, title: str, first: str, part:
     for row in made.rows[:-1]:
         condition = str(row.entries[0].value)
         entries = {m.label: Entry(shown_mean(m, part, condition)) for m in models}
-        done = _marked(document, "", "lower", entries)
+        done = marked(document, "", "lower", entries)
         exact = all(e.value is not None for e in row.entries)
         rows.append(row if exact else Row((row.entries[0], *(done[m.label] for m in models))))
-    done = _marked(document, "", "lower", {m.label: Entry(asked.values.get(m.label)) for m in models})
+    done = marked(document, "", "lower", {m.label: Entry(asked.values.get(m.label)) for m in models})
     rows.append(Row((Entry(f"mean of {asked.text}"), *(done[m.label] for m in models)), rule=True, foot=True))
     return replace(made, rows=tuple(rows), title=f"{title}, {asked.text} ({document.data})")
 
@@ -423,17 +433,17 @@ def top5_distance(document: Document) -> Table:
 @table("relative-mce", "relative mCE beside mCE, mean error and clean error", corrupted)
 def relative_mce(document: Document) -> Table:
     """How much of the error under corruption is more than the clean error: relative mCE beside mCE."""
-    columns = _columns_of("clean_error", "mean_error", "mce", "relative_mce")
+    columns = columns_of("clean_error", "mean_error", "mce", "relative_mce")
     note = f"Relative mCE: {NUMBERS['relative_mce'].about}"
-    return _by_model(document, "relative-mce", f"Relative mCE ({document.data})", columns, note)
+    return by_model(document, "relative-mce", f"Relative mCE ({document.data})", columns, note)
 
 
 @table("stability", "mFR and mT5D, flip probability and top-5 distance: normalised and not", perturbed)
 def stability(document: Document) -> Table:
     """Stability under perturbation: how often the class changes, and how far the first five move."""
-    columns = _columns_of("mfr", "mean_flip_probability", "mt5d", "mean_top5_distance")
+    columns = columns_of("mfr", "mean_flip_probability", "mt5d", "mean_top5_distance")
     notes = [f"{NUMBERS[key].title}: {NUMBERS[key].about}" for key in ("mean_top5_distance", "mt5d")]
-    return _by_model(document, "stability", f"Stability under perturbation ({document.data})", columns, *notes)
+    return by_model(document, "stability", f"Stability under perturbation ({document.data})", columns, *notes)
 
 
 @table(
@@ -441,8 +451,8 @@ def stability(document: Document) -> Table:
 )
 def shift(document: Document) -> Table:
     """Shift consistency beside the error, since constant answers agree too, and where the first window is right."""
-    columns = _columns_of("consistency", "consistency_correct", "clean_error")
-    return _by_model(document, "shift", f"Shift consistency ({document.data})", columns)
+    columns = columns_of("consistency", "consistency_correct", "clean_error")
+    return by_model(document, "shift", f"Shift consistency ({document.data})", columns)
 
 
 @table(
@@ -454,11 +464,11 @@ def calibration(document: Document) -> Table:
     """Expected calibration error, clean and at each severity (mean over corruptions)."""
     ece = Column.of(NUMBERS["corruption_ece"])
     severities = [replace(ece, key=f"severity_{s}", title=f"ECE at severity {s}", short="") for s in range(1, 6)]
-    columns = (*_columns_of("clean_ece"), *severities, replace(ece, title="ECE, all severities"))
+    columns = (*columns_of("clean_ece"), *severities, replace(ece, title="ECE, all severities"))
     own = {f"severity_{s}": {m.label: _severity_mean(m, s - 1) for m in document.models} for s in range(1, 6)}
     note = "ECE: expected calibration error, bins of equal width; each severity is the mean over the corruptions."
     title = f"Calibration under corruption ({document.data})"
-    return _by_model(document, "calibration", title, columns, note, own=own, parameters=False)
+    return by_model(document, "calibration", title, columns, note, own=own, parameters=False)
 
 
 def _severity_mean(model: Model, index: int) -> float | None:
@@ -474,7 +484,7 @@ def _severity_mean(model: Model, index: int) -> float | None:
 def numbers(document: Document) -> Table:
     """Every headline number that any model has, those of plug-ins too: one row a model."""
     known = [key for key in headline_keys() if measured(key)(document)]
-    return _by_model(document, "numbers", f"Headline numbers ({document.data})", _columns_of(*known))
+    return by_model(document, "numbers", f"Headline numbers ({document.data})", columns_of(*known))
 
 
 # ---- one row a condition and model
@@ -495,15 +505,15 @@ def _details(
     rows: list[Row] = []
     for condition in order(document.models, part):
         models = [m for m in document.models if condition in getattr(m, part)]
-        marked = []
+        parts = []
         for column, family in columns:
             name_of = "" if family.startswith("severity/") else f"{family}/{condition}"
             entries = {m.label: _detail(m, family, condition) for m in models}
-            marked.append(_marked(document, name_of, column.direction, entries))
+            parts.append(marked(document, name_of, column.direction, entries))
         for k, m in enumerate(models):
-            entries_of = (Entry(condition), Entry(shown(document, m)), *(one[m.label] for one in marked))
+            entries_of = (Entry(condition), Entry(shown(document, m)), *(one[m.label] for one in parts))
             rows.append(Row(entries_of, rule=k == 0 and bool(rows), ranked=not m.is_normaliser))
-    return _table(document, name, f"{title} ({document.data})", [*head, *(c for c, _ in columns)], rows)
+    return made_table(document, name, f"{title} ({document.data})", [*head, *(c for c, _ in columns)], rows)
 
 
 def _detail(model: Model, family: str, condition: str) -> Entry:

@@ -257,23 +257,36 @@ class Evidence:
         return len(shown) == len(number.protocols) and all(np.array_equal(shown[0], other) for other in shown[1:])
 
 
-def evidence_of(run: Run, *, numbers: Collection[str] | None = None, bins: bool = False) -> Evidence:
-    """The evidence of a run, every cell that is there read once.
-
-    Raises:
-        DataError: a cell is damaged, or holds other images than the rest of its protocol.
-    """
-    evidence = Evidence(
+def empty_evidence(run: Run, *, numbers: Collection[str] | None = None, bins: bool = False) -> Evidence:
+    """The evidence of a run before a cell is read."""
+    return Evidence(
         run.expected,
         numbers=numbers,
         classes_only=isinstance(run, ClassesOnly),
         bins=bins,
         classes=[str(name).replace("/", "-") for name in run.manifest.data.get("class_names", ())],
     )
-    maps = "class_names" in run.manifest.data  # labels are maps
+
+
+def stored_cell(run: Run, cell: Cell) -> Record:
+    """What a cell holds: predicted classes, or counts of pixels where labels are maps.
+
+    Raises:
+        IncompleteError, DataError: as `Run.record`.
+    """
+    return run.record(cell, Record) if "class_names" in run.manifest.data else run.read(cell)
+
+
+def evidence_of(run: Run, *, numbers: Collection[str] | None = None, bins: bool = False) -> Evidence:
+    """The evidence of a run, every cell that is there read once.
+
+    Raises:
+        DataError: a cell is damaged, or holds other images than the rest of its protocol.
+    """
+    evidence = empty_evidence(run, numbers=numbers, bins=bins)
     for cell in run.expected:
         if run.has(cell):
-            evidence.add(cell, run.record(cell, Record) if maps else run.read(cell))
+            evidence.add(cell, stored_cell(run, cell))
     return evidence
 
 

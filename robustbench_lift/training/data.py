@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robustbench_lift.data.base import ImageSet
+from robustbench_lift.data.base import ImageSet, has_maps
 from robustbench_lift.data.folders import open_folder
 from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
 from robustbench_lift.data.spec import DataSpec
-from robustbench_lift.data.subset import Subset, held_out, held_out_part, subset_rows
+from robustbench_lift.data.subset import held_out, held_out_part, part_of, subset_rows
 from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.training.maps import MapSource, SceneSource
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource
 
@@ -78,7 +79,7 @@ def open_data(
         >>> len(data.source.class_names), len(data.images.ids)
         (15, 240)
     """
-    data, test_data = (None if place == "photos" else place for place in (data, test_data))
+    data, test_data = (None if place == recipe.data else place for place in (data, test_data))
     if recipe.data == "photos":
         if data is not None or test_data is not None or hold_out is not None or limit is not None:
             raise UsageError(
@@ -87,6 +88,16 @@ def open_data(
         from robustbench_lift.data.photos import PhotoTest
 
         return TrainingData(PhotoSource(recipe=recipe), PhotoTest())
+    if recipe.data == "scenes":
+        if data is not None or test_data is not None or hold_out is not None:
+            raise UsageError(f"recipe {recipe.name} trains on the embedded scenes and takes no --data.")
+        from robustbench_lift.data.scenes import Scenes
+
+        return TrainingData(SceneSource(recipe=recipe, workers=workers), Scenes())
+    if data is None and recipe.data == "maps":
+        raise UsageError(
+            f"recipe {recipe.name} needs --data: voc:PATH, cityscapes:PATH, camvid:PATH, label-folder:PATH."
+        )
     if data is None:
         form = "an .npz with x and y, or cifar100:PATH" if recipe.data == "arrays" else "one folder a class"
         raise UsageError(f"recipe {recipe.name} needs --data: {form}.")
@@ -131,7 +142,11 @@ def _source(images: ImageSet, rows: Sequence[int], recipe: Recipe, workers: int)
             recipe=recipe,
             name=images.name,
         )
-    return ImageSource(Subset(images, rows, name=images.name), recipe=recipe, workers=workers)
+    part = part_of(images, rows, name=images.name)
+    if has_maps(images) != (recipe.data == "maps"):
+        found = "a class for every pixel" if has_maps(images) else "one class an image"
+        raise UsageError(f"{images.name} has {found}; recipe {recipe.name} trains on {recipe.data}.")
+    return (MapSource if has_maps(images) else ImageSource)(part, recipe=recipe, workers=workers)
 
 
 def _held_out_spec(data: str | Path, hold_out: float, images: ImageSet) -> str | None:

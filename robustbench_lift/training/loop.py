@@ -21,11 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.data.base import ImageSet, fingerprint, has_maps
 from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
 from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.networks import BACKBONES
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws, state
+from robustbench_lift.training.maps import (
+    MapSource,
+    MapTestImages,
+    map_accuracy,
+    map_counts,
+    map_error,
+    map_loss,
+)
 from robustbench_lift.training.network import Builder, Network
 from robustbench_lift.training.objective import (
     Average,
@@ -141,6 +150,7 @@ def train(
     settings = settings or TrainingSettings()
     check_fit(recipe, source)
     _check_classes(source, images)
+    _check_task(network, recipe, images)
     device = pick_device(settings.device)
     distributed.join(device)
     with _numerics(settings, device):
@@ -187,6 +197,19 @@ def identity_of(
         "seed": seed,
         "precision": precision,
     }
+
+
+def _check_task(network: Network, recipe: Recipe, images: ImageSet) -> None:
+    """Refuse a classifier on label maps, a segmentation network on labels, and settings that are for labels alone."""
+    task = BACKBONES[network.arch].task if network.arch in BACKBONES else "classification"
+    wanted = "segmentation" if has_maps(images) else "classification"
+    if task != wanted:
+        raise UsageError(
+            f"{network.spec} is a network for {task}, {images.name} needs {wanted}. Name such a network, for example "
+            f"{'segnet/lift' if wanted == 'segmentation' else 'resnet8/lift'}, or other data."
+        )
+    if wanted == "segmentation" and recipe.cutmix:
+        raise UsageError(f"recipe {recipe.name}: cutmix is for one label an image; set it to 0 for label maps.")
 
 
 def _check_classes(source: TrainingSource, images: ImageSet) -> None:
@@ -259,7 +282,9 @@ class Trainer:
                 network, recipe, source, seed=seed, precision=settings.precision, clean_error=error, epoch=epoch
             ),
         )
-        self.tests = TestImages(
+        weights = source.class_weights(recipe.class_weights) if isinstance(source, MapSource) else []
+        self.class_weights = torch.tensor(weights, device=device) if weights else None
+        self.tests: TestImages | MapTestImages = (MapTestImages if has_maps(images) else TestImages)(
             images, recipe=recipe, workers=settings.workers, batch_size=min(250, settings.micro_batch or 250)
         )
         self.check_every = settings.check_every or (20 if device.type == "cuda" else 1)
@@ -412,7 +437,7 @@ class Trainer:
         """
         recipe, now = self.recipe, epoch * self.steps + step
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step=now, steps_per_epoch=self.steps)
+            group["lr"] = group.get("rate", 1.0) * learning_rate(recipe, step=now, steps_per_epoch=self.steps)
         # dropout and stochastic pooling: a seed of their own for each step and process
         torch.manual_seed(draws.key(self.seed, epoch, step, self.rank, 3) >> 1)
         with_auxiliary = now >= recipe.auxiliary_start * recipe.epochs * self.steps
@@ -447,11 +472,14 @@ class Trainer:
             inputs, others, own = cutmix(inputs, labels, alpha=recipe.cutmix, parts=(self.seed, *parts, self.rank))
         with autocast(self.device, self.settings.precision):
             logits = self.forward(inputs)
+        losses = collect_losses(self.module)
+        auxiliary = auxiliary_loss(losses, recipe) if losses else None
+        if labels.dim() == 3:  # a class for every pixel
+            loss = map_loss(logits, labels, weights=self.class_weights, label_smoothing=recipe.label_smoothing)
+            return loss, auxiliary, map_accuracy(logits, labels).sum()
         loss = task_loss(logits, labels, recipe)
         if own < 1:
             loss = own * loss + (1 - own) * task_loss(logits, others, recipe)
-        losses = collect_losses(self.module)
-        auxiliary = auxiliary_loss(losses, recipe) if losses else None
         return loss, auxiliary, (logits.argmax(1) == labels).sum()
 
     def _count(self, counters: Counters) -> None:
@@ -562,7 +590,7 @@ class Measured(NamedTuple):
     """Error and loss over a whole image set."""
 
     error: float
-    """Fraction of images whose top-1 class is wrong."""
+    """Fraction of images whose top-1 class is wrong; 1 - mIoU where every pixel has a class."""
     loss: float
     """Mean cross-entropy, nats."""
     images: int
@@ -571,7 +599,7 @@ class Measured(NamedTuple):
 
 def measure(
     module: nn.Module,
-    images: TestImages,
+    images: TestImages | MapTestImages,
     *,
     recipe: Recipe,
     device: torch.device,
@@ -588,12 +616,21 @@ def measure(
     was_training = module.training
     module.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=device)
+    counts: Tensor | None = None
     try:
         with torch.no_grad(), autocast(device, precision), contextlib.closing(images.batches(device)) as batches:
             for batch, labels in batches:
                 logits = module(normalise(batch, recipe, channels_last=channels_last)).float()
-                loss = functional.cross_entropy(logits, labels, reduction="sum")
-                correct = (logits.argmax(1) == labels).sum()
+                if labels.dim() == 3:
+                    found = map_counts(logits, labels)
+                    counts = found if counts is None else counts + found
+                    if logits.shape[2:] != labels.shape[1:]:
+                        logits = functional.interpolate(logits, labels.shape[1:], mode="bilinear")
+                    loss = map_loss(logits, labels, weights=None).sum()
+                    correct = torch.zeros((), device=device)
+                else:
+                    loss = functional.cross_entropy(logits, labels, reduction="sum")
+                    correct = (logits.argmax(1) == labels).sum()
                 count = torch.tensor(len(labels), device=device)
                 sums += torch.stack([loss.double(), correct.double(), count.double()])
                 if stop is not None and stop():
@@ -601,6 +638,8 @@ def measure(
     finally:
         module.train(was_training)
     loss_sum, correct_sum, count_sum = distributed.total(sums).tolist()
+    if counts is not None:
+        return Measured(map_error(distributed.total(counts)), loss_sum / count_sum, round(count_sum))
     return Measured(1 - correct_sum / count_sum, loss_sum / count_sum, round(count_sum))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import UsageError
-from robustbench_lift.networks import build_model
+from robustbench_lift.networks import BACKBONES, build_model
 from robustbench_lift.text import printable
 from robustbench_lift.training import draws
 from robustbench_lift.weights import ModelSpec, untrained
@@ -57,7 +57,8 @@ class Network:
                 f"{printable(text)!r} is not a network to train. Write ARCH/POOLING, for example resnet8/lift or "
                 "resnet50/lift?kernel_size=7&placement=zhang, or torchvision:resnet50?pooling=lift."
             )
-        return cls(name, spec.pooling or "skip", spec.placement, dict(spec.options))
+        default = BACKBONES[name].published_pooling if name in BACKBONES and BACKBONES[name].pairs else "skip"
+        return cls(name, spec.pooling or default, spec.placement, dict(spec.options))
 
     @property
     def model(self) -> ModelSpec:

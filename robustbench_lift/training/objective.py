@@ -119,7 +119,7 @@ def task_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
-    """Parameters with and without weight decay.
+    """Parameters with and without weight decay, and those of an encoder apart where it learns at its own rate.
 
     With `decay_all` every parameter decays but those that a layer names in `no_weight_decay()`; without it vectors
     (biases, normalisation) are spared too.
@@ -136,8 +136,20 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, object
             continue
         plain = id(parameter) not in spared and (recipe.decay_all or parameter.ndim > 1)
         (decayed if plain else free).append(parameter)
-    groups = [(decayed, recipe.weight_decay), (free, 0.0)]
-    return [{"params": members, "weight_decay": decay} for members, decay in groups if members]
+    slow = {id(parameter) for part in _encoders(module, recipe) for parameter in part.parameters()}
+    groups: list[dict[str, object]] = []
+    for members, decay in ((decayed, recipe.weight_decay), (free, 0.0)):
+        for rate in (1.0, recipe.encoder_rate) if slow else (1.0,):
+            own = [p for p in members if not slow or (id(p) in slow) == (rate != 1.0)]
+            groups += [{"params": own, "weight_decay": decay, "rate": rate}] if own else []
+    return groups
+
+
+def _encoders(module: nn.Module, recipe: Recipe) -> list[nn.Module]:
+    """The parts of a segmentation network that learn at `encoder_rate`; none where that is 1."""
+    if recipe.encoder_rate == 1:
+        return []
+    return [part for name, part in module.named_children() if name in ("features", "backbone", "encoder")]
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -18,8 +18,8 @@ from robustbench_lift.data.geometry import MAX_SIDE
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
-Schedule = Literal["step", "cosine", "one-cycle", "constant"]
-Augmentation = Literal["none", "crop-flip", "resized-crop-flip"]
+Schedule = Literal["step", "cosine", "one-cycle", "poly", "constant"]
+Augmentation = Literal["none", "crop-flip", "resized-crop-flip", "scale-crop-flip"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet's training images, the values of torchvision's models."""
@@ -47,9 +47,10 @@ class Recipe:
     name: Annotated[str, Doc("Short name; stored in the card of the weights.")]
     source: Annotated[str, Doc("Where the values come from.")]
     data: Annotated[
-        Literal["photos", "arrays", "folders"],
+        Literal["photos", "arrays", "folders", "scenes", "maps"],
         Doc(
-            "Kind of training data that fits: `photos`, `arrays` (CIFAR-sized .npz) or `folders` (one folder a class)."
+            "Kind of training data that fits: `photos`, `arrays` (CIFAR-sized .npz) or `folders` (one folder a class); "
+            "with a class for every pixel `scenes` or `maps` (voc, cityscapes, camvid, ...)."
         ),
     ]
     size: Annotated[int, Doc("Side of the training and test images, pixels.")]
@@ -60,7 +61,10 @@ class Recipe:
     schedule: Annotated[Schedule, Doc("How the learning rate goes on (`learning_rate` has the formulas).")]
     augmentation: Annotated[
         Augmentation,
-        Doc("crop-flip pads with zeros, crops and mirrors; resized-crop-flip is RandomResizedCrop and mirrors."),
+        Doc(
+            "crop-flip pads with zeros, crops and mirrors; resized-crop-flip is RandomResizedCrop and mirrors; "
+            "scale-crop-flip scales image and label map, crops and mirrors both."
+        ),
     ]
     classes: Annotated[int | None, Doc("Number of classes that the data must have; None takes any.")] = None
     optimizer: Annotated[Literal["sgd", "adamw"], Doc("sgd (with momentum) or adamw (betas 0.9, 0.999).")] = "sgd"
@@ -85,12 +89,23 @@ class Recipe:
     crop_ratio: Annotated[
         tuple[float, ...], Doc("Smallest and largest width over height of resized-crop-flip (torchvision's default).")
     ] = (0.75, 4 / 3)
+    scale: Annotated[
+        tuple[float, ...], Doc("Smallest and largest factor of scale-crop-flip (0.5 to 2 in DeepLab's recipe).")
+    ] = (0.5, 2.0)
     flip: Annotated[bool, Doc("Mirror half of the images.")] = True
     resize: Annotated[
         int | None, Doc("Short side to which test images are resized before the central crop; None crops only.")
     ] = None
     mean: Annotated[tuple[float, ...], Doc("Channel means subtracted, images in 0..1.")] = IMAGENET_MEAN
     std: Annotated[tuple[float, ...], Doc("Channel deviations divided by.")] = IMAGENET_STD
+    class_weights: Annotated[
+        Literal["none", "median-frequency"],
+        Doc("Weights of the classes of a pixel in the loss; median-frequency is SegNet's balancing."),
+    ] = "none"
+    encoder_rate: Annotated[
+        float, Doc("Factor of the learning rate of the encoder of a segmentation network (0.1 from trained weights).")
+    ] = 1.0
+    power: Annotated[float, Doc("Exponent of the poly schedule.")] = 0.9
     label_smoothing: Annotated[float, Doc("Probability mass spread over all classes; 0 is off.")] = 0.0
     cutmix: Annotated[float, Doc("Parameter of CutMix's beta distribution (Yun et al., ICCV 2019); 0 is off.")] = 0.0
     clip_norm: Annotated[float, Doc("Largest gradient norm; 0 does not clip.")] = 0.0
@@ -148,6 +163,7 @@ def learning_rate(recipe: Recipe, *, step: int, steps_per_epoch: int) -> float:
         step       r * gamma ** (number of milestones m with m * E <= t)
         cosine     r / 2 * (1 + cos(pi * t / n))
         one-cycle  cosine from r / 25 up to r during the first `one_cycle_rise` of the steps, cosine down to r / 250000
+        poly       r * (1 - t / n) ** power
         constant   r
 
     For step and cosine a warm-up of w epochs multiplies by (t + 1) / (w * E) while t < w * E; cosine then runs over
@@ -174,6 +190,8 @@ def learning_rate(recipe: Recipe, *, step: int, steps_per_epoch: int) -> float:
         return peak * (step + 1) / warmup
     if recipe.schedule == "cosine":
         return _cosine(peak, 0.0, (step - warmup) / max(total - warmup, 1))
+    if recipe.schedule == "poly":
+        return float(peak * (1 - step / total) ** recipe.power) if step < total else 0.0
     if recipe.schedule == "step":
         return float(peak * recipe.gamma ** sum(m * steps_per_epoch <= step for m in recipe.milestones))
     return peak
@@ -189,7 +207,7 @@ def _wrong_numbers(recipe: Recipe) -> Iterator[str]:
             yield f"{name} must be at least 1, not {getattr(recipe, name)}"
         elif getattr(recipe, name) > most:
             yield f"{name} must be at most {most}, not {getattr(recipe, name)}"
-    for name in ("learning_rate", "gamma"):
+    for name in ("learning_rate", "gamma", "encoder_rate", "power"):
         if not 0 < getattr(recipe, name) < math.inf:
             yield f"{name} must be above 0, not {getattr(recipe, name)}"
     for name in ("weight_decay", "padding", "cutmix", "clip_norm", "warmup_epochs", "task_weight"):
@@ -223,7 +241,7 @@ def _wrong_lists(recipe: Recipe) -> Iterator[str]:
         yield f"milestones must rise and lie inside the {recipe.epochs} epochs, not {milestones}"
     if len(recipe.mean) != 3 or len(recipe.std) != 3 or not min(recipe.std, default=0) > 0:
         yield f"mean and std need three values, std above 0, not {recipe.mean} and {recipe.std}"
-    for name, most in (("crop_area", 1.0), ("crop_ratio", math.inf)):
+    for name, most in (("crop_area", 1.0), ("crop_ratio", math.inf), ("scale", 16.0)):
         pair = getattr(recipe, name)
         if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
             limit = "above 0" if most == math.inf else f"above 0 and at most {most:g}"

@@ -7,6 +7,10 @@
     imagenette              Imagenette (or any folders of photographs) at 224 pixels; ours
     imagenette-128, -64     the same at 128 and 64 pixels; ours
     photos                  the embedded photographs at 64 pixels; ours
+    voc-segnet              SegNet on PASCAL VOC 2012, crops of 320
+    voc-deeplabv3plus       DeepLabV3+ on PASCAL VOC 2012, crops of 512
+    camvid-small            SegNet on CamVid, short side 90; ours
+    scenes                  the embedded scenes at 72 pixels; ours
 
 Anything can be changed (`override`): from code, from `name=value` texts, from a TOML file; what was used is stored with
 the weights.
@@ -154,6 +158,61 @@ RECIPES: dict[str, Recipe] = {
             schedule="one-cycle",
             augmentation="crop-flip",
             padding=0,
+        ),
+        Recipe(
+            name="voc-segnet",
+            source="ours after AntonioConsiglio/SemSeg (crop 320, scale 0.5 to 2, SGD 0.9, encoder at a tenth, 5e-4) "
+            "and DeepLab's poly 0.9; LiftPool states no recipe for Table 6",
+            data="maps",
+            size=320,
+            epochs=60,
+            batch_size=16,
+            learning_rate=0.01,
+            weight_decay=5e-4,
+            schedule="poly",
+            augmentation="scale-crop-flip",
+            encoder_rate=0.1,
+        ),
+        Recipe(
+            name="voc-deeplabv3plus",
+            source="VainF/DeepLabV3Plus-Pytorch: 30,000 steps of 16 (45 epochs of trainaug), SGD 0.9, lr 0.01 and "
+            "0.001 for the backbone, 1e-4, poly 0.9, scale 0.5 to 2; crops of 512 as in LiftPool, section 4.4",
+            data="maps",
+            size=512,
+            epochs=45,
+            batch_size=16,
+            learning_rate=0.01,
+            weight_decay=1e-4,
+            schedule="poly",
+            augmentation="scale-crop-flip",
+            encoder_rate=0.1,
+        ),
+        Recipe(
+            name="camvid-small",
+            source="ours: CamVid with a short side of 90 pixels, made for two cores",
+            data="maps",
+            size=90,
+            resize=90,
+            epochs=40,
+            batch_size=8,
+            learning_rate=0.1,
+            weight_decay=5e-4,
+            schedule="one-cycle",
+            augmentation="crop-flip",
+        ),
+        Recipe(
+            name="scenes",
+            source="ours: the embedded scenes, made to end in minutes on two cores",
+            data="scenes",
+            classes=6,
+            size=72,
+            epochs=40,
+            batch_size=16,
+            learning_rate=0.05,
+            weight_decay=5e-4,
+            schedule="one-cycle",
+            augmentation="crop-flip",
+            class_weights="median-frequency",
         ),
     )
 }

@@ -373,7 +373,7 @@ def training_card(
         "mean": json.dumps(list(recipe.mean)),
         "std": json.dumps(list(recipe.std)),
         "resize": "" if recipe.resize is None else str(recipe.resize),
-        "crop": str(recipe.size),
+        "crop": "" if known and known.task == "segmentation" else str(recipe.size),
         "interpolation": "bilinear",
         "antialias": "true",
         "precision": precision,
