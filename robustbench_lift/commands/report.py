@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from robustbench_lift.runs import Run
 
 
-
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("report")(report)

@@ -89,8 +89,8 @@ def open_data(
 
         return TrainingData(PhotoSource(recipe=recipe), PhotoTest())
     if recipe.data == "scenes":
-        if data is not None or test_data is not None or hold_out is not None:
-            raise UsageError(f"recipe {recipe.name} trains on the embedded scenes and takes no --data.")
+        if data is not None or test_data is not None or hold_out is not None or limit is not None:
+            raise UsageError(f"recipe {recipe.name} trains on the embedded scenes and takes no --data, no --limit.")
         from robustbench_lift.data.scenes import Scenes
 
         return TrainingData(SceneSource(recipe=recipe, workers=workers), Scenes())
