@@ -58,7 +58,7 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule() -> None:
         ("epochs=0", "epochs must be at least 1, not 0"),
         ("learning_rate=-1", "learning_rate must be above 0, not -1.0"),
         ("nesterov=1", "nesterov must be of type bool, not 1; write for example nesterov=true."),
-        ("schedule=cosin", "schedule must be one of step, cosine, one-cycle, constant, not 'cosin'"),
+        ("schedule=cosin", "schedule must be one of step, cosine, one-cycle, poly, constant, not 'cosin'"),
         ("milestones=[80, 400]", "milestones must rise and lie inside the 160 epochs, not [80, 400]"),
         ("std=[1, 1]", "mean and std need three values"),
         ("resize=8", "resize 8 is smaller than the image size 32"),
