@@ -61,12 +61,15 @@ class StudyNetwork:
 
     @property
     def evaluated(self) -> bool:
-        """Whether all its cells are there."""
+        """Whether all cells of its protocols are there."""
         from robustbench_lift.runs import Run
 
         if self.run is None:
             return True
-        return (self.run / "run.json").exists() and not Run.open(self.run).missing()
+        if not (self.run / "run.json").exists():
+            return False
+        run = Run.open(self.run)  # another item may have shown it fewer protocols
+        return not run.missing() and {cell.protocol for cell in run.expected} >= set(self.study.protocols)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

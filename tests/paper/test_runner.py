@@ -191,3 +191,16 @@ def test_places(tmp_path: Path) -> None:
     assert training_arguments("cifar100", one)["hold_out"] == pytest.approx(1 / 6)
     with pytest.raises(UsageError, match="twice"):
         parse_places(["cifar100=a", "cifar100=b"])
+
+
+def test_a_run_that_another_item_made_is_shown_what_it_lacks(tmp_path: Path) -> None:
+    def shown(*protocols: str) -> Experiment:
+        study = Study(name="photos", networks=("photos/resnet-max",), protocols=protocols, options={"limit": 15})
+        item = dataclasses.replace(ITEM, studies={"embedded": (study,)}, render=lambda results: Rendering())
+        return Experiment(item=item, scale="embedded", out=tmp_path, places={})
+
+    for protocols in (("clean",), ("clean", "shift"), ("clean",)):
+        results, _ = make(shown(*protocols), command="c", train=trainer([]), settings=SETTINGS)
+        (run,) = results.runs()
+        assert set(protocols) <= {cell.protocol for cell in run.expected}
+        assert not results.open
