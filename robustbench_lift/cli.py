@@ -29,6 +29,7 @@ from robustbench_lift.commands import (
     plan,
     report,
     run,
+    status,
     train,
 )
 from robustbench_lift.commands.console import bounded, console, print_error, print_note
@@ -91,7 +92,7 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, report, compare, effective, corrupt, train, paper, check, convert, plan, listing):
+for module in (run, status, report, compare, effective, corrupt, train, paper, check, convert, plan, listing):
     module.register(app)
 
 

@@ -182,10 +182,12 @@ def _check(recipe: Recipe, networks: list[Network]) -> None:
 
 
 def _open(recipe: Recipe, images: TrainingImages, settings: TrainingSettings) -> TrainingData:
-    from robustbench_lift.device import pick_device
+    from robustbench_lift.device import pick_device, slow_precision
     from robustbench_lift.training.data import open_data
 
-    pick_device(settings.device)  # a device that is not there is told before the data are read
+    device = pick_device(settings.device)  # a device that is not there is told before the data are read
+    if (slow := slow_precision(device, settings.precision)) is not None:
+        _say(slow)
     data = open_data(recipe, **dataclasses.asdict(images), workers=settings.workers)
     if data.held_out:
         _say(

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
-from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
+from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, IncompleteError, NoImageError, RobustbenchError, UsageError, unknown
 from robustbench_lift.evaluation.dependence import dependence, refusal
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
@@ -186,6 +186,8 @@ def _evaluate(
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = _Reporter(progress, cells, runs[0])
+    if (slow := slow_precision(engine.device, settings.precision)) is not None:
+        report.say(slow)
     _merge_waiting(cells, runs, settings.shard, report)
     unread = _Unread()
 

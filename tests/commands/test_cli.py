@@ -16,6 +16,7 @@ from robustbench_lift.commands.listing import LISTS
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
+    "status",
     "train",
     "sweep",
     "paper",
