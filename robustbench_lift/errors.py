@@ -62,8 +62,11 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
 
     >>> str(unknown("pooling", "lifft", ["lift", "max", "blur"]))
     "unknown pooling 'lifft'. Did you mean 'lift'? Known: lift, max, blur."
+    >>> str(unknown("number", "mCE", ["mfr", "mce"]))
+    "unknown number 'mCE'. Did you mean 'mce'? Known: mfr, mce."
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    folded = {one.casefold(): one for one in reversed(names)}  # mCE for mce
+    near = [folded[one] for one in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return UsageError(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(names)}.")
