@@ -43,7 +43,8 @@ def test_every_page_is_there_and_found(site: Path) -> None:
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages | {"index", "changelog", "contributing", "security"} <= {path.stem for path in site.glob("*.html")}
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert not [page for page in sorted(pages) if f"{page}.md" not in navigation]
+    left_out = [page for page in sorted(pages) if f"{page}.md" not in navigation]
+    assert not left_out, f"name {left_out} in the nav of mkdocs.yml"
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
