@@ -199,9 +199,6 @@ CASES = [
             (pixelate, 224),
             (pixelate, 64),
             (zoom_blur, 64),
-            (zoom_blur, 224),
-            (zoom_blur, 299),
-            (elastic_transform, 299),
         )
     ),
 ]
