@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -33,7 +33,14 @@ def register(app: typer.Typer) -> None:
 
 
 @expanded(config=True)
-def plan(request: Request, settings: Settings, models: Models = None) -> None:
+def plan(
+    request: Request,
+    settings: Settings,
+    models: Models = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Jobs of one device each that share the run, as --shard 1/N to N/N would.")
+    ] = 1,
+) -> None:
     """What a run will cost: cells, images and frames, and the time estimated from a few images of every condition.
 
     It takes the options of `run` that say what is evaluated and how.
@@ -55,9 +62,11 @@ def plan(request: Request, settings: Settings, models: Models = None) -> None:
         first = heading == "protocol"
         table.add_column(heading, justify="left" if first else "right", no_wrap=first)
     total = 0.0
+    sizes = Sizes()
     for protocol in plans:
         cost = _cost(engine, protocol, loaded)
         cells = protocol.cells()
+        sizes += sizes_of(protocol, cost.frames, len(specs))
         reading = cost.reading / max(1, settings.workers)
         table.add_row(
             protocol.name,
@@ -73,6 +82,57 @@ def plan(request: Request, settings: Settings, models: Models = None) -> None:
         total += max(stages) if settings.workers and engine.device.type == "cuda" else sum(stages)
     console.print(table)
     console.print(f"about {duration(total)} in all, measured on {SAMPLE} images of every condition")
+    console.print(
+        f"{sizes.images:,} images are read, {sizes.cells:,} cells of {sizes.bytes / 1e6:,.1f} MB are stored",
+        soft_wrap=True,
+    )
+    if jobs > 1:
+        share = total / jobs
+        console.print(
+            f"in {jobs:,} jobs: about {duration(share)} each besides its start, {sizes.images / max(total, 1e-9):,.0f} "
+            f"images a second read by each and {jobs * sizes.images / max(total, 1e-9):,.0f} by all; "
+            f"{jobs * sizes.cells:,} files of shares, {jobs * sizes.cells / max(share, 1e-9):,.1f} a second, of which "
+            f"{sizes.cells:,} cells remain",
+            soft_wrap=True,
+        )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a run reads and stores."""
+
+    images: int = 0
+    """Images that are read, once for each cell."""
+    cells: int = 0
+    """Files, over all models."""
+    bytes: int = 0
+    """Of all cells, before compression, without the ids."""
+
+    def __add__(self, other: Sizes) -> Sizes:
+        return Sizes(self.images + other.images, self.cells + other.cells, self.bytes + other.bytes)
+
+
+def sizes_of(protocol: EvaluationProtocol, frames: int, models: int) -> Sizes:
+    """The sizes of one protocol.
+
+    Args:
+        protocol: its cells are counted.
+        frames: of all of them.
+        models: networks that answer.
+    """
+    import math
+
+    import numpy as np
+
+    from robustbench_lift.runs.cells import Predictions
+
+    cells, images = len(protocol.cells()), protocol.count() * len(protocol.cells())
+    stored = 0
+    for kind, shape in getattr(protocol, "record", Predictions).ARRAYS.values():
+        # a first letter is the frames of an image; other letters, such as classes, count once
+        items = math.prod(size for size in shape if isinstance(size, int))
+        stored += np.dtype(kind).itemsize * items * (frames if shape and isinstance(shape[0], str) else images)
+    return Sizes(images, cells * models, stored * models)
 
 
 @dataclass
