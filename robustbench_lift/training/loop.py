@@ -283,7 +283,7 @@ class Trainer:
             ),
         )
         weights = source.class_weights(recipe.class_weights) if isinstance(source, MapSource) else []
-        self.class_weights = torch.tensor(weights, device=device) if weights else None
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=device) if weights else None
         self.tests: TestImages | MapTestImages = (MapTestImages if has_maps(images) else TestImages)(
             images, recipe=recipe, workers=settings.workers, batch_size=min(250, settings.micro_batch or 250)
         )

@@ -147,7 +147,7 @@ class MapSource:
             shown += np.where(counts > 0, counts.sum(), 0)
         frequency = np.divide(pixels, shown, out=np.zeros(classes), where=shown > 0)
         median = float(np.median(frequency[frequency > 0]))
-        return [median / f if f > 0 else 0.0 for f in frequency]
+        return [median / float(f) if f > 0 else 0.0 for f in frequency]
 
 
 class SceneSource(MapSource):

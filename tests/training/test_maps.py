@@ -122,6 +122,12 @@ def test_the_encoder_learns_at_its_own_rate() -> None:
     assert all(rates[id(p)] == 1.0 for p in module.decoder.parameters())  # type: ignore[union-attr]
 
 
+def test_balanced_classes_train(tmp_path: Path) -> None:
+    recipe = override(SHORT, {"class_weights": "median-frequency", "epochs": 1})
+    source = MapSource(Scenes("train", 8), recipe=recipe)
+    assert train(Network.parse("segnet/max?width=0.0625"), recipe, source, Scenes(count=2), out=tmp_path).finished
+
+
 def test_poly_falls_to_zero() -> None:
     recipe = RECIPES["voc-deeplabv3plus"]
     rates = [learning_rate(recipe, step=step, steps_per_epoch=10) for step in (0, 225, 450)]
