@@ -22,8 +22,8 @@ from robustbench_lift.paper.item import ITEMS, SCALES, Item, Rendering, Scale, S
 __all__ = ["ITEMS", "SCALES", "Item", "Rendering", "Scale", "Study", "item_named", "register_item"]
 
 _MODULES = (
-    *(f"table_{k}" for k in (1, 2, 3, 4, 5)),
-    *(f"figure_{k}" for k in (1, 3, 4, 6, 7, 8, 9)),
+    *(f"table_{k}" for k in range(1, 8)),
+    *(f"figure_{k}" for k in (1, *range(3, 11))),
     "constraints",
     "poolings",
 )

@@ -37,6 +37,9 @@ PLACES: dict[str, DataSet] = {
     "imagenette": DataSet(
         "Imagenette or other folders of photographs: folder:DIR with train and val, one folder a class"
     ),
+    "camvid": DataSet("CamVid in SegNet's layout: camvid:DIR"),
+    "voc": DataSet("PASCAL VOC 2012 with trainaug: voc:DIR"),
+    "scenes": DataSet("the embedded scenes", embedded=True),
     "imagenet": DataSet("ImageNet: imagenet:DIR with train and val, 1,000 WNID folders each"),
     "imagenet-c": DataSet("the official ImageNet-C: imagenet-c:DIR", beside="imagenet"),
     "imagenet-p": DataSet("the official ImageNet-P: imagenet-p:DIR", beside="imagenet"),
