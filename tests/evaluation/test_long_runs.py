@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def test_ten_thousand_batches_leave_nothing_behind(tmp_path: Path) -> None:
         count += 1
         if count % 500 == 0:
             memory = next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith("VmRSS"))
-            seen.append((memory, len(os.listdir("/proc/self/fd")), threading.active_count()))
+            seen.append((memory, len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
 
     run = 0
     while count < BATCHES:  # 16 cells of 240 images a run, one an image
