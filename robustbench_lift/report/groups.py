@@ -10,6 +10,7 @@ from pathlib import Path
 from robustbench_lift.errors import IncompleteError
 from robustbench_lift.report.schema import Group
 from robustbench_lift.runs import Manifest, Run, differences
+from robustbench_lift.text import printable
 
 FIRST, LAST = ("skip", "max", "average"), ("lift",)
 """Poolings that are printed first and last; others stand between them by name."""
@@ -105,8 +106,22 @@ def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
     return {"name": manifest.data.get("name"), **{p: sets[p] for p in protocols if p in sets}}
 
 
+def _pooling_with_options(run: Run) -> str:
+    """`lift?constraint=none`: the pooling with the options that its card names, as a spec has them."""
+    pooling = str(run.manifest.model.get("pooling") or run.name)
+    try:
+        options = json.loads((run.manifest.model.get("card") or {}).get("options", "{}"))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return pooling  # a card from elsewhere
+    if not isinstance(options, dict) or not options:
+        return pooling
+    return printable(
+        pooling + "?" + "&".join(f"{key}={'none' if value is None else value}" for key, value in options.items())
+    )
+
+
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """Short unique labels: the pooling; with the backbone, the name or the folder where that is not enough.
+    """Short unique labels: the pooling; with its options, the backbone, the name or the folder where need be.
 
     Normalisers are not compared with the others: they carry their backbone and leave the pooling's name free.
     """
@@ -119,6 +134,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     candidates = [
         (
             str((not other and run.manifest.model.get("pooling")) or run.manifest.model.get("arch") or run.name),
+            _pooling_with_options(run),
             f"{run.manifest.model.get('arch')}/{run.manifest.model.get('pooling') or '-'}",
             run.name,
             f"{run.name} ({run.path.name})",

@@ -257,8 +257,8 @@ EMBEDDED = (
 )
 """What is to be known of the networks that ship for the embedded photographs."""
 CONSTRAINTS = (
-    "Its lift is trained with the paper's two constraints, which cost it accuracy and robustness at this size "
-    "(docs/results.md)."
+    "`lift` is trained with the paper's two constraints, which cost it robustness at this size; `lift?constraint=none` "
+    "is the same without them (docs/results.md)."
 )
 """Why the shipped lift stands where it does."""
 

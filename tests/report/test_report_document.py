@@ -17,6 +17,7 @@ from robustbench_lift.errors import DataError, IncompleteError, UsageError
 from robustbench_lift.regression import compare
 from robustbench_lift.report import Document, document, frame, open_runs, read_document, render_all
 from robustbench_lift.report.export import TIDY, tidy_csv
+from robustbench_lift.report.groups import labels_of
 from robustbench_lift.report.notes import glossary
 from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import TABLES, make_table
@@ -340,3 +341,14 @@ def test_a_number_of_a_plug_in_gets_a_column(
     assert details.rows[0].entries[k].value == made.models[0].others["confidence/fog"].value is not None
     assert Document.from_json(made.to_json()) == made
     assert "My mean_confidence" not in dict(glossary(made))  # it says nothing about itself
+
+
+def test_poolings_that_differ_in_options_are_told_apart_by_them(tmp_path: Path, run_writer: Callable[..., Run]) -> None:
+    cards = {"plain": {"options": '{"constraint": null}'}, "full": {}, "odd": {"options": "[" * 9}}
+    runs = []
+    for name, card in cards.items():
+        run = run_writer(tmp_path / name, pooling="lift", quality=1.5, name=name, images=12)
+        run.manifest.model["card"] = card
+        runs.append(run)
+    assert labels_of(runs[:2]) == ["lift?constraint=none", "lift"]
+    assert len(set(labels_of(runs))) == 3
