@@ -134,9 +134,14 @@ def test_a_run_with_holes_is_no_baseline(tmp_path: Path, make_run: Callable[...,
     del part.arrays[Cell("clean", "clean", 0)]
     with pytest.raises(IncompleteError, match=r"part lacks 1 cells \(first: clean/clean/0\): not a baseline yet"):
         accept(part, tmp_path / "b.json")
-    with pytest.raises(IncompleteError, match="has no complete number"):
-        accept(make_run("one", cells=[Cell("corruption", "fog", 1)]), tmp_path / "b.json")
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_part_of_the_benchmark_is_a_baseline_of_that_part(tmp_path: Path, make_run: Callable[..., Any]) -> None:
+    accept(make_run("one", cells=[Cell("corruption", "fog", 1)]), tmp_path / "b.json")
+    numbers = json.loads((tmp_path / "b.json").read_text())["metrics"]
+    assert "evaluated_error" in numbers
+    assert "mce" not in numbers
 
 
 def test_another_protocol_is_refused_without_predictions_too(

@@ -107,7 +107,7 @@ def test_files_lie_inside_the_folder_of_runs_unless_told(run_writer: Callable[..
         (("--figure", "figure-8"), "unknown figure 'figure-8'"),
         (("--figure", "figure-9"), "needs corruption or perturbation cells"),
         (("--signature", "long"), "unknown signature 'long'"),
-        (("--replicates", "-1"), "number of replicates"),
+        (("--replicates", "-1"), "--replicates -1"),
         (("--confidence", "95"), "between 0 and 1"),
     ],
 )
