@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from robustbench_lift.commands.console import console, duration
+from robustbench_lift.commands.console import console, doing, duration
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.run import Models, models_of
 from robustbench_lift.evaluation.settings import Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 SAMPLE = 8
-"""Images that are rendered and shown to the network to measure their cost."""
+"""Frames of a condition, or one image's, that are rendered and shown to the network to measure their cost."""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +54,9 @@ def plan(
 
     specs = models_of(request, models)
     engine = Engine(settings)
-    plans = request.build()
-    loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
+    with doing("opening the data and the networks"):
+        plans = request.build()
+        loaded = [load_model(spec, device=str(engine.device)) for spec in specs]
     many = "1 model" if len(specs) == 1 else f"{len(specs)} models"
     table = Table(title=f"Plan: {many} on {request.data}, {engine.device}")
     for heading in ("protocol", "cells", "images a cell", "frames", "reading", "rendering", "networks"):
@@ -64,7 +65,8 @@ def plan(
     total = 0.0
     sizes = Sizes()
     for protocol in plans:
-        cost = _cost(engine, protocol, loaded)
+        with doing(f"measuring {protocol.name}"):
+            cost = _cost(engine, protocol, loaded)
         cells = protocol.cells()
         sizes += sizes_of(protocol, cost.frames, len(specs))
         reading = cost.reading / max(1, settings.workers)
@@ -81,7 +83,7 @@ def plan(
         stages = (reading, cost.rendering, cost.networks)
         total += max(stages) if settings.workers and engine.device.type == "cuda" else sum(stages)
     console.print(table)
-    console.print(f"about {duration(total)} in all, measured on {SAMPLE} images of every condition")
+    console.print(f"about {duration(total)} in all, measured on a few images of every condition")
     console.print(
         f"{sizes.images:,} images are read, {sizes.cells:,} cells of {sizes.bytes / 1e6:,.1f} MB are stored",
         soft_wrap=True,
@@ -149,10 +151,11 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
     """What a protocol costs, measured on a few images of every condition."""
     cost = _Cost()
     measured: dict[str, _Cost] = {}
+    networks: dict[tuple[int, ...], float] = {}
     count = protocol.count()
     for cell in protocol.cells():
         if cell.condition not in measured:
-            measured[cell.condition] = _measure(engine, protocol, cell, models)
+            measured[cell.condition] = _measure(engine, protocol, cell, models, networks)
         one = measured[cell.condition]
         cost.frames += one.frames * count
         cost.reading += one.reading * count
@@ -161,21 +164,30 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: list[LoadedModel
     return cost
 
 
-def _measure(engine: Engine, protocol: EvaluationProtocol, cell: Cell, models: list[LoadedModel]) -> _Cost:
-    """What one image of a condition costs."""
+def _measure(
+    engine: Engine,
+    protocol: EvaluationProtocol,
+    cell: Cell,
+    models: list[LoadedModel],
+    known: dict[tuple[int, ...], float],
+) -> _Cost:
+    """What one image of a condition costs; `known` are seconds of the networks for an image, by its frames' shape."""
     from robustbench_lift.evaluation.engine import PreparedImages, Shown, Work, by_size
 
     images = protocol.images(cell)
     prepared = PreparedImages(protocol, images)
-    count = min(SAMPLE, len(images.ids))
+    count = min(max(1, SAMPLE // protocol.frames(cell)), len(images.ids))
     reading, groups = _seconds(lambda: by_size([prepared[row] for row in range(count)]))
     places, batch, targets = max(groups, key=lambda group: len(group[0]))  # of the size that most of them have
     work = Work(protocol=protocol, cell=cell, images=images, rows=places)
     batch, targets = batch.to(engine.device), targets.to(engine.device)
     rendering, shown = _seconds(lambda: protocol.render(cell, batch, [images.ids[row] for row in places]))
     seen = Shown(work, places, shown, targets)
-    networks = sum(_seconds(lambda one=model: engine.answer(one, seen))[0] for model in models)  # type: ignore[misc]
-    return _Cost(shown.shape[1], reading / count, rendering / len(places), networks / len(places))
+    shape = tuple(shown.shape[1:])
+    if shape not in known:  # what networks cost does not depend on what the images show
+        times = (_seconds(lambda one=model: engine.answer(one, seen))[0] for model in models)  # type: ignore[misc]
+        known[shape] = sum(times) / len(places)
+    return _Cost(shown.shape[1], reading / count, rendering / len(places), known[shape])
 
 
 def _seconds(work: Callable[[], R]) -> tuple[float, R]:

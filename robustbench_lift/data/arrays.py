@@ -206,7 +206,8 @@ class ArrayTree:
         missing = [f"{name}.npy" for name in dict.fromkeys(lacking)]
         if missing:
             other = suite_with(self._files, "perturbation" if self.sequences else "corruption")
-            hint = "Extract the rest, or ask for what is there."
+            option = "--perturbations" if self.sequences else "--corruptions"
+            hint = f"Extract the rest, or name what is there with {option}."
             if other is not None and not set(conditions) & set(self._files):
                 hint = f"It has conditions of {other.title}; name the folder of {self.files.removesuffix('-npy')}."
             raise IncompleteError(f"{printable(self.root)} lacks {listed(missing, most=20)}. {hint}")

@@ -312,7 +312,8 @@ class FileTree:
                 hint += " Difficulty 2 and 3 are folders for noise only; for everything else they are a stride."
             raise IncompleteError(
                 f"{printable(self.root)} lacks {len(missing)} of the folders that were asked for: "
-                f"{listed(missing, most=20)}.{hint} Extract the rest, or ask for what is there."
+                f"{listed(missing, most=20)}.{hint} Extract the rest, or name what is there with "
+                + ("--perturbations." if self.sequences else "--corruptions and --severities.")
             )
 
     def _shown(self, condition: str, level: int) -> str:

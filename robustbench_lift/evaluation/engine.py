@@ -179,6 +179,11 @@ def _evaluate(
         normaliser=normaliser,
         provenance=provenance,
     )
+    if not all((path / "run.json").exists() for path in paths):  # a refusal leaves no folder behind
+        for protocol in protocols:
+            images = protocol.images(protocol.cells()[0])
+            for model in models:
+                _require_same_classes(model, protocol, images)
     runs = [
         ScoredRun.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)
     ]
@@ -382,12 +387,8 @@ def _task(
     shard: Share,
 ) -> _Task:
     images = protocol.images(cell)
-    for model, store in pending:
-        _same_task(model.task, model.name, protocol)
-        outputs = outputs_of(images)
-        wanted = len(images.class_names) if outputs is None else outputs.of
-        if model.num_classes != wanted:
-            raise _other_classes(model, model.num_classes, store.manifest.data["name"], images, wanted)
+    for model, _ in pending:
+        _require_same_classes(model, protocol, images)
     return _Task(
         protocol=protocol,
         cell=cell,
@@ -430,6 +431,15 @@ def _same_task(task: str | None, model: str, protocol: EvaluationProtocol) -> No
             f"{model} is a network for {task}, which answers {ANSWERS[task]}; {protocol.data.name} needs {wanted}: "
             f"{ANSWERS[wanted]}. Name such a network, for example {named}, or other data."
         )
+
+
+def _require_same_classes(model: LoadedModel, protocol: EvaluationProtocol, images: ImageSet) -> None:
+    """Refuse a network of another task, or of another number of classes than the images are of."""
+    _same_task(model.task, model.name, protocol)
+    outputs = outputs_of(images)
+    wanted = len(images.class_names) if outputs is None else outputs.of
+    if model.num_classes != wanted:
+        raise _other_classes(model, model.num_classes, protocol.data.name, images, wanted)
 
 
 def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet, classes: int) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ from robustbench_lift.regression.statistics import (
     paired_interval,
     worse_p,
 )
-from robustbench_lift.runs import Predictions, Record, Run
+from robustbench_lift.runs import Predictions, Record, Run, opened
 from robustbench_lift.scores.bootstrap import Interval, percentile_interval, replicated
 from robustbench_lift.scores.evidence import Evidence, empty_evidence, stored_cell
 from robustbench_lift.scores.measures import Array
@@ -30,8 +31,8 @@ from robustbench_lift.scores.scoring import few_flips, few_flips_note, normalise
 
 
 def compare(
-    run_a: Run,
-    run_b: Run,
+    run_a: Run | str | os.PathLike[str],
+    run_b: Run | str | os.PathLike[str],
     *,
     normaliser: metrics.Baseline | None = None,
     numbers: Collection[str] | None = None,
@@ -52,13 +53,14 @@ def compare(
     numbers, CE, FR and cells are corrected apart.
 
     Args:
-        run_a: the baseline.
-        run_b: the candidate.
-        baseline: the normaliser; what run_a's manifest names unless given.
+        run_a: the baseline: a run, or its folder.
+        run_b: the candidate, likewise.
+        normaliser: what CE and FR are divided by; what run_a's manifest names unless given.
+        numbers: keys shown besides those that a gate tests by default.
         replicates: bootstrap samples.
         confidence: level of the intervals.
         seed: seed of the draws.
-        margins: tolerated loss by number, fractions; `cells` is that of every cell; 0 unless told.
+        margins: tolerated loss by number, fractions; `cells` is that of every cell; 0 unless given.
         alpha: level of the tests.
         correction: bh, by, holm or none.
         allow_protocol_diff: compare although signatures differ, with a note.
@@ -69,6 +71,7 @@ def compare(
     """
     if correction not in CORRECTIONS:
         raise unknown("correction", correction, CORRECTIONS)
+    run_a, run_b = opened(run_a), opened(run_b)
     margins = dict(margins or {})
     for name in margins:
         if name != "cells":

@@ -12,6 +12,7 @@ Improvements never fail unless the policy says so; a missing number is a visible
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from robustbench_lift.errors import IncompleteError, UsageError
-from robustbench_lift.regression.baseline import AcceptedBaseline
+from robustbench_lift.regression.baseline import AcceptedBaseline, read_baseline
 from robustbench_lift.regression.comparison import Comparison, Difference, judged
 from robustbench_lift.regression.paired import compare, same_weights
 from robustbench_lift.regression.policy import Policy
@@ -78,8 +79,8 @@ class Outcome:
 
 
 def gate(
-    baseline: AcceptedBaseline | Run | Sequence[Run],
-    candidate: Run | Sequence[Run],
+    baseline: AcceptedBaseline | Run | Sequence[Run] | str | os.PathLike[str],
+    candidate: Run | Sequence[Run] | str | os.PathLike[str],
     policy: Policy | None = None,
     *,
     allow_protocol_diff: bool = False,
@@ -87,8 +88,8 @@ def gate(
     """Decide whether a candidate may replace a baseline.
 
     Args:
-        baseline: a baseline file, a run, or the runs of several seeds.
-        candidate: a run, or the runs of several seeds.
+        baseline: a baseline, a run, the runs of several seeds, or the path of a baseline file or of a run's folder.
+        candidate: a run, the runs of several seeds, or the path of a run's folder.
         policy: the rules.
         allow_protocol_diff: compare although signatures differ, with a note.
 
@@ -98,6 +99,10 @@ def gate(
         UsageError: several runs where the mode takes one, or one seed given twice.
     """
     policy = policy or Policy()
+    if isinstance(baseline, str | os.PathLike):
+        baseline = Run.open(baseline) if Path(baseline).is_dir() else read_baseline(Path(baseline))
+    if isinstance(candidate, str | os.PathLike):
+        candidate = Run.open(candidate)
     before, after = _runs(baseline), _runs(candidate)
     if not after or not (before or isinstance(baseline, AcceptedBaseline)):
         raise UsageError("a gate needs a run on each side, and got none on one of them.")

@@ -106,7 +106,7 @@ def scores(document: Document, model: Model) -> dict[str, Any]:
         "headline": {
             key: {
                 "title": NUMBERS[key].title,
-                "unit": NUMBERS[key].unit,
+                "unit": "fraction" if NUMBERS[key].unit == "percent" else NUMBERS[key].unit,  # percent is print's
                 "direction": NUMBERS[key].direction,
                 "value": value.value,
                 "low": value.low,

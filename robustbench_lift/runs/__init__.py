@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .cells import Cell, Predictions, Record, record
 from .manifest import SCHEMA, Manifest, differences, signature_line
-from .run import Run
+from .run import Run, opened
 from .segmentation import TRIMAP_WIDTHS, PixelAgreement, PixelCounts
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Record",
     "Run",
     "differences",
+    "opened",
     "record",
     "signature_line",
 ]

@@ -234,3 +234,8 @@ class Run:
             classes=int(self.manifest.data.get("classes", MOST_CLASSES)),
             old=self.manifest.schema == 1,
         )
+
+
+def opened(run: Run | str | os.PathLike[str]) -> Run:
+    """A run, or the run in a folder."""
+    return run if isinstance(run, Run) else Run.open(run)

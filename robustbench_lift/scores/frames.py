@@ -65,6 +65,11 @@ class ScoredRun(Run):
         >>> run.frame().query("number == 'ce'")  # doctest: +SKIP
     """
 
+    def __repr__(self) -> str:
+        missing = len(self.missing())
+        cells = f"{len(self.expected) - missing} of {len(self.expected)} cells"
+        return f"<run of {self.name} in {self.path}: {cells}, {self.signature}>"
+
     def scores(self, *, normaliser: metrics.Baseline | None = None) -> Scores:
         """Every number that is known, by name.
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
 from robustbench_lift.commands.plan import Sizes, sizes_of
+from robustbench_lift.evaluation.engine import Engine, Shown
 from robustbench_lift.protocols.request import Request
+from robustbench_lift.weights import LoadedModel
 
 
 def test_sizes_are_those_of_the_arrays() -> None:
@@ -23,3 +28,19 @@ def test_jobs_are_told_their_share() -> None:
     assert "15 images are read, 1 cells" in shown.output
     assert "in 4 jobs" in shown.output
     assert "4 files of shares" in shown.output
+
+
+def test_a_plan_measures_networks_once_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    answer = Engine.answer
+
+    def counted(engine: Engine, model: LoadedModel, seen: Shown) -> dict[str, Any]:
+        assert seen.frames is not None
+        shown.append(seen.frames.shape[0] * seen.frames.shape[1])
+        return answer(engine, model, seen)
+
+    monkeypatch.setattr(Engine, "answer", counted)
+    ran = CliRunner().invoke(app, ["plan", "photos/resnet-max", "--protocols", "perturbation", "--limit", "15"])
+    assert ran.exit_code == 0, ran.output
+    assert "measuring perturbation" in ran.output
+    assert sum(shown) <= 2 * 2 * 31  # twice, at most for two lengths of sequences

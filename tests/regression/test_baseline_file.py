@@ -54,6 +54,16 @@ def test_a_stored_baseline_judges_as_its_run(tmp_path: Path, good: Any, bad: Any
     assert stored.accept == f"robustbench-lift gate {tmp_path / 'b.json'} bad --accept"
 
 
+def test_a_path_stands_for_its_baseline(tmp_path: Path, good: Any, bad: Any) -> None:
+    accept(good, tmp_path / "b.json")
+    judged = gate(str(tmp_path / "b.json"), bad, QUICK)
+    assert judged.comparison.metrics == gate(read_baseline(tmp_path / "b.json"), bad, QUICK).comparison.metrics
+    with pytest.raises(IncompleteError, match="is not a run"):
+        gate(good, str(tmp_path), QUICK)
+    with pytest.raises(IncompleteError, match="is not a run"):
+        compare(good, str(tmp_path))
+
+
 def test_equal_weights_are_held_to_equal_labels(tmp_path: Path, good: Any) -> None:
     accept(good, tmp_path / "b.json")
     outcome = gate(read_baseline(tmp_path / "b.json"), good, QUICK)

@@ -46,3 +46,11 @@ def test_intervals_hold_the_value(run: ScoredRun) -> None:
     frame = run.frame(replicates=100, normaliser=metrics.ALEXNET).dropna(subset=["low"])
     assert len(frame) > 60
     assert ((frame["low"] <= frame["value"]) & (frame["value"] <= frame["high"])).all()
+
+
+def test_a_run_is_shown_in_a_line(run: ScoredRun) -> None:
+    shown = repr(run)
+    assert run.name in shown
+    assert str(run.path) in shown
+    assert run.signature in shown
+    assert f"{len(run.expected)} of {len(run.expected)} cells" in shown
