@@ -65,6 +65,8 @@ checkpoints: $(VENV)/.demo
 	  $(BIN)/robustbench-lift train photos --model resnet8/$$pooling --out training-runs/photos/resnet-$$pooling && \
 	  $(BIN)/python -m checkpoints add photos/resnet-$$pooling training-runs/photos/resnet-$$pooling/final.safetensors || exit 1; \
 	done
+	$(BIN)/robustbench-lift train photos --model 'resnet8/lift?constraint=none' --out training-runs/photos/resnet-lift-plain
+	$(BIN)/python -m checkpoints add photos/resnet-lift-plain training-runs/photos/resnet-lift-plain/final.safetensors
 	$(BIN)/robustbench-lift train photos --model alexnet-small/max --set learning_rate=0.01 --out training-runs/photos/alexnet
 	$(BIN)/python -m checkpoints add photos/alexnet training-runs/photos/alexnet/final.safetensors
 
