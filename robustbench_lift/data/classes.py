@@ -142,7 +142,10 @@ def _unknown_folders(names: list[str], where: str) -> str:
             f"{message} {printable(hit)!r} is a class name; its folder must be named "
             f"{' or '.join(titles[hit.replace('_', ' ')])}, because names sort in another order than classes."
         )
-    return f"{message} Folders must be named by WNID; for classes of your own use folder:PATH."
+    return (
+        f"{message} Folders must be named by WNID; for classes of your own use folder:PATH of the clean images, which "
+        "run corrupts itself."
+    )
 
 
 def numeric_labels(folders: Sequence[str], *, where: str, classes: int | None = None) -> dict[str, int]:

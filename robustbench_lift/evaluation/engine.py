@@ -452,6 +452,8 @@ def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet
             "These classes are some of ImageNet's: for a network of all 1,000 say imagenet:PATH?classes=partial, which "
             "keeps their indices (imagenet-c: and imagenet-p: take it too)."
         )
+    elif model.spec.endswith("@random"):
+        advice = f"Untrained networks take their classes from the spec: ?num_classes={classes}."
     elif outputs == met < classes and set(images.class_names) <= set(wnids()):
         advice = (
             f"The images are of {met} of them: for a network that was trained on these alone, in sorted order, "

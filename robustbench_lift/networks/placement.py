@@ -45,7 +45,8 @@ class Pools:
     def entry(self) -> Pooling:
         """The pooling's line in the registry."""
         if self.name not in POOLINGS:
-            raise unknown("pooling", self.name, POOLINGS)  # also where make_pooling would know it: up-poolings
+            # also where make_pooling would know it: up-poolings
+            raise UsageError(f"{unknown('pooling', self.name, POOLINGS)} One of your own comes with --plugin FILE.")
         return POOLINGS[self.name]
 
     @property

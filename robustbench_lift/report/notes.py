@@ -200,12 +200,28 @@ def normaliser_notes(document: Document) -> tuple[str, ...]:
         if model.is_normaliser
     )
     problems = (f"{_tag(document, g)}Nothing is normalised: {g.problem}" for g in document.groups if g.problem)
+    absent = (
+        f"{_tag(document, g)}No normaliser is named, so there is no {' and no '.join(names)}: "
+        "`robustbench-lift run --normaliser SPEC` names a network that is evaluated on the same images."
+        for g in document.groups
+        if not g.normaliser and not g.problem and (names := _lacking_normaliser(document, g))
+    )
     few = (
         f"{_tag(document, g)}{few_flips_note(g.normaliser.partition(',')[0], g.few_flips)}"
         for g in document.groups
         if g.few_flips
     )
-    return (*rows, *problems, *few)
+    return (*rows, *problems, *absent, *few)
+
+
+def _lacking_normaliser(document: Document, group: Group) -> list[str]:
+    """Titles of the normalised means that a group would have if it had a normaliser."""
+    means = {"mean_error": "mce", "mean_flip_probability": "mfr"}
+    return [
+        NUMBERS[ratio].title
+        for mean, ratio in means.items()
+        if any(m.headline.get(mean, Value()).value is not None for m in document.models if m.group == group.key)
+    ]
 
 
 # ---- how numbers are read

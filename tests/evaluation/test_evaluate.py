@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +198,6 @@ def test_memory_shortage_halves_the_batch_and_says_so(tmp_path: Path) -> None:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return self.inner(x)  # type: ignore[no-any-return]
 
-    from dataclasses import replace
-
     notes: list[str] = []
     hungry = replace(network(), module=Hungry(network().module).eval())
     settings = Settings(batch_size=16)
@@ -221,8 +219,6 @@ def test_memory_shortage_in_one_default_pass_on_a_cpu_helps_at_once(tmp_path: Pa
             if len(x) > 20:
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
             return self.inner(x)  # type: ignore[no-any-return]
-
-    from dataclasses import replace
 
     hungry = Hungry(network().module).eval()
     evaluate(replace(network(), module=hungry), Clean(source=Noise(), geometry=CenterCrop(32)), run=tmp_path)
@@ -310,3 +306,8 @@ def test_folded_networks_are_another_signature(tmp_path: Path) -> None:
     assert folded.manifest.signature["common"]["networks"] == "folded"
     with pytest.raises(IncomparableError, match="networks"):
         evaluate(network(), steps(), run=tmp_path / "a", settings=Settings(fold=True))
+
+
+def test_an_untrained_model_is_told_its_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"num_classes=7"):
+        evaluate(replace(network(classes=9), spec="resnet8/max@random"), steps(), run=tmp_path / "a")

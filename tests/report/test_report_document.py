@@ -18,7 +18,7 @@ from robustbench_lift.regression import compare
 from robustbench_lift.report import Document, document, frame, open_runs, read_document, render_all
 from robustbench_lift.report.export import TIDY, tidy_csv
 from robustbench_lift.report.groups import labels_of
-from robustbench_lift.report.notes import glossary
+from robustbench_lift.report.notes import glossary, normaliser_notes
 from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.runs import Cell, Predictions, Run
@@ -158,6 +158,15 @@ def test_a_normaliser_of_another_protocol_is_not_used(
     made = document([run], replicates=0)
     assert made.models[0].headline["mce"].value is None
     assert "corruption.seed: 0 != 7" in made.groups[0].problem
+
+
+def test_a_dash_for_want_of_a_normaliser_is_explained(run_writer: Callable[..., Run], tmp_path: Path) -> None:
+    made = document([run_writer(tmp_path / "max", pooling="max", quality=1.5)], replicates=0)
+    (note,) = normaliser_notes(made)
+    assert "no mCE and no mFR" in note
+    assert "--normaliser" in note
+    clean = run_writer(tmp_path / "clean", pooling="max", quality=1.5, cells=(Cell("clean", "clean", 0),))
+    assert normaliser_notes(document([clean], replicates=0)) == ()
 
 
 def test_labels_are_unique(run_writer: Callable[..., Run], tmp_path: Path) -> None:
