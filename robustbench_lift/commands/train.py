@@ -266,9 +266,10 @@ def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
     if outcome.finished:
         result = outcome.result or {}
         if result:
+            epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
             _say(
                 f"clean error {result['clean_error']:.2%} on {result['test_images']} test images after "
-                f"{result['epochs']} epoch{'s' * (result['epochs'] != 1)}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors"
+                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors"
             )
         return
     _say(f"stopped after {outcome.epochs} complete epochs; the same command goes on from {outcome.folder}.")
