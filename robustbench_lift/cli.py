@@ -75,6 +75,8 @@ class Guarded(typer.core.TyperGroup):
                 print_error(f"{printable(os.fspath(error.filename))}: {error.strerror or error}.")
                 sys.exit(StorageError.exit_code)
             if isinstance(code, int):
+                if ctx.params.get("show_traceback"):
+                    traceback.print_exc()
                 print_error(str(error))
                 sys.exit(code)
             traceback.print_exc()
@@ -109,6 +111,9 @@ def default(
         list[str] | None,
         typer.Option(help="A module or .py file of yours that adds poolings, backbones, corruptions, ...; repeatable."),
     ] = None,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Before the message of an error, where in the code it came from.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Run the embedded benchmark when no command is named."""

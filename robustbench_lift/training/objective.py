@@ -262,5 +262,6 @@ def users_mistake(error: Exception) -> UsageError | None:
     reason = printable(str(error).splitlines()[0] if str(error) else "")
     where = f"{Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno}"
     return UsageError(
-        f"your layer {kind.__name__} raised {type(error).__name__}: {reason} ({where}). --traceback shows all of it."
+        f"your layer {kind.__name__} raised {type(error).__name__}: {reason} ({where}). "
+        "`robustbench-lift --traceback train ...` shows all of it."
     )

@@ -188,3 +188,11 @@ def test_the_normaliser_is_recorded_under_the_folder_that_it_has(tmp_path: Path)
     (run,) = (run for run in map(Run.open, (tmp_path / "runs").glob("*/")) if run.manifest.model["spec"] == one)
     assert run.manifest.normaliser is not None
     assert Run.open(run.path / run.manifest.normaliser).manifest.model["spec"] == other
+
+
+def test_a_traceback_is_shown_when_wanted_alone() -> None:
+    wanted = CliRunner().invoke(app, ["--traceback", "check", "nowhere"])
+    plain = CliRunner().invoke(app, ["check", "nowhere"])
+    assert wanted.exit_code == plain.exit_code != 0
+    assert "Traceback" in wanted.output
+    assert "Traceback" not in plain.output
