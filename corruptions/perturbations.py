@@ -70,7 +70,7 @@ def perturb(
         difficulty: 1, 2 or 3. A noise sequence has its own parameter for each. For every other sequence difficulty is
             the stride at which a metric compares frames, so the frames are the same at 1, 2 and 3.
         seed: any whole number.
-        ids: one str or int an image; 0..N-1 unless told.
+        ids: one str or int an image; 0..N-1 unless given.
         table: parameters of 32 (CIFAR-10-P), 64 (Tiny-ImageNet-P), 224 or 299 pixels, or "nearest" to the shorter side
             of the frames. Without it the frames must have one of these sizes.
         crop: side of the centre crop that the frames show, for base images with a margin: ImageNet-P warps 256-pixel

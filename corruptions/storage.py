@@ -59,7 +59,7 @@ def round_trip(
             or [N, T, H, W, 3]. `h264` takes sequences only (numpy [T, H, W, 3] is one sequence).
         name: `none`, `jpeg85` or `h264`.
         noise: encode as ImageNet-P's noise sequences are encoded; `h264` only.
-        threads: images or sequences encoded at a time; all cores unless told. The result does not depend on it.
+        threads: images or sequences encoded at a time; all cores unless given. The result does not depend on it.
 
     Returns:
         what was read back: same kind, shape and device.

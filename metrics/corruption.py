@@ -93,7 +93,7 @@ def corruption_error(errors: Sequence[float], baseline: Sequence[float]) -> floa
 def mean_corruption_error(errors: Errors, baseline: Baseline = ALEXNET) -> float:
     """mCE: the mean of the 15 CE.
 
-    mCE = 1/15 sum_c CE_c, normalised by AlexNet unless told otherwise.
+    mCE = 1/15 sum_c CE_c, normalised by AlexNet unless given otherwise.
 
     Args:
         errors: top-1 errors at severities 1..5, fractions, for each of the 15 corruptions.

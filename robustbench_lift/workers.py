@@ -5,7 +5,7 @@ process in any order. Batches come back in the order in which they were given, r
 with the first batch and go on to the next samples, the next epoch or the next cell, since starting them takes a second.
 A process gets samples from a file that is written when the first of their batches is due.
 
-The processes are deaf to Ctrl-C and to signals sent to the whole process group (a terminal, torchrun): whoever reads
+The processes ignore Ctrl-C and to signals sent to the whole process group (a terminal, torchrun): whoever reads
 from the pool decides when they end. When that process dies, however it dies, they end too and leave no file behind.
 """
 

@@ -29,7 +29,7 @@ def report(
         list[str], typer.Argument(help="Run folders, a folder of run folders, or a `document.json` of a report.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where files go; `report` beside or inside the runs unless told.")
+        Path | None, typer.Option(help="Where files go; `report` beside or inside the runs unless given.")
     ] = None,
     formats: Annotated[
         str,

@@ -262,7 +262,7 @@ def make(
         settings: of the evaluations.
         workers: processes that read training images.
         share: of the trainings and evaluations; the page is made by the job that finds all complete.
-        say: told what begins.
+        say: called with what begins.
         progress: shows how far an evaluation is.
 
     Returns:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", *TEXT, *FIGURE_FORMATS, "timm", "hf")
 """Everything that can be written."""
 DEFAULT_FORMATS = ("html", "md", "csv", "tex", "json", "png", "svg")
-"""What is written unless told."""
+"""What is written unless given."""
 SIGNED = ("md", "tex")
 """Formats for readers, whose signature can be cut; data files have all of it."""
 
@@ -88,7 +88,7 @@ def render_all(
         out: folder to write to; made if needed. Files of an earlier report are replaced.
         formats: `html`, `md`, `csv`, `tex`, `json` for tables, `png`, `svg`, `pdf` for figures, `timm` for a CSV in the
             manner of timm's results files, `hf` for the model-index of model cards.
-        tables: names of tables; all that have something to say unless told.
+        tables: names of tables; all that have something to say unless given.
         figures: names of figures, likewise.
         signature: of tables in Markdown and LaTeX: all of it, its short name (document.json has the rest), or none.
         pictures: where the page's sample images come from; the embedded photographs when the runs are on them.

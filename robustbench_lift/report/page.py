@@ -106,8 +106,8 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
 
     Args:
         document: what to say.
-        pictures: where sample images come from; the embedded photographs unless told.
-        drawn: figures by name, where they are there already; all that can be made unless told.
+        pictures: where sample images come from; the embedded photographs unless given.
+        drawn: figures by name, where they are there already; all that can be made unless given.
     """
     import jinja2
     from markupsafe import Markup

@@ -50,7 +50,7 @@ class GivenPictures:
     variant: str = "imagenet-c"
     """Variant of the corruptions."""
     table: int | str | None = None
-    """Severity table, the image's own size unless told."""
+    """Severity table, the image's own size unless given."""
     caption: str = "Every corruption at severities 1 to 5."
 
     def gallery(self, corruption: str) -> Sequence[Image]:
