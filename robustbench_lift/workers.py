@@ -253,7 +253,7 @@ def _start_method() -> BaseContext:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """A sample that could not be read; told where the batch arrives, without the worker's traceback."""
+    """A sample that could not be read; raised where the batch arrives, without the worker's traceback."""
 
     position: int | None
     """In its batch; None for what is wrong with the batch."""

@@ -119,7 +119,7 @@ def gate(
     try:
         outcome = decide(open_side(baseline), open_runs(candidate), tolerated, allow_protocol_diff=allow_protocol_diff)
     except Exception as error:
-        # CI shows what it is given: a gate that could not decide is told there too, then as everywhere
+        # CI shows what it is given: a gate that could not decide says so there too, then as everywhere
         if isinstance(getattr(error, "exit_code", None), int):
             if junit:
                 write(junit, ci.junit_error(str(error), seconds=time.perf_counter() - start))

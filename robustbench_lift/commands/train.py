@@ -173,7 +173,7 @@ def _recipe(name: str, changes: list[str] | None, file: Path | None) -> Recipe:
 
 
 def _check(recipe: Recipe, networks: list[Network]) -> None:
-    """A mistake in the last name of a sweep is told before the first training, not after it."""
+    """A mistake in the last name of a sweep is said before the first training, not after it."""
     from robustbench_lift.training.objective import check_use
 
     for network in networks:
@@ -185,7 +185,7 @@ def _open(recipe: Recipe, images: TrainingImages, settings: TrainingSettings) ->
     from robustbench_lift.device import pick_device, slow_precision
     from robustbench_lift.training.data import open_data
 
-    device = pick_device(settings.device)  # a device that is not there is told before the data are read
+    device = pick_device(settings.device)  # a device that is not there is said before the data are read
     if (slow := slow_precision(device, settings.precision)) is not None:
         _say(slow)
     data = open_data(recipe, **dataclasses.asdict(images), workers=settings.workers)
@@ -269,7 +269,8 @@ def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
             epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
             _say(
                 f"clean error {result['clean_error']:.2%} on {result['test_images']} test images after "
-                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors"
+                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors, a model spec of "
+                f"its own: robustbench-lift run @{outcome.folder}/final.safetensors"
             )
         return
     _say(f"stopped after {outcome.epochs} complete epochs; the same command goes on from {outcome.folder}.")

@@ -203,6 +203,27 @@ def _conditions(sequences: bool) -> tuple[str, ...]:
     return tuple(corruptions.CORRUPTIONS)
 
 
+def _open_folder_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None) -> Tree:
+    """A tree of a data set of the user's own, as `corrupt` writes it."""
+    from robustbench_lift.data.classes import sorted_labels
+    from robustbench_lift.data.tree import FileTree
+    from robustbench_lift.text import file_name
+
+    own = spec.options.get("name") or spec.path.resolve().name
+    rule = spec.options.get("classes", "sorted")
+    return FileTree(
+        root=spec.path,
+        name=clean.name if clean is not None else file_name(own, limit=64) or "folder",
+        files="folder-c-jpeg",
+        known=_conditions(sequences=False),
+        label=lambda folders, where, loose: sorted_labels(folders, where=where, rule=rule, loose=loose),
+        class_names=None,
+        size=spec.pixels("size", 224) or 224,
+        limit=limit,
+        reference=None if clean is None else ("the clean images", clean),
+    )
+
+
 def _open_folder(spec: DataSpec) -> ImageSet:
     from robustbench_lift.data.folders import open_folder
 
@@ -247,6 +268,20 @@ register_kind(
             *PART,
         ),
         views=resized,
+    )
+)
+register_kind(
+    Kind(
+        name="folder-c",
+        title="Corrupted images of one's own classes: <corruption>/<severity>/<class>/*, as `corrupt` writes them.",
+        family="folder",
+        tree=_open_folder_tree,
+        serves="corruption",
+        options=(
+            KindOption("classes", "As for `folder`.", ("sorted", "natural", "numeric")),
+            KindOption("name", "Name of the data set in the signature; that of the clean images, or the folder's."),
+            KindOption("size", "Side of the images in pixels; 224 by default."),
+        ),
     )
 )
 register_kind(

@@ -77,7 +77,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an evaluation stands, told after every batch."""
+    """Where an evaluation stands, reported after every batch."""
 
     cell: Cell
     """The cell under way."""

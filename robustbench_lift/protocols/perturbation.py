@@ -49,7 +49,7 @@ class GeneratedSequences:
     """Every draw comes from (seed, perturbation, difficulty, image id)."""
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Whatever has a kernel can be generated; storage needs its codec, which is told before the first cell."""
+        """Whatever has a kernel can be generated; storage needs its codec, which is asked for before the first cell."""
         if self.storage == "h264":
             from corruptions.storage import require_video
 

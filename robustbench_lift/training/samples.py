@@ -60,7 +60,7 @@ class TrainingSource(Protocol):
 
 @runtime_checkable
 class StreamingSource(Protocol):
-    """A source that reads ahead: it is told all batches of an epoch at once."""
+    """A source that reads ahead: it is given all batches of an epoch at once."""
 
     def stream(
         self, batches: Sequence[Tensor], epoch: int, seed: int, device: torch.device
