@@ -269,8 +269,8 @@ def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
             epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
             _say(
                 f"clean error {result['clean_error']:.2%} on {result['test_images']} test images after "
-                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors, a model spec of "
-                f"its own: robustbench-lift run @{outcome.folder}/final.safetensors"
+                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors; "
+                f"evaluate them: robustbench-lift run @{outcome.folder}/final.safetensors"
             )
         return
     _say(f"stopped after {outcome.epochs} complete epochs; the same command goes on from {outcome.folder}.")
