@@ -33,7 +33,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from robustbench_lift.errors import DataError, RobustbenchError, StorageError
+from robustbench_lift.errors import DataError, RobustbenchError, StorageError, UsageError
+from robustbench_lift.text import printable
 
 
 class Samples(Protocol):
@@ -61,6 +62,24 @@ class Batch(Generic[S]):
     """The keys that could not be read, and why; always empty unless the reading goes on after errors."""
 
 
+LONGEST_SOCKET = 107
+"""Bytes that the path of a socket may have on Linux."""
+
+
+def _check_temporary_folder() -> None:
+    """Processes meet at a socket in the temporary folder, whose path must not be long.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) + len("/pymp-12345678/listener-12345678") > LONGEST_SOCKET:
+        raise UsageError(
+            f"the temporary folder {printable(folder)} has too long a path for the sockets at which reading processes "
+            "meet (about 75 bytes at most). Set TMPDIR to a shorter one, or read in this process: --workers 0."
+        )
+
+
 class ReadingPool:
     """Worker processes that read batches; a context manager.
 
@@ -79,6 +98,8 @@ class ReadingPool:
             collate: makes the data of a batch of a list of samples; picklable.
             pin_memory: whether batches are copied into memory that a GPU reads faster; with processes only.
         """
+        if workers:
+            _check_temporary_folder()
         self.workers, self.collate, self.pin_memory = workers, collate, pin_memory
         self._queue: _Queue | None = None
         self._loader: DataLoader[Any] | None = None

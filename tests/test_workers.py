@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_lift.errors import DataError, StorageError
+from robustbench_lift.errors import DataError, StorageError, UsageError
 from robustbench_lift.workers import ReadingPool
 
 
@@ -143,26 +145,34 @@ if __name__ == "__main__":
 )
 def test_nothing_outlives_a_killed_reader(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "tmp").mkdir()
+    short = tempfile.mkdtemp()  # a socket's path must be short, and pytest's folders are long
     root = Path(__file__).resolve().parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": short, "OMP_NUM_THREADS": "1"}
     mark = tmp_path / "workers"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # pipes would be kept open by what lives on
     call = [sys.executable, str(tmp_path / "program.py"), str(mark), str(root / "tests")]
     with subprocess.Popen(call, env=environment, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
         assert wait(lambda: mark.exists() and len(mark.read_text().split()) == 2)
-        assert left(tmp_path / "tmp")
+        assert left(Path(short))
         started = set(descendants(process.pid)) | {int(pid) for pid in mark.read_text().split()}
         assert len(started) >= 3  # the readers and the server that started them
         process.send_signal(number)
         process.wait(timeout=60)
     try:
         assert wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
-        assert wait(lambda: left(tmp_path / "tmp") == [])
+        assert wait(lambda: left(Path(short)) == [])
     finally:
         for pid in started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(short)
+
+
+def test_a_temporary_folder_with_too_long_a_path_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/" + "x" * 90)
+    ReadingPool(0)
+    with pytest.raises(UsageError, match="TMPDIR"):
+        ReadingPool(1)
 
 
 def wait(condition: object, seconds: float = 120) -> bool:
