@@ -116,17 +116,22 @@ def evaluate_and_report(
     if settings.shard.index == 0:
         for note in (*data_notes(protocols), *model_notes(loaded, protocols)):
             print_note(note.removeprefix("note ")) if quiet else console.print(note, markup=False, soft_wrap=True)
-    if settings.shard.index == 0:
-        write_config(folder / CONFIG, request, settings, models=specs, normaliser=normaliser, out=folder)
-    with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}", quiet=quiet) as advance:
-        runs = evaluate(
-            loaded,
-            protocols,
-            run=[folder / name for name in folders.values()],
-            settings=settings,
-            normaliser=f"../{folders[divisor]}" if divisor in folders else divisor,
-            progress=follow(advance),
-        )
+    paths = [folder / name for name in folders.values()]
+    try:
+        with progress(f"{len(specs)} {'model' if len(specs) == 1 else 'models'}", quiet=quiet) as advance:
+            runs = evaluate(
+                loaded,
+                protocols,
+                run=paths,
+                settings=settings,
+                normaliser=f"../{folders[divisor]}" if divisor in folders else divisor,
+                progress=follow(advance),
+            )
+    finally:  # of a run that was stopped too, but not of one that was refused
+        if settings.shard.index == 0:
+            for path in paths:
+                if (path / "run.json").exists():
+                    write_config(path / CONFIG, request, settings, models=specs, normaliser=normaliser, out=folder)
     _results(runs, folder, report=report, json_file=json_file, quiet=quiet)
 
 
@@ -186,7 +191,7 @@ def _results(runs: Sequence[Run], folder: Path, *, report: bool, json_file: Path
         print_files(folder / "report", written)
     console.print(
         f"predictions: {folder}, one folder a model, scores in its {SCORES}; `robustbench-lift report {folder}` makes "
-        f"it all again, `robustbench-lift run --config {folder / CONFIG}` evaluates again",
+        f"it all again, `robustbench-lift run --config {runs[0].path / CONFIG}` evaluates again",
         markup=False,
         soft_wrap=True,
     )

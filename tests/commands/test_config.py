@@ -44,7 +44,7 @@ def test_a_run_of_a_file_leaves_a_file_that_repeats_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "resnet-max" / "scores.json").read_text())["runs"] == scores
     assert "evaluated_error" in scores[0]["headline"]
     assert not (tmp_path / "r" / "report").exists()
-    written = tmp_path / "r" / "run.toml"
+    written = tmp_path / "r" / "resnet-max" / "run.toml"
     kept = tomllib.loads(written.read_text())
     assert kept["severities"] == [1, 3]
     assert kept["batch_size"] == 16
