@@ -175,10 +175,11 @@ def _maps(images: ImageSet, samples: int | None, progress: Callable[[float], Non
         )
     if not counts.sum():
         return
-    shares = [f"{name} {count / counts.sum():.1%}" for name, count in zip(images.class_names, counts, strict=False)]
+    of_classes = list(zip(images.class_names, counts[: len(images.class_names)], strict=True))  # void follows
+    shares = [f"{name} {count / counts.sum():.1%}" for name, count in of_classes]
     text = f"pixels of {len(rows) - len(wrong):,} maps: {', '.join(shares)}, void {counts[VOID] / counts.sum():.1%}"
     yield Finding("ok", text.replace("%", " %"))
-    absent = [name for name, count in zip(images.class_names, counts, strict=False) if not count]
+    absent = [name for name, count in of_classes if not count]
     if absent and whole:
         yield Finding(
             "note", f"no pixel of {listed(absent)}: mIoU is a mean over the classes that are there or predicted"
