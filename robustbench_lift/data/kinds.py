@@ -154,7 +154,7 @@ register_kind(
             "photos/resnet-skip",
             "photos/resnet-blur",
             "photos/resnet-lift",
-            "photos/resnet-lift-plain",
+            "photos/resnet-lift-constrained",
         ),
     )
 )

@@ -3,7 +3,9 @@
 Fifteen photographs ship inside scikit-image's wheel. The task is to name the photograph that a 64x64 patch was cut
 from. Horizontal bands of each photograph are set aside for testing; training crops never touch them:
 
-    rows of a photograph     | training | test band (72 rows) | training | test band | training |
+    rows of a photograph     | training | test band (132 rows) | training | test band | training |
+
+A band holds two rows of test regions, which share twelve rows of pixels.
 
 A test image is a 72x72 region; clean, corruption and perturbation protocols see its central 64x64, shift consistency
 sees two 64x64 windows of it, as ImageNet's protocols see 224 of 256.
@@ -30,10 +32,16 @@ SIZE = 64
 """Side of what a model sees, in pixels; ImageNet-C's 64-pixel severity table applies."""
 REGION = 72
 """Side of a test region: 64 plus the margin from which shift consistency draws its windows (256 to 224, scaled)."""
-PATCHES = 16
+STEP = 60
+"""Rows from one row of test regions to the next in a band."""
+BAND = STEP + REGION
+"""Rows of a band that is set aside for testing: two rows of regions."""
+PATCHES = 32
 """Test regions a photograph."""
-SEQUENCES = 60
-"""Test regions that are shown as perturbation sequences, 4 a photograph: each is 31 frames."""
+COUNTS = (1, 2, 4, 8, 16, PATCHES)
+"""Test regions a photograph that a balanced subset may have."""
+SEQUENCES = 240
+"""Test regions that are shown as perturbation sequences, 16 a photograph: each is 31 frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +117,15 @@ def pixels(photograph: Photograph) -> npt.NDArray[np.uint8]:
 def held_out_bands(height: int) -> tuple[tuple[int, int], ...]:
     """Row ranges [top, bottom) set aside for testing: two bands in tall photographs, one in others.
 
+    What lies between them is the same for all of a photograph's training bands, and at least a region high.
+
     >>> held_out_bands(512), held_out_bands(300)
-    (((134, 206), (305, 377)), ((114, 186),))
+    (((82, 214), (296, 428)), ((84, 216),))
     """
-    count = 2 if height >= 420 else 1
-    tops = [height * (k + 1) // (count + 1) - REGION // 2 for k in range(count)]
-    return tuple((top, top + REGION) for top in tops)
+    count = 2 if height >= 3 * REGION + 2 * BAND else 1
+    between = (height - count * BAND) // (count + 1)
+    tops = [between + k * (between + BAND) for k in range(count)]
+    return tuple((top, top + BAND) for top in tops)
 
 
 def training_bands(height: int) -> tuple[tuple[int, int], ...]:
@@ -125,10 +136,10 @@ def training_bands(height: int) -> tuple[tuple[int, int], ...]:
 
 def held_out_corners(height: int, width: int) -> tuple[tuple[int, int], ...]:
     """(top, left) of the `PATCHES` test regions of a photograph, evenly spaced along its test bands."""
-    bands = held_out_bands(height)
-    each = PATCHES // len(bands)
+    tops = [row for top, _ in held_out_bands(height) for row in (top, top + STEP)]
+    each = PATCHES // len(tops)
     lefts = [round(k * (width - REGION) / (each - 1)) for k in range(each)]
-    return tuple((top, left) for top, _ in bands for left in lefts)
+    return tuple((top, left) for top in tops for left in lefts)
 
 
 class PhotoTest:
@@ -137,9 +148,10 @@ class PhotoTest:
     name = "photos"
 
     def __init__(self, patches: int = PATCHES) -> None:
-        """Take `patches` of the 16 regions of each photograph (evenly spread; 4 give the sequences of the protocol)."""
-        if patches not in (1, 2, 4, 8, 16):
-            raise DataError(f"photos has 1, 2, 4, 8 or 16 regions a photograph, not {patches}.")
+        """Take `patches` of the regions of each photograph, evenly spread."""
+        if patches not in COUNTS:
+            known = ", ".join(map(str, COUNTS[:-1]))
+            raise DataError(f"photos has {known} or {COUNTS[-1]} regions a photograph, not {patches}.")
         step = PATCHES // patches
         entries = []
         for label, photograph in enumerate(PHOTOGRAPHS):
@@ -166,10 +178,9 @@ class PhotoTest:
         >>> len(PhotoTest.of(30).ids)
         30
         """
-        counts = (1, 2, 4, 8, PATCHES)
         patches = PATCHES if limit is None else limit // len(PHOTOGRAPHS)
-        if limit is not None and (limit % len(PHOTOGRAPHS) or patches not in counts):
-            sizes = ", ".join(str(len(PHOTOGRAPHS) * k) for k in counts)
+        if limit is not None and (limit % len(PHOTOGRAPHS) or patches not in COUNTS):
+            sizes = ", ".join(str(len(PHOTOGRAPHS) * k) for k in COUNTS)
             raise UsageError(f"--limit {limit}: balanced subsets of the photographs have {sizes} images.")
         return cls(patches)
 

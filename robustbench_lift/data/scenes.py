@@ -1,9 +1,9 @@
 """Embedded scenes: shapes over the embedded photographs, with exact label maps; segmentation without a download.
 
-Each scene is a piece of a photograph with two to five shapes on it, each filled with a piece of another photograph, so
-that neither colour nor texture tells a class: its outline does. Later shapes hide earlier ones. Shapes are drawn at
-four times the size and averaged, so that their edges are as soft as a camera's; a pixel belongs to a shape that covers
-at least half of it.
+Each scene is a piece of a photograph with two to five shapes on it. Every class of shape is filled from a photograph of
+its own, so that outline and texture tell it; ten other photographs lie behind. Later shapes hide earlier ones. Shapes
+are drawn at four times the size and averaged, so that their edges are as soft as a camera's; a pixel belongs to a shape
+that covers at least half of it.
 
     0 background   1 disc   2 square   3 triangle   4 ring   5 cross
 
@@ -27,6 +27,10 @@ from robustbench_lift.errors import UsageError
 SIZE = REGION
 """Side of a scene in pixels."""
 CLASSES = ("background", "disc", "square", "triangle", "ring", "cross")
+FILLINGS = {"disc": "ihc", "square": "brick", "triangle": "grass", "ring": "hubble", "cross": "gravel"}
+"""The photograph that fills each shape."""
+GROUNDS = tuple(photograph.name for photograph in PHOTOGRAPHS if photograph.name not in FILLINGS.values())
+"""The photographs behind the shapes."""
 TEST_SCENES = 60
 """Test scenes."""
 TRAINING_SCENES = 1800
@@ -74,17 +78,17 @@ def scene(seed: int, part: Part, number: int) -> tuple[Pixels, npt.NDArray[np.ui
     ((72, 72, 3), (72, 72), True)
     """
     rng = np.random.default_rng([seed, int(part == "train"), number])
-    grounds = rng.permutation(len(PHOTOGRAPHS))
-    image = _piece(rng, part, number % len(PHOTOGRAPHS) if part == "test" else int(grounds[0])).astype(np.float64)
+    ground = number if part == "test" else int(rng.integers(len(GROUNDS)))
+    image = _piece(rng, part, GROUNDS[ground % len(GROUNDS)]).astype(np.float64)
     target = np.zeros((SIZE, SIZE), dtype=np.uint8)
     fine = (np.arange(SIZE * FINE) + 0.5) / FINE
-    for count in range(int(rng.integers(LEAST_SHAPES, MOST_SHAPES + 1))):
+    for _ in range(int(rng.integers(LEAST_SHAPES, MOST_SHAPES + 1))):
         shape = int(rng.integers(1, len(CLASSES)))
         radius, angle = rng.uniform(*RADII), rng.uniform(0, 2 * np.pi)
         top, left = rng.uniform(0.6 * radius, SIZE - 0.6 * radius, 2)
         cover = inside(shape, radius, angle, fine[None, :] - left, fine[:, None] - top)
         alpha = cover.reshape(SIZE, FINE, SIZE, FINE).mean(axis=(1, 3))
-        filling = _piece(rng, part, int(grounds[1 + count])).astype(np.float64)
+        filling = _piece(rng, part, FILLINGS[CLASSES[shape]]).astype(np.float64)
         if not (alpha >= 0.5).any():
             continue
         weight = alpha / alpha.sum()
@@ -99,9 +103,9 @@ def scene(seed: int, part: Part, number: int) -> tuple[Pixels, npt.NDArray[np.ui
     return made, target
 
 
-def _piece(rng: np.random.Generator, part: Part, photograph: int) -> npt.NDArray[np.uint8]:
+def _piece(rng: np.random.Generator, part: Part, name: str) -> npt.NDArray[np.uint8]:
     """A square of a photograph, from the rows that belong to the part."""
-    array = pixels(PHOTOGRAPHS[photograph])
+    array = pixels(next(photograph for photograph in PHOTOGRAPHS if photograph.name == name))
     if part == "test":
         corners = held_out_corners(array.shape[0], array.shape[1])
         top, left = corners[int(rng.integers(len(corners)))]

@@ -147,7 +147,7 @@ def held_out_part(images: ImageSet, fraction: float | str, part: str = "test") -
     >>> from robustbench_lift.data.photos import PhotoTest
     >>> test, train = (held_out_part(PhotoTest(), "0.25", part) for part in ("test", "train"))
     >>> len(test.ids), len(train.ids), test.name, set(test.ids) & set(train.ids)
-    (60, 180, 'photos-held-out', set())
+    (120, 360, 'photos-held-out', set())
     """
     try:
         share = float(fraction)

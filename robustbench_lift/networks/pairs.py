@@ -85,8 +85,6 @@ class Pair:
     """Keywords of `make`."""
     stochastic: bool = False
     """Whether training draws."""
-    has_losses: bool = False
-    """Whether its down-pooling has auxiliary losses."""
 
 
 PAIRS: dict[str, Pair] = {}
@@ -178,14 +176,12 @@ for _pair in (
         idea="LiftDownPool keeping LL, and LiftUpPool with the encoder's details; P and U are shared",
         make=_lift,
         options=_LIFT_OPTIONS,
-        has_losses=True,
     ),
     Pair(
         name="lift-no-details",
         idea="the same with zeros for details: LiftUpPool without its skip connection",
         make=_lift_without_details,
         options=_LIFT_OPTIONS,
-        has_losses=True,
     ),
 ):
     register_pair(_pair)

@@ -171,6 +171,7 @@ class Stem:
 
 
 IMAGENET_STEM = Stem(width=64, kernel=7, stride=2, max_pool=True)
+SMALL_IMAGENET_STEM = Stem(width=16, kernel=7, stride=2, max_pool=True)
 CIFAR_STEM = Stem(width=16, kernel=3, stride=1, max_pool=False)
 SMALL_STEM = Stem(width=16, kernel=3, stride=2, max_pool=False)
 """Pooled in every placement: its convolution has stride 1 and a pooling follows, whatever the pooling but skip."""
@@ -319,3 +320,9 @@ _register_imagenet(101, Bottleneck, (3, 4, 23, 3), "resnet101")
 _register_small("resnet20", "ResNet-20 for CIFAR, projection shortcuts", 32, 3, CIFAR_STEM)
 _register_small("resnet56", "ResNet-56 for CIFAR, projection shortcuts", 32, 9, CIFAR_STEM)
 _register_small("resnet8", "ResNet of three blocks for 32 to 64 pixels", 64, 1, SMALL_STEM)
+backbone(
+    "resnet8-maxpool",
+    idea="ResNet of three blocks with the stem of the ImageNet networks, a quarter as wide, for 64 pixels",
+    input_size=64,
+    placements=tuple(PLACEMENTS),
+)(partial(build, block=BasicBlock, depths=(1,) * 3, widths=(16, 32, 64), stem=SMALL_IMAGENET_STEM))

@@ -21,7 +21,7 @@ from robustbench_lift.networks.registry import backbone
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the convolutions before each pooling."""
-SMALLEST = 4
+SMALLEST = 8
 """Fewest channels of a narrowed layer."""
 
 

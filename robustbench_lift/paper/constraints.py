@@ -9,9 +9,9 @@ from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.tables.table import Table
 
 FORMS = {
-    "lift": "mean of squares, gradients into the features (the paper's loss as it is most plainly read; the default)",
-    "lift?gradient=filters": "the same distances, gradients into P and U alone",
-    "lift?constraint=none": "no constraint",
+    "lift": "no constraint (the default)",
+    "lift?constraint=mse": "mean of squares, gradients into the features: the paper's loss as it is most plainly read",
+    "lift?constraint=mse&gradient=filters": "the same distances, gradients into P and U alone",
 }
 """The forms of the constraints, as options of lift."""
 OTHERS = ("max", "average", "skip", "blur")
@@ -26,13 +26,13 @@ def _networks(backbone: str) -> tuple[str, ...]:
 STUDIES = (
     Study(
         name="constraints-photos",
-        networks=_networks("resnet8"),
+        networks=_networks("resnet8-maxpool"),
         recipe="photos",
         seeds=SEEDS,
         protocols=("clean", "corruption", "perturbation", "shift"),
         normaliser="photos/alexnet",
-        gmacs=0.014,
-        images=(1_920, 240),
+        gmacs=0.005,
+        images=(1_920, 480),
     ),
     Study(
         name="constraints-cifar100",

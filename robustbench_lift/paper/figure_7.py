@@ -48,7 +48,7 @@ register_item(
         studies={
             "paper": (imagenet("resnet50", POOLINGS, (), gmacs=3.9),),
             "small": (imagenette("resnet18", POOLINGS, (), gmacs=0.15),),
-            "embedded": (drawn_embedded(*(f"photos/resnet-{pooling}" for pooling in POOLINGS)),),
+            "embedded": (drawn_embedded(*(f"imagenette64/resnet8-{pooling}" for pooling in POOLINGS)),),
         },
         render=render,
         draws=True,

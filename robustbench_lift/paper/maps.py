@@ -94,7 +94,7 @@ def maps_of(model: LoadedModel, image: Pixels, layer: str | None = None) -> Maps
     >>> from robustbench_lift import load_model
     >>> found = maps_of(load_model("photos/resnet-lift"), np.zeros((64, 64, 3), np.uint8))
     >>> found.layer, tuple(found.entering.shape), tuple(found.leaving.shape)
-    ('stem_pool', (1, 16, 64, 64), (1, 16, 32, 32))
+    ('maxpool', (1, 16, 32, 32), (1, 16, 16, 16))
     """
     modules = dict(model.module.named_modules())
     modules.pop("", None)

@@ -233,9 +233,10 @@ def _losses_apart(network: Network, weights: Mapping[str, float]) -> tuple[objec
     """A network and the weights of the losses that it has."""
     from robustbench_lift.pooling import POOLINGS
 
-    options = dict(network.options)
     entry = POOLINGS.get(network.pooling)
-    losses = entry is not None and entry.has_losses and options.get("constraint", "") is not None
+    options = dict(network.options) if entry is None else entry.changed(network.options)
+    defaults = {} if entry is None else {key: option.default for key, option in entry.options.items()}
+    losses = entry is not None and bool(entry.loss_names) and (defaults | options).get("constraint", "") is not None
     counted = {name: weight for name, weight in weights.items() if weight} if losses else {}
     if not counted:
         options = {key: value for key, value in options.items() if key not in ("constraint", "gradient")}

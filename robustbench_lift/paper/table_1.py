@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, Study, register_item
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.studies import WITHOUT, cifar_vgg
+from robustbench_lift.paper.studies import CONSTRAINED, cifar_vgg
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.pooling.lift import BANDS
 
@@ -12,10 +12,12 @@ TITLE = "sub-bands and constraints (VGG13, CIFAR-100)"
 
 
 def _studies(*, small: bool) -> tuple[Study, ...]:
-    alone = tuple(f"lift?bands={band}&{WITHOUT}" for band in BANDS)
-    both = cifar_vgg((*alone, f"lift?{WITHOUT}", "lift"), small=small)
+    alone = tuple(f"lift?bands={band}" for band in BANDS)
+    both = cifar_vgg((*alone, "lift", CONSTRAINED), small=small)
     single = (
-        cifar_vgg(("lift",), small=small, name=f"cifar100-vgg13-{kept}", label=f"{kept} alone", changes={lost: 0.0})
+        cifar_vgg(
+            (CONSTRAINED,), small=small, name=f"cifar100-vgg13-{kept}", label=f"{kept} alone", changes={lost: 0.0}
+        )
         for kept, lost in (("c_u", "auxiliary.c_p"), ("c_p", "auxiliary.c_u"))
     )
     return (both, *single)
@@ -24,7 +26,7 @@ def _studies(*, small: bool) -> tuple[Study, ...]:
 def render(results: Results) -> Rendering:
     """Means over seeds, and the sum against every other row."""
     labels = list(results.by_network())
-    whole = [label for label in labels if label.endswith(f"/lift?{WITHOUT}")]
+    whole = [label for label in labels if label.endswith("/lift")]
     pairs = [(whole[0], label) for label in labels if whole and label != whole[0]]
     means = means_table(results, "table-1", f"Table 1: {TITLE}")
     differences = differences_table(results, "table-1-differences", "The plain sum against each row", pairs)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.studies import cifar_vgg
+from robustbench_lift.paper.studies import CONSTRAINED, cifar_vgg
 from robustbench_lift.paper.summary import against, differences_table, means_table
 
 TITLE = "kernel size of P and U (VGG13, CIFAR-100)"
-NETWORKS = ("lift?kernel_size=3", "lift", "lift?kernel_size=7")
+NETWORKS = (f"{CONSTRAINED}&kernel_size=3", CONSTRAINED, f"{CONSTRAINED}&kernel_size=7")
 
 
 def render(results: Results) -> Rendering:
     """Means over seeds, and 5 taps against 3 and 7."""
     means = means_table(results, "table-2", f"Table 2: {TITLE}")
-    default = next((label for label in results.by_network() if label.endswith("/lift")), None)
+    default = next((label for label in results.by_network() if label.endswith(f"/{CONSTRAINED}")), None)
     if default is None:
         return Rendering(tables=(means,))
     pairs = against(results, default)

@@ -50,8 +50,8 @@ class PoolingLayer(nn.Module):
     """What the method promises holds in a network whose convolutions pad circularly."""
     stochastic: ClassVar[bool] = False
     """Training draws from `self.generator`, or from torch's ambient generator while that is None; eval never draws."""
-    has_losses: ClassVar[bool] = False
-    """`losses()` holds auxiliary losses after a forward in training mode."""
+    loss_names: ClassVar[tuple[str, ...]] = ()
+    """Auxiliary losses that `losses()` may hold after a forward in training mode."""
 
     built_in: ClassVar[bool] = True
     """Whether the class belongs to this package; others are checked, and their exceptions carry their name."""
@@ -156,7 +156,7 @@ def collect_losses(model: nn.Module) -> dict[str, Tensor]:
     LiftPool adds them to the task's loss with weights 0.01 (c_u) and 0.1 (c_p).
 
     >>> from robustbench_lift.pooling import LiftDownPool
-    >>> net = nn.Sequential(LiftDownPool(3), LiftDownPool(3))
+    >>> net = nn.Sequential(LiftDownPool(3, constraint="mse"), LiftDownPool(3, constraint="mse"))
     >>> _ = net(torch.rand(2, 3, 8, 8))
     >>> sorted(collect_losses(net))
     ['c_p', 'c_u']

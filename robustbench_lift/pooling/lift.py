@@ -143,7 +143,9 @@ class LiftDownPool(Lifting):
         bands: "sum", one band, or several joined by "+", such as "LL+HH"; their plain sum is the output.
         constraint: how c_u = |s - x_o| and c_p = |d| measure distance: "mse" (mean of squares, independent of the
             size), "l2" (Frobenius norm of the whole batch), "relative" (mean of squares over the mean of squares of
-            x_o, independent of the scale of the map too) or None. Each is summed over the three transforms of a map.
+            x_o, independent of the scale of the map too) or None, without them. Each is summed over the three
+            transforms of a map. The paper trains with both, most plainly read as "mse"; None is the default because
+            they raised errors or flips wherever their gradients reached the features (docs/results.md).
         gradient: what c_u and c_p train: "features", every layer before the pooling as well as P and U, or
             "filters", P and U alone, to which they give the same gradient; the map gets none of it.
         padding: of the K taps at the border: "zeros", "reflect" or "replicate".
@@ -164,7 +166,7 @@ class LiftDownPool(Lifting):
         "padding": "zeros, reflect or replicate",
         "init": "default or zero (gain)",
     }
-    has_losses = True
+    loss_names = ("c_u", "c_p")
 
     def __init__(
         self,
@@ -172,7 +174,7 @@ class LiftDownPool(Lifting):
         *,
         kernel_size: int = 5,
         bands: str = "sum",
-        constraint: str | None = "mse",
+        constraint: str | None = None,
         gradient: str = "features",
         padding: str = "zeros",
         init: str = "default",

@@ -49,8 +49,8 @@ class Pooling:
     """Its promise holds where convolutions pad circularly."""
     stochastic: bool
     """Draws in training mode."""
-    has_losses: bool
-    """Has auxiliary losses (collect_losses)."""
+    loss_names: tuple[str, ...]
+    """Auxiliary losses that it may have (collect_losses)."""
 
     @classmethod
     def of(cls, name: str, layer: type[PoolingLayer]) -> Pooling:
@@ -84,8 +84,20 @@ class Pooling:
             polyphase=layer.polyphase,
             circular=layer.circular,
             stochastic=layer.stochastic,
-            has_losses=layer.has_losses,
+            loss_names=layer.loss_names,
         )
+
+    def changed(self, options: Mapping[str, object]) -> dict[str, object]:
+        """The options that differ from their defaults: two layers are the same where these are.
+
+        >>> POOLINGS["lift"].changed({"kernel_size": 5, "constraint": None, "bands": "LL"})
+        {'bands': 'LL'}
+        """
+        return {
+            key: value
+            for key, value in options.items()
+            if key not in self.options or self.options[key].default != value
+        }
 
     def parameters(self, channels: int, **options: object) -> int:
         """How many learned numbers a layer of `channels` has; nothing is allocated.
@@ -181,7 +193,7 @@ def make_pooling(name: str, channels: int, **options: Any) -> PoolingLayer:
 
     >>> make_pooling("lift", 8, kernel_size=7)
     LiftDownPool(
-      8, kernel_size=7, bands='sum', constraint='mse', gradient='features', padding='zeros', init='default'
+      8, kernel_size=7, bands='sum', constraint=None, gradient='features', padding='zeros', init='default'
       (predict): LiftOperator()
       (update): LiftOperator()
     )

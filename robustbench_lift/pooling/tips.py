@@ -46,7 +46,7 @@ class TIPSPool(PoolingLayer):
     )
     options: ClassVar[Mapping[str, str]] = {"constraint": "undo-shift (auxiliary loss while training) or none"}
     stochastic = True
-    has_losses = True
+    loss_names = ("undo_shift",)
 
     def __init__(self, channels: int, *, constraint: str | None = "undo-shift") -> None:
         super().__init__(channels)

@@ -54,7 +54,7 @@ class DataIdentity:
         >>> from robustbench_lift.data.photos import PhotoTest
         >>> identity = DataIdentity.of(PhotoTest())
         >>> identity.name, identity.fingerprint[:8], identity.images
-        ('photos', 'fbc87c71', 240)
+        ('photos', 'faa83961', 480)
         """
         pixels = getattr(images, "content", bytes)() if content else b""
         mark = fingerprint(images.ids, images.labels, pixels)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_lift.errors import IncompleteError
+from robustbench_lift.pooling import POOLINGS
 from robustbench_lift.report.schema import Group
 from robustbench_lift.runs import Manifest, Run, differences
 from robustbench_lift.text import printable
@@ -107,12 +108,14 @@ def _images(manifest: Manifest, protocols: Sequence[str]) -> dict[str, object]:
 
 
 def _pooling_with_options(run: Run) -> str:
-    """`lift?constraint=none`: the pooling with the options that its card names, as a spec has them."""
+    """`lift?constraint=mse`: the pooling with the options of its card that are not the default, as a spec has them."""
     pooling = str(run.manifest.model.get("pooling") or run.name)
     try:
         options = json.loads((run.manifest.model.get("card") or {}).get("options", "{}"))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return pooling  # a card from elsewhere
+    if isinstance(options, dict) and pooling in POOLINGS:
+        options = POOLINGS[pooling].changed(options)
     if not isinstance(options, dict) or not options:
         return pooling
     return printable(

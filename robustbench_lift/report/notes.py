@@ -263,7 +263,7 @@ def summary(document: Document) -> str:
         text += f" 100 % of mCE and mFR is {name}, the normaliser: below it is more robust, above it less."
     if is_embedded(document):
         text += f" {EMBEDDED}"
-        text += f" {CONSTRAINTS}" if any(m.spec == "photos/resnet-lift" for m in models) else ""
+        text += f" {CONSTRAINTS}" if any(m.spec == "photos/resnet-lift-constrained" for m in models) else ""
     return text
 
 
@@ -273,10 +273,10 @@ EMBEDDED = (
 )
 """What is to be known of the networks that ship for the embedded photographs."""
 CONSTRAINTS = (
-    "`lift` is trained with the paper's two constraints, which cost it robustness at this size; `lift?constraint=none` "
-    "is the same without them (docs/results.md)."
+    "`lift?constraint=mse` is trained with the paper's two constraints, whose gradients cost it stability at this "
+    "size; `lift`, the default, is the same without them (docs/results.md)."
 )
-"""Why the shipped lift stands where it does."""
+"""Why two lifts ship, and how they differ."""
 
 
 def is_embedded(document: Document) -> bool:

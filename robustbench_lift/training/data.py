@@ -77,7 +77,7 @@ def open_data(
         >>> from robustbench_lift.training.recipes import RECIPES
         >>> data = open_data(RECIPES["photos"])
         >>> len(data.source.class_names), len(data.images.ids)
-        (15, 240)
+        (15, 480)
     """
     data, test_data = (None if place == recipe.data else place for place in (data, test_data))
     if recipe.data == "photos":
@@ -107,7 +107,9 @@ def open_data(
     test: Opener | None = parts.test
     if test_data is not None:
         others = parts_of(test_data)
-        test = others.test or others.train
+        named = _spec_of(test_data)
+        chosen = named is not None and "split" in named.options  # that part, and not the one that is tested by default
+        test = others.train if chosen else others.test or others.train
     if test is None and hold_out is None:
         raise UsageError(
             f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {data} aside."

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.pooling import POOLINGS, collect_losses, make_pooling
+from robustbench_lift.pooling import POOLINGS
 from robustbench_lift.text import printable
 from robustbench_lift.training import draws
 from robustbench_lift.training.network import Network
@@ -55,14 +55,7 @@ def known_losses() -> tuple[str, ...]:
     >>> known_losses()
     ('c_p', 'c_u', 'undo_shift')
     """
-    names: set[str] = set()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for name, pooling in POOLINGS.items():
-            if pooling.has_losses:
-                layer = make_pooling(name, 4)
-                layer(torch.zeros(2, 4, 8, 8))
-                names |= collect_losses(layer).keys()
-    return tuple(sorted(names))
+    return tuple(sorted({name for pooling in POOLINGS.values() for name in pooling.loss_names}))
 
 
 def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:

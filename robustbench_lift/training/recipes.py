@@ -206,13 +206,12 @@ RECIPES: dict[str, Recipe] = {
             data="scenes",
             classes=6,
             size=72,
-            epochs=40,
+            epochs=60,
             batch_size=16,
-            learning_rate=0.05,
+            learning_rate=0.1,
             weight_decay=5e-4,
             schedule="one-cycle",
             augmentation="crop-flip",
-            class_weights="median-frequency",
         ),
     )
 }

@@ -162,7 +162,7 @@ def app() -> typer.Typer:
 def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNamespace, tmp_path: Path) -> None:
     good = CliRunner().invoke(app(), ["check", "photos", "photos/resnet-lift"])
     assert good.exit_code == 0, good.output
-    assert "240 images in 15 classes" in good.output
+    assert "480 images in 15 classes" in good.output
     assert "79,135 parameters" in good.output
     root = make.write(tmp_path / "x\x1b[31m", {"a/b.JPEG": b"broken"})
     bad = CliRunner().invoke(app(), ["check", f"folder:{root}", "resnet50/lift@/nowhere.safetensors"])
@@ -182,7 +182,7 @@ def test_a_network_that_cannot_be_shown_an_image_hides_no_other_target(monkeypat
     monkeypatch.setattr(ResNet, "forward", fail)
     shown = CliRunner().invoke(app(), ["check", "photos/resnet-lift", "photos"])
     assert "failed on images of 64 x 64 pixels: RuntimeError: mat1 and mat2 shapes" in shown.output
-    assert "240 images in 15 classes" in shown.output
+    assert "480 images in 15 classes" in shown.output
     assert "1 problem" in str(shown.exception)
 
 

@@ -39,7 +39,7 @@ def test_statistics_are_the_means_of_those_of_batches() -> None:
     assert not layer.training
     assert mark["bn"].startswith("reestimated-photos@")
     assert mark["bn"].endswith("-n192")
-    assert len(images.ids) == 240
+    assert len(images.ids) == 480
     assert norm.running_mean is not None
     assert bool((norm.running_mean == 0).all()), "the model that was given is left as it is"
 

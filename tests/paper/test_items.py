@@ -90,7 +90,7 @@ def test_one_recipe_of_one_study_one_folder() -> None:
         (["figure-3", "--channels", "99"], "0 to 15"),
         (["figure-3", "--model", "photos/resnet-max"], "LiftDownPool"),
         (["figure-3", "--layer", "stem"], "stem_pool"),
-        (["figure-7", "--model", "photos/resnet-skip"], "--layer"),
+        (["figure-7", "--model", "imagenette64/resnet8-skip"], "--layer"),
     ],
 )
 def test_a_mistake_ends_in_one_message(arguments: list[str], named: str, tmp_path: Path) -> None:

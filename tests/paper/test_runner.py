@@ -22,7 +22,7 @@ from robustbench_lift.shares import Share
 from robustbench_lift.training import train
 
 SETTINGS = Settings(allow_chance=True, device="cpu")
-NETWORKS = ("vgg13-cifar-quarter/max", "vgg13-cifar-quarter/lift", "vgg13-cifar-quarter/lift?constraint=none")
+NETWORKS = ("vgg13-cifar-quarter/max", "vgg13-cifar-quarter/lift", "vgg13-cifar-quarter/lift?constraint=mse")
 
 
 def render(results: Results) -> Rendering:
@@ -170,7 +170,7 @@ def test_checkpoints_of_other_losses_are_another_network(places: dict[str, str],
     from robustbench_lift.training.network import Network
 
     (study,) = ITEM.at("small")
-    lift, plain = (Network.parse(name) for name in NETWORKS[1:])
+    plain, lift = (Network.parse(name) for name in NETWORKS[1:])
     recipe = {"name": "cifar100-vgg13", "auxiliary": {"c_u": 0.01, "c_p": 0.1}}
     assert _same_training(study, lift, lift, recipe)
     assert not _same_training(study, lift, plain, recipe)

@@ -28,7 +28,7 @@ def image(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Ten
 
 def lift(channels: int = 3, **options: object) -> LiftDownPool:
     torch.manual_seed(1)
-    return LiftDownPool(channels, **options).double()
+    return LiftDownPool(channels, **({"constraint": "mse"} | options)).double()
 
 
 def by_loops(pool: LiftDownPool, x: Tensor) -> dict[str, Tensor]:
@@ -286,7 +286,7 @@ def test_constraints_of_the_filters_leave_the_features_alone(constraint):
 
 
 def test_constraints_of_the_filters_do_not_reach_the_layers_before():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), LiftDownPool(4, gradient="filters"))
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), LiftDownPool(4, constraint="mse", gradient="filters"))
     net(image(2, 3, 8, 8, dtype=torch.float32))
     sum(collect_losses(net).values()).backward()
     assert [p.grad is None or not p.grad.any() for p in net[0].parameters()] == [True, True]
@@ -319,7 +319,7 @@ def test_constraints_reach_both_operators_and_do_not_depend_on_the_size():
 
 
 def test_losses_are_of_training_only_and_sum_over_layers():
-    net = torch.nn.Sequential(LiftDownPool(2), LiftDownPool(2), LiftDownPool(2, constraint=None))
+    net = torch.nn.Sequential(LiftDownPool(2, constraint="mse"), LiftDownPool(2, constraint="mse"), LiftDownPool(2))
     x = image(1, 2, 16, 16, dtype=torch.float32)
     net(x)
     total = collect_losses(net)

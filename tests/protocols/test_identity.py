@@ -53,9 +53,9 @@ def test_protocols_join_a_run_of_photographs_in_any_order(tmp_path: Path) -> Non
     tilt = Request(protocols=("perturbation",), perturbations=("brightness",))
     one, other = both(clean, tilt, 15, tmp_path / "a"), both(tilt, clean, 15, tmp_path / "b")
     assert_same(one, other)
-    assert one.manifest.signature["common"]["data"] == "photos@fbc87c71"
-    assert one.manifest.signature["common"]["n"] == "240"
-    assert one.manifest.sets["perturbation"]["images"] == 60
+    assert one.manifest.signature["common"]["data"] == "photos@faa83961"
+    assert one.manifest.signature["common"]["n"] == "480"
+    assert one.manifest.sets["perturbation"]["images"] == 240
 
 
 def test_protocols_join_a_run_of_cifar_in_any_order(families: Path, tmp_path: Path) -> None:

@@ -353,11 +353,11 @@ def test_a_number_of_a_plug_in_gets_a_column(
 
 
 def test_poolings_that_differ_in_options_are_told_apart_by_them(tmp_path: Path, run_writer: Callable[..., Run]) -> None:
-    cards = {"plain": {"options": '{"constraint": null}'}, "full": {}, "odd": {"options": "[" * 9}}
+    cards = {"paper": {"options": '{"constraint": "mse", "kernel_size": 5}'}, "plain": {}, "odd": {"options": "[" * 9}}
     runs = []
     for name, card in cards.items():
         run = run_writer(tmp_path / name, pooling="lift", quality=1.5, name=name, images=12)
         run.manifest.model["card"] = card
         runs.append(run)
-    assert labels_of(runs[:2]) == ["lift?constraint=none", "lift"]
+    assert labels_of(runs[:2]) == ["lift?constraint=mse", "lift"]
     assert len(set(labels_of(runs))) == 3

@@ -30,7 +30,7 @@ def tiny_builder(
 ) -> nn.Module:
     """`norm`: BatchNorm and dropout, which remember; `plain`: neither, so that a batch may be cut in pieces."""
     memory: list[nn.Module] = [nn.BatchNorm2d(6), nn.Dropout(0.2)] if arch == "norm" else []
-    pool = LiftDownPool(6) if pooling == "lift" else nn.MaxPool2d(2)
+    pool = LiftDownPool(6, constraint="mse") if pooling == "lift" else nn.MaxPool2d(2)
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1), *memory, nn.ReLU(), pool, nn.Flatten(), nn.Linear(6 * 16, num_classes)
     )
