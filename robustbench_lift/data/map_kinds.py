@@ -130,5 +130,7 @@ register_kind(
         table=64,
         margin=8,
         training=_scenes_training,
+        normaliser=lambda spec: "scenes/segnet-max",
+        models=("scenes/segnet-max", "scenes/segnet-max-blur", "scenes/segnet-lift", "scenes/segnet-lift-no-details"),
     )
 )

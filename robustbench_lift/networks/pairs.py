@@ -85,6 +85,8 @@ class Pair:
     """Keywords of `make`."""
     stochastic: bool = False
     """Whether training draws."""
+    loss_names: tuple[str, ...] = ()
+    """Auxiliary losses that its down-pooling may have."""
 
 
 PAIRS: dict[str, Pair] = {}
@@ -176,12 +178,14 @@ for _pair in (
         idea="LiftDownPool keeping LL, and LiftUpPool with the encoder's details; P and U are shared",
         make=_lift,
         options=_LIFT_OPTIONS,
+        loss_names=POOLINGS["lift"].loss_names,
     ),
     Pair(
         name="lift-no-details",
         idea="the same with zeros for details: LiftUpPool without its skip connection",
         make=_lift_without_details,
         options=_LIFT_OPTIONS,
+        loss_names=POOLINGS["lift"].loss_names,
     ),
 ):
     register_pair(_pair)

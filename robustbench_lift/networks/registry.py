@@ -213,6 +213,13 @@ def build_model(
         )
     given = {name: rest.pop(name) for name in entry.options if name in rest}
     pools = entry.pools(pooling, rest)
+    tied = isinstance(pools, Pools) and pools.entry.needs_size
+    if input_size != entry.input_size and not tied and _origin(entry.build).startswith(f"{__package__}."):
+        raise UsageError(
+            f"input_size={input_size} has no effect on {arch}/{pooling}: it is for poolings that are tied to one map "
+            f"size ({', '.join(name for name, one in POOLINGS.items() if one.needs_size)}). The size of the images is "
+            "an option of the data: --data 'folder:DIR?resize=256&crop=224'."
+        )
     circular = isinstance(pools, Pools) and pools.entry.circular
     asked = rest.pop("conv_padding", "circular" if circular else "zeros")
     padding = next((mode for mode in CONV_PADDINGS if mode == asked), None)

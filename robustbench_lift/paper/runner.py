@@ -231,12 +231,14 @@ def _same_training(study: Study, wanted: Network, network: Network, recipe: Mapp
 
 def _losses_apart(network: Network, weights: Mapping[str, float]) -> tuple[object, ...]:
     """A network and the weights of the losses that it has."""
-    from robustbench_lift.pooling import POOLINGS
+    from robustbench_lift.networks.registry import poolings_of
+    from robustbench_lift.pooling.registry import changed
 
-    entry = POOLINGS.get(network.pooling)
-    options = dict(network.options) if entry is None else entry.changed(network.options)
-    defaults = {} if entry is None else {key: option.default for key, option in entry.options.items()}
-    losses = entry is not None and bool(entry.loss_names) and (defaults | options).get("constraint", "") is not None
+    entry = poolings_of(network.arch).get(network.pooling)
+    known = {} if entry is None else entry.options
+    options = changed(network.options, known)
+    values = {key: option.default for key, option in known.items()} | options
+    losses = entry is not None and bool(entry.loss_names) and values.get("constraint", "") is not None
     counted = {name: weight for name, weight in weights.items() if weight} if losses else {}
     if not counted:
         options = {key: value for key, value in options.items() if key not in ("constraint", "gradient")}

@@ -15,6 +15,7 @@ from robustbench_lift.paper.item import Scale, Study
 from robustbench_lift.paper.maps import Pixels, photograph
 from robustbench_lift.paper.places import evaluation_spec
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.studies import CONSTRAINED
 from robustbench_lift.weights import LoadedModel
 
 VOID = 255
@@ -27,7 +28,7 @@ SEGNETS: dict[Scale, tuple[Study, ...]] = {
     "paper": (
         Study(
             name="voc-segnet",
-            networks=tuple(f"segnet/{pair}" for pair in PAIRS),
+            networks=(*(f"segnet/{pair}" for pair in PAIRS), f"segnet/{CONSTRAINED}"),
             data="voc",
             recipe="voc-segnet",
             training_options="split=trainaug",
@@ -39,14 +40,25 @@ SEGNETS: dict[Scale, tuple[Study, ...]] = {
     "small": (
         Study(
             name="camvid-segnet",
-            networks=tuple(f"segnet/{pair}?width=0.25" for pair in PAIRS),
+            networks=tuple(f"segnet/{pair}?width=0.125" for pair in PAIRS),
             data="camvid",
             recipe="camvid-small",
             geometry="resize=90",
-            protocols=("clean",),
+            protocols=SHOWN,
             seeds=(0, 1, 2),
-            gmacs=0.43,
+            gmacs=0.11,
             images=(367, 233),
+        ),
+    ),
+    "embedded": (
+        Study(
+            name="scenes",
+            networks=tuple(f"scenes/segnet-{pair}" for pair in PAIRS),
+            data="scenes",
+            normaliser="scenes/segnet-max",
+            protocols=SHOWN,
+            gmacs=0.02,
+            images=(0, 60),
         ),
     ),
 }

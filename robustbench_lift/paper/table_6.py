@@ -8,7 +8,7 @@ from robustbench_lift.paper.segmentation import SEGNETS
 from robustbench_lift.paper.summary import differences_table, means_table
 
 TITLE = "up-pooling in SegNet (PASCAL VOC 2012)"
-NUMBERS = ("miou", "pixel_accuracy", "class_accuracy", "mean_miou")
+NUMBERS = ("miou", "pixel_accuracy", "class_accuracy", "trimap_miou", "mean_miou", "retention")
 
 
 def render(results: Results) -> Rendering:

@@ -87,18 +87,6 @@ class Pooling:
             loss_names=layer.loss_names,
         )
 
-    def changed(self, options: Mapping[str, object]) -> dict[str, object]:
-        """The options that differ from their defaults: two layers are the same where these are.
-
-        >>> POOLINGS["lift"].changed({"kernel_size": 5, "constraint": None, "bands": "LL"})
-        {'bands': 'LL'}
-        """
-        return {
-            key: value
-            for key, value in options.items()
-            if key not in self.options or self.options[key].default != value
-        }
-
     def parameters(self, channels: int, **options: object) -> int:
         """How many learned numbers a layer of `channels` has; nothing is allocated.
 
@@ -135,6 +123,15 @@ class Pooling:
         except Exception as error:
             given = "".join(f", {key}={value!r}" for key, value in options.items())
             raise blamed(self.name, error, f"when it was made for {channels} channels{given}") from error
+
+
+def changed(options: Mapping[str, object], known: Mapping[str, Option]) -> dict[str, object]:
+    """The options that differ from their defaults: two layers of one name are alike where these are.
+
+    >>> changed({"kernel_size": 5, "constraint": None, "bands": "LL"}, POOLINGS["lift"].options)
+    {'bands': 'LL'}
+    """
+    return {key: value for key, value in options.items() if key not in known or known[key].default != value}
 
 
 POOLINGS: dict[str, Pooling] = {}

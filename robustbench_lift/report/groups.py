@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_lift.errors import IncompleteError
+from robustbench_lift.networks.pairs import PAIRS
 from robustbench_lift.pooling import POOLINGS
+from robustbench_lift.pooling.registry import changed
 from robustbench_lift.report.schema import Group
 from robustbench_lift.runs import Manifest, Run, differences
 from robustbench_lift.text import printable
@@ -114,8 +116,9 @@ def _pooling_with_options(run: Run) -> str:
         options = json.loads((run.manifest.model.get("card") or {}).get("options", "{}"))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return pooling  # a card from elsewhere
-    if isinstance(options, dict) and pooling in POOLINGS:
-        options = POOLINGS[pooling].changed(options)
+    entry = POOLINGS.get(pooling) or PAIRS.get(pooling)
+    if isinstance(options, dict) and entry is not None:
+        options = changed(options, entry.options)
     if not isinstance(options, dict) or not options:
         return pooling
     return printable(

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
@@ -61,6 +62,9 @@ def from_zoo(spec: ModelSpec, *, sha256: str | None = None) -> Found:
     if raw and not card:
         notes += ambiguous(module, arch, pooling, raw)
     preprocessing = from_card(card, source) if card else _default_preprocessing(entry)
+    side = spec.options.get("input_size")
+    if isinstance(side, int) and side != entry.input_size:  # the network is tied to that size, or was refused
+        preprocessing = replace(preprocessing, resize=None, crop=side)
     if raw and not card and spec.normalize is None:
         notes += (f"normalisation: ImageNet's mean and std, assumed; {printable(raw.path.name)} does not say.",)
     classes = stated or entry.classes

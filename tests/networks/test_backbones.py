@@ -17,6 +17,7 @@ from robustbench_lift.networks import BACKBONES, build_model
 from robustbench_lift.networks.folding import fold_batch_norms
 from robustbench_lift.networks.placement import outside_pooling
 from robustbench_lift.pooling import POOLINGS, MaxPool, PoolingError, collect_losses
+from robustbench_lift.weights import load_model
 from robustbench_lift.weights.fit import Renaming, fit
 
 SMALL = ("resnet8", "resnet20", "vgg13-cifar", "alexnet-small")
@@ -349,6 +350,22 @@ def test_skip_is_the_published_network_at_every_placement() -> None:
     assert all(torch.equal(answer, answers[0]) for answer in answers)
 
 
+@pytest.mark.parametrize("network", ["resnet8/lift", "resnet50/skip", "vgg13-cifar/max", "segnet/max"])
+def test_a_size_that_nothing_in_the_network_heeds_is_refused(network: str) -> None:
+    arch, _, pooling = network.partition("/")
+    with pytest.raises(
+        UsageError, match=r"has no effect on .*option of the data: --data 'folder:DIR\?resize=256&crop=224'"
+    ):
+        build_model(arch, pooling, options={"input_size": 96}, num_classes=3)
+    build_model(arch, pooling, options={"input_size": BACKBONES[arch].input_size}, num_classes=3)
+
+
+def test_a_network_tied_to_a_size_is_shown_images_of_that_size() -> None:
+    model = load_model("resnet8/ada?input_size=32&num_classes=3@random")
+    assert model.preprocessing.crop == 32
+    assert model.logits(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (1, 3)
+
+
 def test_a_pooling_tied_to_a_size_gets_it_from_the_placement() -> None:
     model = build_model("resnet8", "ada", options={"input_size": 32}, num_classes=3)
     sizes = [m.size for m in model.modules() if type(m).__name__ == "AdaPool"]
@@ -359,7 +376,7 @@ def test_a_pooling_tied_to_a_size_gets_it_from_the_placement() -> None:
 
 
 def test_a_layer_used_twice_reports_the_losses_of_both_times() -> None:
-    model = build_model("resnet18", "lift", placement="kobayashi", num_classes=3)
+    model = build_model("resnet18", "lift", placement="kobayashi", num_classes=3, options={"constraint": "mse"})
     layer = model.get_submodule("maxpool.layer")
     x = torch.randn(1, 64, 16, 16)
     layer(x)
@@ -433,7 +450,7 @@ def test_networks_are_one_graph(pooling: str, placement: str) -> None:
 
 
 def test_networks_can_be_copied_and_pickled_mid_training() -> None:
-    model = build_model("resnet18", "lift", placement="kobayashi", num_classes=3)
+    model = build_model("resnet18", "lift", placement="kobayashi", num_classes=3, options={"constraint": "mse"})
     model(torch.randn(2, 3, 32, 32))
     twin = copy.deepcopy(model)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
