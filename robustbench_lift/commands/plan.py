@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -50,6 +51,7 @@ def plan(
     from rich.table import Table
 
     from robustbench_lift.evaluation.engine import Engine
+    from robustbench_lift.evaluation.prepared import KeptImages
     from robustbench_lift.weights import load_model
 
     specs = models_of(request, models)
@@ -64,10 +66,15 @@ def plan(
         table.add_column(heading, justify="left" if first else "right", no_wrap=first)
     total = 0.0
     sizes = Sizes()
+    kept = KeptImages([one for one in plans for _ in one.cells()] if settings.keep else [], settings.shard)
+    decoded: set[tuple[int, str]] = set()
     for protocol in plans:
         with doing(f"measuring {protocol.name}"):
             cost = _cost(engine, protocol, loaded)
         cells = protocol.cells()
+        if (key := kept.shared(protocol)) is not None:
+            cost.reading = 0.0 if key in decoded else cost.reading / len(cells)
+            decoded.add(key)
         sizes += sizes_of(protocol, cost.frames, len(specs))
         reading = cost.reading / max(1, settings.workers)
         table.add_row(
@@ -88,6 +95,16 @@ def plan(
         f"{sizes.images:,} images are read, {sizes.cells:,} cells of {sizes.bytes / 1e6:,.1f} MB are stored",
         soft_wrap=True,
     )
+    for protocol in plans:
+        if (key := kept.shared(protocol)) in decoded:
+            size = protocol.count() * 3 * protocol.geometry.side**2 / 1e9  # type: ignore[attr-defined]
+            console.print(
+                f"{protocol.name}: images are decoded once, {size:.2g} GB of their pixels are kept in "
+                f"{tempfile.gettempdir()} during the run, where twice that must be free (--no-keep decodes for every "
+                "cell)",
+                soft_wrap=True,
+            )
+            decoded.discard(key)
     if jobs > 1:
         share = total / jobs
         console.print(
@@ -172,7 +189,8 @@ def _measure(
     known: dict[tuple[int, ...], float],
 ) -> _Cost:
     """What one image of a condition costs; `known` are seconds of the networks for an image, by its frames' shape."""
-    from robustbench_lift.evaluation.engine import PreparedImages, Shown, Work, by_size
+    from robustbench_lift.evaluation.engine import Shown, Work, by_size
+    from robustbench_lift.evaluation.prepared import PreparedImages
 
     images = protocol.images(cell)
     prepared = PreparedImages(protocol, images)

@@ -36,6 +36,7 @@ from robustbench_lift.errors import DataError, IncompleteError, NoImageError, Ro
 from robustbench_lift.evaluation.dependence import dependence, refusal
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
 from robustbench_lift.evaluation.identity import manifest
+from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.reestimation import reestimated
 from robustbench_lift.evaluation.settings import Progress, Settings
 from robustbench_lift.protocols.base import EvaluationProtocol
@@ -195,6 +196,10 @@ def _evaluate(
         report.say(slow)
     _merge_waiting(cells, runs, settings.shard, report)
     unread = _Unread()
+    kept = KeptImages(
+        [p for p, cell in cells if not all(r.has_share(cell, settings.shard) for r in runs)] if settings.keep else [],
+        settings.shard,
+    )
 
     def work() -> Iterator[_Task]:
         for number, (protocol, cell) in enumerate(cells):
@@ -207,7 +212,7 @@ def _evaluate(
                     yield task
 
     # the work is taken ahead, in the thread that renders: the next cells are listed and read while one is shown
-    with contextlib.closing(engine.stream(work())) as shown:
+    with contextlib.closing(kept), contextlib.closing(engine.stream(work(), kept)) as shown:
         for batch in shown:
             task = cast(_Task, batch.work)
             if batch.failed:
@@ -216,8 +221,9 @@ def _evaluate(
                 for number, (model, _) in enumerate(task.waiting):
                     task.take(number, batch.rows, engine.answer(model, batch))
             task.done += len(batch.rows) + len(batch.failed)
-            for note in engine.notes():
+            for note in (*engine.notes(), *kept.notes):
                 report.say(note)
+            kept.notes.clear()
             if task.done == len(task.rows) and not task.failed:
                 _store(task, settings)
             report.batch(task.cell, task.number, task.done, len(task.rows))
@@ -300,24 +306,6 @@ def _mark(model: LoadedModel, image: Tensor | None, settings: Settings) -> dict[
 
 
 # ---------------------------------------------------------------- the cells that are to be done
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedImages:
-    """Images as a protocol takes them; what the reading processes read from."""
-
-    protocol: EvaluationProtocol
-    images: ImageSet
-
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        """uint8 [..., 3, h, w], and what the answer is measured by: the label, or the protocol's own `target`."""
-        read = self.images.read(row)
-        image = self.protocol.prepare(read)
-        tensor = torch.from_numpy(np.ascontiguousarray(image.swapaxes(-1, -2).swapaxes(-2, -3)))
-        target = getattr(self.protocol, "target", None)
-        if target is None:
-            return tensor, torch.as_tensor(self.images.labels[row])
-        return tensor, torch.as_tensor(target(self.images, row, read.shape[:2]))
 
 
 def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tensor, Tensor]]:
@@ -517,18 +505,19 @@ class Engine:
             threading.Lock() if settings.precision == "tf32" else contextlib.nullcontext()
         )
 
-    def stream(self, work: Iterable[Work]) -> Generator[Shown]:
-        """The batches of cells, read and rendered ahead of the caller."""
-        return ahead(self._batches(work), AHEAD)
+    def stream(self, work: Iterable[Work], kept: KeptImages | None = None) -> Generator[Shown]:
+        """The batches of cells, read and rendered ahead of the caller; `kept` has what was read before."""
+        return ahead(self._batches(work, kept), AHEAD)
 
-    def _batches(self, work: Iterable[Work]) -> Iterator[Shown]:
+    def _batches(self, work: Iterable[Work], kept: KeptImages | None) -> Iterator[Shown]:
         given: deque[Work] = deque()
 
         def wanted() -> Iterator[tuple[PreparedImages, list[int]]]:
             samples: PreparedImages | None = None
             for one in work:
                 if samples is None or samples.images is not one.images or samples.protocol is not one.protocol:
-                    samples = PreparedImages(one.protocol, one.images)
+                    pixels = None if kept is None else kept.of(one.protocol, one.images)
+                    samples = PreparedImages(one.protocol, one.images, pixels)
                 size = max(1, self._read_together(one) // one.protocol.frames(one.cell))
                 for start in range(0, len(one.rows), size):
                     given.append(one)

@@ -44,6 +44,13 @@ class Settings:
             "the signature says so."
         ),
     ] = False
+    keep: Annotated[
+        bool,
+        Doc(
+            "Keep decoded and resized images in a temporary file for the next cells: decoded once, not for every cell. "
+            "Off by itself where less than twice their size is free (TMPDIR chooses the place)."
+        ),
+    ] = True
     allow_chance: Annotated[
         bool,
         Doc(

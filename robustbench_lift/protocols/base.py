@@ -79,7 +79,8 @@ class EvaluationProtocol(Protocol):
 
     A protocol may have more: `record`, the class of what its cells store (`Predictions` without it); `target(images,
     row, size)`, what an answer to an image of that (height, width) is measured by (its label without it); and
-    `combine(cell, measured, targets=..., ids=...)`, which makes what is stored of all frames of each image.
+    `combine(cell, measured, targets=..., ids=...)`, which makes what is stored of all frames of each image; and
+    `geometry`, where `prepare` is that and all cells show the same images: they are then decoded once.
     """
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import ImageSet
-from robustbench_lift.data.geometry import AsStored
+from robustbench_lift.data.geometry import AsStored, Geometry
 from robustbench_lift.data.suites import conditions_of, generated
 from robustbench_lift.errors import DataError, UsageError, unknown
 from robustbench_lift.protocols.base import DataIdentity, record_of, target_of
@@ -141,6 +141,11 @@ class OverConditions(ABC):
     def levels_of(self, condition: str) -> tuple[int, ...]:
         """The levels of one condition."""
         return self.levels
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """How clean images are prepared; None where each cell has images of its own."""
+        return self.source.geometry if hasattr(self.source, "clean") else None  # type: ignore[attr-defined]
 
     @property
     def record(self) -> type[Record]:
