@@ -83,17 +83,20 @@ def section(name: str, entry: dict[str, str | int | float]) -> str:
 def describe(name: str, entry: dict[str, str | int | float], card: dict[str, str]) -> str:
     """The card as a page."""
     rows = "\n".join(f"| {key} | `{value}` |" for key, value in sorted(card.items()) if value)
+    error = float(entry["clean_error"])
+    # a network for label maps takes whole images, and its error is what is missing to an mIoU of 1
+    result = f"clean error {error:.1%}" if card.get("crop") else f"mIoU {1 - error:.1%}"
+    sized = f"small images ({card['crop']} pixels)" if card.get("crop") else "pixels in small images"
     return (
         f"# {name}\n\n"
         f"{entry['architecture']} with {entry['pooling']} pooling, {entry['parameters']:,} parameters, trained on "
-        f"{entry['data']} by the recipe `{entry['recipe']}`; clean error {float(entry['clean_error']):.1%} on its test "
-        f"images.\n\n"
+        f"{entry['data']} by the recipe `{entry['recipe']}`; {result} on its test images.\n\n"
         f'Load it as `{name}`: as a model spec, or with `load_model("{name}")`.\n\n'
         f"## Intended use\n\n"
         f"Trying the benchmark, the gate and plug-ins without a GPU; comparing poolings at a size at which anybody can "
         f"train again; tests.\n\n"
         f"## Limits\n\n"
-        f"- It knows {card['num_classes']} classes of small images ({card['crop']} pixels) and was trained once "
+        f"- It knows {card['num_classes']} classes of {sized} and was trained once "
         f"(seed {card.get('seed', 'unknown')}); another seed moves its errors by a point or more.\n"
         f"- No conclusion about ImageNet, about large networks or about its pooling in general follows from it.\n"
         f"- It is not made for use on other images, and not for decisions about people.\n\n"

@@ -55,7 +55,6 @@ SEGNETS: dict[Scale, tuple[Study, ...]] = {
             name="scenes",
             networks=tuple(f"scenes/segnet-{pair}" for pair in PAIRS),
             data="scenes",
-            normaliser="scenes/segnet-max",
             protocols=SHOWN,
             gmacs=0.02,
             images=(0, 60),

@@ -16,7 +16,8 @@ def render(results: Results) -> Rendering:
     labels = list(results.by_network())
     lift = [label for label in labels if "/lift" in label and "no-details" not in label]
     pairs = [(one, other) for one in lift for other in labels if other != one]
-    means = means_table(results, "table-6", f"Table 6: {TITLE}", NUMBERS)
+    data = results.item.at(results.scale)[0].data
+    means = means_table(results, "table-6", f"Table 6: up-pooling in SegNet ({data})", NUMBERS)
     differences = differences_table(results, "table-6-differences", "LiftUpPool against the others", pairs, NUMBERS)
     note = (
         "LiftUpPool takes three bands of each level from the encoder, a skip connection of three quarters of its "
@@ -31,7 +32,8 @@ register_item(
         title=f"Table 6: {TITLE}",
         shows="Mean intersection over union of SegNet with MaxPool and MaxUpPool, the same with a blur after each "
         "up-pooling, and LiftDownPool (LL goes on) with LiftUpPool (the details come from the encoder), trained alike. "
-        "The paper states no recipe. Small: CamVid with a short side of 90 pixels, a quarter of the width.",
+        "The paper states no recipe. Small: CamVid with a short side of 90 pixels, an eighth of the width. "
+        "Embedded: the shipped networks on scenes.",
         words="LiftUpPool is better than MaxUpPool with BlurPool, which is better than MaxUpPool, by a considerable "
         "margin.",
         studies=SEGNETS,

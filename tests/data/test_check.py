@@ -163,7 +163,7 @@ def test_the_command_prints_and_ends_with_the_number_of_problems(make: SimpleNam
     good = CliRunner().invoke(app(), ["check", "photos", "photos/resnet-lift"])
     assert good.exit_code == 0, good.output
     assert "480 images in 15 classes" in good.output
-    assert "79,135 parameters" in good.output
+    assert "81,055 parameters" in good.output
     root = make.write(tmp_path / "x\x1b[31m", {"a/b.JPEG": b"broken"})
     bad = CliRunner().invoke(app(), ["check", f"folder:{root}", "resnet50/lift@/nowhere.safetensors"])
     assert isinstance(bad.exception, IncompleteError)

@@ -13,7 +13,7 @@ from robustbench_lift.errors import UsageError
 
 def test_scenes_are_the_same_everywhere() -> None:
     scenes = Scenes(count=4)
-    assert fingerprint(scenes.ids, scenes.labels, scenes.content())[:12] == "77bafddc060b"
+    assert fingerprint(scenes.ids, scenes.labels, scenes.content())[:12] == "31a6b20e4f78"
     assert open_images("scenes").name == "scenes"
     assert open_images("scenes", limit=4).name == "scenes-limit4"
     with pytest.raises(UsageError, match="60 scenes"):
