@@ -35,6 +35,12 @@ RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift list 
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe: `--set epochs=5 --set auxiliary.c_u=0`.")
 ]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights to begin from: of a classifier for the encoder of a segmentation network, or of the same network."
+    ),
+]
 RecipeFile = Annotated[Path | None, typer.Option(help="Changes from a TOML file; --set goes over them.")]
 
 
@@ -52,6 +58,7 @@ def train(
     settings: TrainingSettings,
     out: Annotated[Path | None, typer.Option(help="Folder of this training; training-runs/... by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and dropout.")] = 0,
+    start: Start = None,
     changes: Changes = None,
     recipe_file: RecipeFile = None,
 ) -> None:
@@ -68,7 +75,7 @@ def train(
         raise UsageError(
             "which network? For example --model resnet8/lift; `robustbench-lift list` shows what there is."
         )
-    network = Network.parse(model)
+    network = dataclasses.replace(Network.parse(model), start=start)
     _check(chosen, [network])
     data = _open(chosen, images, settings)
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
@@ -88,6 +95,7 @@ def sweep(
     shard: Annotated[
         str, typer.Option(help="i/n, i from 1 to n: this job's share of the trainings; `slurm`: this array task's.")
     ] = "1/1",
+    start: Start = None,
     changes: Changes = None,
     recipe_file: RecipeFile = None,
 ) -> None:
@@ -101,7 +109,8 @@ def sweep(
     from robustbench_lift.training.sweep import sweep as run_all
 
     chosen = _recipe(recipe, changes, recipe_file)
-    networks = [Network.parse(text.strip()) for text in models.split(",") if text.strip()]
+    parsed = [Network.parse(text.strip()) for text in models.split(",") if text.strip()]
+    networks = [dataclasses.replace(network, start=start) for network in parsed]
     _check(chosen, networks)
     numbers = [_seed(text) for text in seeds.split(",")]
     mine = jobs_of(chosen, networks, numbers, out=out, shard=Share.parse(shard))
@@ -240,7 +249,9 @@ def train_one(
             nonlocal start
             if start is None:  # a training that goes on: the time left follows from this session alone
                 start = now.share
-            if now.finished:
+            if now.note:
+                console.print(now.note, markup=False, soft_wrap=True)
+            elif now.finished:
                 line = now.finished
                 console.print(
                     f"epoch {line['epoch']} of {now.epochs}: train loss {line['train_loss']:.3f}, train error "

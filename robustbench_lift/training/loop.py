@@ -7,6 +7,7 @@ generator. A training that is killed goes on from the last state and ends with t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import math
@@ -87,6 +88,8 @@ class TrainingProgress:
     """Estimate for the rest of the training."""
     finished: dict[str, Any] | None = None
     """The log line of an epoch that just ended."""
+    note: str = ""
+    """What is to be said once: the weights that it begins from."""
 
     @property
     def share(self) -> float:
@@ -264,6 +267,7 @@ class Trainer:
         self.settings, self.device = settings, device
         self.rank, self.ranks = distributed.world()
         module = network.build(len(source.class_names), seed=seed, builder=builder)
+        self.start = network.begin(module)
         memory = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.module = module.to(device, memory_format=memory)  # type: ignore[call-overload]
         if settings.sync_batchnorm and self.ranks > 1:
@@ -278,8 +282,11 @@ class Trainer:
             out,
             identity,
             state.Trained(self.module, self.optimizer, self.scaler, self.average),
-            card=lambda error, epoch: state.training_card(
-                network, recipe, source, seed=seed, precision=settings.precision, clean_error=error, epoch=epoch
+            card=lambda error, epoch: (
+                state.training_card(
+                    network, recipe, source, seed=seed, precision=settings.precision, clean_error=error, epoch=epoch
+                )
+                | ({} if self.start is None else {"start": str(self.start)})
             ),
         )
         weights = source.class_weights(recipe.class_weights) if isinstance(source, MapSource) else []
@@ -310,6 +317,8 @@ class Trainer:
         """Train to the end or until stopped."""
         self.record.restore()
         self._wrap()
+        if self.start is not None:
+            progress(dataclasses.replace(self._progress(), note=str(self.start)))
         before = self.record.position.seconds
         while self.record.position.epoch < self.recipe.epochs:
             whole = self._epoch(stop, progress) and self._end_epoch(stop, progress, before=before)

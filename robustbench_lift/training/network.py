@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from robustbench_lift.text import printable
 from robustbench_lift.training import draws
 from robustbench_lift.weights import ModelSpec, untrained
 from robustbench_lift.weights.spec import LIBRARIES
+from robustbench_lift.weights.warm import WarmStart, file_sha256, warm_start
 
 Builder = Callable[..., nn.Module]
 """Called as build(arch, pooling, num_classes=..., placement=..., options=...)."""
@@ -37,6 +39,8 @@ class Network:
     """Where the pooling sits; None is the backbone's default."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Options of the pooling and of the network."""
+    start: Path | None = None
+    """Weights that a training begins from, where they are not drawn from the seed."""
 
     @classmethod
     def parse(cls, text: str) -> Network:
@@ -93,12 +97,14 @@ class Network:
         return self.model.slug
 
     def record(self) -> dict[str, Any]:
-        """The fields as plain types."""
+        """The fields as plain types; of weights that it begins from the sha256."""
+        start = {} if self.start is None else {"start": file_sha256(self.start)}
         return {
             "architecture": self.arch,
             "pooling": self.pooling,
             "placement": self.placement,
             "options": json.loads(json.dumps(dict(self.options))),
+            **start,
         }
 
     def check(self) -> None:
@@ -115,6 +121,17 @@ class Network:
             return
         with torch.device("meta"):
             self.build(10, seed=0)
+
+    def begin(self, module: nn.Module) -> WarmStart | None:
+        """Fill what `build` made with the weights that it begins from; None where it begins from the seed.
+
+        Raises:
+            CheckpointError: the weights are not those of such a network.
+        """
+        if self.start is None:
+            return None
+        task = BACKBONES[self.arch].task if self.arch in BACKBONES else "classification"
+        return warm_start(module, self.start, segmentation=task == "segmentation")
 
     def build(self, num_classes: int, *, seed: int, builder: Builder | None = None) -> nn.Module:
         """The network with weights drawn from the seed; the global generator is left as it was."""

@@ -18,6 +18,7 @@ from robustbench_lift.text import printable
 from robustbench_lift.training import draws
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.weights.warm import ENCODERS
 
 _NOT_THE_USERS = frozenset({"torch", "torchvision", "timm", "robustbench_lift"})
 """Packages whose layers are not the user's own."""
@@ -142,7 +143,7 @@ def _encoders(module: nn.Module, recipe: Recipe) -> list[nn.Module]:
     """The parts of a segmentation network that learn at `encoder_rate`; none where that is 1."""
     if recipe.encoder_rate == 1:
         return []
-    return [part for name, part in module.named_children() if name in ("features", "backbone", "encoder")]
+    return [part for name, part in module.named_children() if name in ENCODERS]
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

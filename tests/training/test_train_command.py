@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from robustbench_lift.commands import train as command
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import CheckpointError, IncomparableError, UsageError
 from robustbench_lift.training import state
+from robustbench_lift.weights import load_model
 
 runner = CliRunner()
 SMALL = ["--set", "size=32", "--set", "epochs=2", "--set", "batch_size=10", "--set", "learning_rate=0.01"]
@@ -178,3 +180,26 @@ def test_a_held_out_part_is_named_for_run(app: typer.Typer, archive: Path, tmp_p
     assert f"--data 'folder:{folder}?part=test&hold_out=0.25'" in answer.stdout
     unnamed = runner.invoke(app, arguments(archive, tmp_path / "other"), catch_exceptions=False)
     assert "no data spec of `run` names them" in unnamed.stdout
+
+
+def test_a_training_begins_from_other_weights_and_says_what_it_left_out(
+    app: typer.Typer, archive: Path, tmp_path: Path
+) -> None:
+    from robustbench_lift.networks import build_model
+
+    weights = tmp_path / "ten.pt"
+    torch.save(build_model("resnet20", "max", num_classes=10).state_dict(), weights)
+    arguments = ["train", "cifar-resnet", "--model", "resnet20/max", "--data", str(archive), "--hold-out", "0.2"]
+    arguments += [*SMALL, "--out", str(tmp_path / "run"), "--start", str(weights)]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "begins from ten.pt" in done.output
+    assert "left out: fc.weight, fc.bias; untrained: fc" in done.output
+    card = load_model(f"@{tmp_path / 'run' / 'final.safetensors'}").card
+    assert card["start"].startswith("begins from ten.pt (sha256 ")
+    identity = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert len(identity["network"]["start"]) == 64
+    other = runner.invoke(app, [*arguments[:-2]])
+    assert isinstance(other.exception, IncomparableError), "without the weights it is another training"
+    broken = runner.invoke(app, [*arguments[:-1], str(tmp_path / "nowhere.pt")])
+    assert isinstance(broken.exception, CheckpointError)
