@@ -201,56 +201,48 @@ def send(levels: Tensor, law: Law, draws: RandomSource) -> Tensor:
     if isinstance(draws, LegacyDraws):
         return law.literal(levels.movedim(1, -1), draws).movedim(-1, 1)
     assert isinstance(draws, Draws)
-    return _sample(levels, law, draws)
+    return (_sample_on_cpu if levels.device.type == "cpu" else _sample)(levels, law, draws)
 
 
 def _sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
-    """`send` by table look-ups, on levels of any shape [N, ...]."""
+    """`send` by table look-ups, on levels of any shape [N, ...] and any device."""
     table = guide(law, levels.device)
     flat = levels.reshape(len(levels), -1)
-    words = draws.words_16(flat.shape[1])
+    index = draws.words_16(flat.shape[1]).to(torch.int32).bitwise_and_((1 << table.bits) - 1)
     if table.bits < 16:
-        index = flat.to(torch.int32).mul_(1 << table.bits)
-        index += words.bitwise_and((1 << table.bits) - 1).to(torch.int32)
-    elif levels.device.type == "cpu":
-        index = torch.from_numpy(words.numpy().view(np.uint16).astype(np.int32))
-    else:
-        index = words.to(torch.int32).bitwise_and_(0xFFFF)
+        index += flat.to(torch.int32).mul_(1 << table.bits)
     found = table.entries.index_select(0, index.view(-1))
-    _refine(found, index.view(-1), len(flat), table, draws)
-    found = found.view(flat.shape)
-    if levels.device.type != "cpu":
-        return (found.add_(flat).clamp_(0, 255) if law.adds else found).to(torch.uint8).view(levels.shape)
-    result = found.numpy()  # whose 16-bit arithmetic is several times faster than torch's
-    if law.adds:
-        result += flat.numpy().astype(np.int16)
-        np.clip(result, 0, 255, out=result)
-    return torch.from_numpy(result.astype(np.uint8)).view(levels.shape)
-
-
-def _refine(found: Tensor, index: Tensor, images: int, table: Guide, draws: Draws) -> None:
-    """Settle the values whose bucket holds a step, in place, with further bits: the n-th of an image takes word n."""
-    places = positions_from(found, _STEPPED)
-    if len(places) == 0:
-        draws.words_32(1)  # the sub-stream is taken all the same: what follows must not depend on the batch
-        return
-    if images == 1:
-        finer = draws.words_32(len(places)).view(-1)
-    else:
-        image = torch.div(places, len(found) // images, rounding_mode="floor")
-        number = torch.bincount(image, minlength=images)
+    places = positions(found >= _STEPPED)
+    if len(places):
+        image = torch.div(places, flat.shape[1], rounding_mode="floor")
+        number = torch.bincount(image, minlength=len(flat))
         extra = draws.words_32(int(number.max()))
-        start = torch.arange(images, device=found.device).mul_(extra.shape[1]).sub_(number.cumsum(0) - number)
+        # the n-th value of an image that needs further bits takes its word n
+        start = torch.arange(len(flat), device=found.device).mul_(extra.shape[1]).sub_(number.cumsum(0) - number)
         word = torch.arange(len(places), device=found.device).add_(start.index_select(0, image))
-        finer = extra.reshape(-1).index_select(0, word)
-    bucket = index.index_select(0, places).to(torch.int64)
+        settled = _settle(
+            index.view(-1).index_select(0, places),
+            found.index_select(0, places),
+            extra.reshape(-1).index_select(0, word),
+            table,
+        )
+        found.index_copy_(0, places, settled)
+    else:
+        draws.words_32(1)  # the sub-stream is taken all the same: what follows must not depend on the batch
+    found = found.view(flat.shape)
+    return (found.add_(flat).clamp_(0, 255) if law.adds else found).to(torch.uint8).view(levels.shape)
+
+
+def _settle(index: Tensor, found: Tensor, finer: Tensor, table: Guide) -> Tensor:
+    """Effects of the values whose bucket holds a step, int16 [P], from bucket, entry and 32 further bits of each."""
+    bucket = index.to(torch.int64)
     row = bucket >> table.bits
     point = bucket.bitwise_and_((1 << table.bits) - 1).bitwise_left_shift_(_BITS - table.bits)
     point += finer.to(torch.int64).bitwise_and_(0xFFFFFFFF).bitwise_left_shift_(_BITS - table.bits - 32)
     point += row << _ROW
     # Where the step in question lies in the table. Most buckets hold one: each round looks at those beyond their step.
     first = row.mul_(len(table.effects))
-    place = found.index_select(0, places).to(torch.int64).sub_(_STEPPED).add_(first)
+    place = found.to(torch.int64).sub_(_STEPPED).add_(first)
     beyond = table.exact.index_select(0, place) <= point
     place += beyond
     rest = positions(beyond)
@@ -260,14 +252,44 @@ def _refine(found: Tensor, index: Tensor, images: int, table: Guide, draws: Draw
         place[rest] += 1
     # The outermost buckets hold a whole tail: bisection.
     place[rest] = torch.searchsorted(table.exact, point.index_select(0, rest), right=True)
-    found.index_copy_(0, places, table.effects.index_select(0, place.sub_(first)))
+    return table.effects.index_select(0, place.sub_(first))
 
 
-def positions_from(values: Tensor, least: int) -> Tensor:
-    """Flat positions of the values that are `least` or more, int64."""
-    if values.device.type == "cpu":  # numpy compares 16-bit numbers eight times faster than torch
-        return torch.from_numpy(np.flatnonzero(values.numpy() >= least))
-    return positions(values >= least)
+def _sample_on_cpu(levels: Tensor, law: Law, draws: Draws) -> Tensor:
+    """`_sample` an image at a time, in the caches; what needs further bits is settled for all of them together."""
+    table = guide(law, levels.device)
+    flat = levels.reshape(len(levels), -1).numpy()
+    size = flat.shape[1]
+    result = np.empty_like(flat)
+    words, finer = draws.by_image(), draws.by_image()
+    index, found = np.empty(size, np.int32), np.empty(size, np.int16)
+    shared = torch.from_numpy(index), torch.from_numpy(found)
+    steps: list[tuple[np.ndarray, ...]] = []
+    for image, (source, target) in enumerate(zip(flat, result, strict=True)):
+        bits = words(image, -(-size // 4)).view(np.uint16)[:size]
+        if table.bits < 16:
+            np.copyto(index, source)
+            index <<= table.bits
+            bits &= (1 << table.bits) - 1
+            index += bits
+        else:
+            np.copyto(index, bits)
+        torch.index_select(table.entries, 0, shared[0], out=shared[1])
+        places = np.flatnonzero(found >= _STEPPED)
+        if len(places):
+            more = finer(image, -(-len(places) // 2)).view(np.int32)[: len(places)]
+            steps.append((places + image * size, index[places], found[places], more))
+        if law.adds:
+            found += source
+            np.clip(found, 0, 255, out=found)
+        np.copyto(target, found, casting="unsafe")
+    if steps:
+        places, *parts = (np.concatenate(part) for part in zip(*steps, strict=True))
+        settled = _settle(*(torch.from_numpy(part) for part in parts), table).numpy()
+        if law.adds:
+            settled = np.clip(settled + flat.reshape(-1)[places], 0, 255)
+        result.reshape(-1)[places] = settled
+    return torch.from_numpy(result).view(levels.shape)
 
 
 def differing(one: Tensor, other: Tensor) -> Tensor:

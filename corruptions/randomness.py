@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -86,6 +86,15 @@ class Draws:
             return torch.from_numpy(_words_cpu(self.keys, stream, count))
         keys = torch.from_numpy(self.keys.view(np.int64)).to(self.device)
         return philox_words(keys, stream, count)
+
+    def by_image(self) -> Callable[[int, int], np.ndarray]:
+        """The next sub-stream on a CPU, an image at a time: a function of image and count that gives the first words.
+
+        What is made of one image's words while they are in the processor's caches costs half of what a batch costs.
+        """
+        stream = self._stream
+        self._stream += 1
+        return _generator(self.keys, stream)
 
     def words_32(self, count: int) -> Tensor:
         """`count` 32-bit words of the next sub-stream, low half of each 64-bit word first: int32 bits [N, count]."""
@@ -214,18 +223,28 @@ def image_keys(seed: int, condition: str, severity: int, ids: Sequence[str | int
 
 def _words_cpu(keys: np.ndarray, stream: int, count: int) -> np.ndarray:
     """Philox words by numpy's compiled generator, int64 [N, count]: 30 times faster than tensor arithmetic on a CPU."""
+    words = _generator(keys, stream)
+    if len(keys) == 1:  # nothing to copy
+        return words(0, count).view(np.int64)[None]
+    result = np.empty((len(keys), count), dtype=np.uint64)
+    for image, row in enumerate(result):
+        row[:] = words(image, count)
+    return result.view(np.int64)
+
+
+def _generator(keys: np.ndarray, stream: int) -> Callable[[int, int], np.ndarray]:
+    """A function of image and count: the first `count` words of the image's sub-stream, uint64 [count]."""
     counter = np.array([0, stream, 0, 0], dtype=np.uint64)
     generator = np.random.Philox(key=keys[0], counter=counter)
-    if len(keys) == 1:  # nothing to copy
-        return np.asarray(generator.random_raw(count), dtype=np.uint64).view(np.int64)[None]
-    result = np.empty((len(keys), count), dtype=np.uint64)
     state = generator.state
-    for row, key in zip(result, keys, strict=True):
-        state["state"] = {"counter": counter, "key": key}
+
+    def words(image: int, count: int) -> np.ndarray:
+        state["state"] = {"counter": counter, "key": keys[image]}
         state["buffer_pos"] = 4
         generator.state = state
-        row[:] = generator.random_raw(count)
-    return result.view(np.int64)
+        return np.asarray(generator.random_raw(count), dtype=np.uint64)
+
+    return words
 
 
 def philox_words(keys: Tensor, stream: int, count: int) -> Tensor:

@@ -21,7 +21,7 @@ from corruptions.registry import corruption
         64: (0.04, 0.08, 0.12, 0.15, 0.18),
         32: (0.04, 0.06, 0.08, 0.09, 0.10),
     },
-    piece=8,
+    piece=64,
 )
 def gaussian_noise(images: Tensor, draws: RandomSource, sd: float) -> Tensor:
     """clip(x + N(0, sd)) on the 0..1 scale, independently for every value; fraction of a level dropped."""

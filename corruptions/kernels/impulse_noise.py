@@ -21,7 +21,7 @@ from corruptions.registry import corruption
         64: (0.01, 0.02, 0.05, 0.08, 0.14),
         32: (0.01, 0.02, 0.03, 0.05, 0.07),
     },
-    piece=8,
+    piece=64,
 )
 def impulse_noise(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     """Each value with probability `amount` replaced, by 255 or by 0 with even chances."""

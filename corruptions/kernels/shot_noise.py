@@ -21,7 +21,7 @@ from corruptions.registry import corruption
         64: (250, 100, 50, 30, 15),
         32: (500, 250, 100, 75, 50),
     },
-    piece=8,
+    piece=64,
 )
 def shot_noise(images: Tensor, draws: RandomSource, photons: float) -> Tensor:
     """clip(Poisson(photons x) / photons), independently for every value; fraction of a level dropped."""

@@ -21,7 +21,7 @@ from corruptions.registry import corruption
         64: (0.15, 0.2, 0.25, 0.3, 0.35),
         32: (0.06, 0.1, 0.12, 0.16, 0.2),
     },
-    piece=8,
+    piece=64,
 )
 def speckle_noise(images: Tensor, draws: RandomSource, sd: float) -> Tensor:
     """clip(x + x N(0, sd)), independently for every value; fraction of a level dropped."""
