@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
-from corruptions.opencv import cv2
+from corruptions.sequences.remap import Geometry, Warp, geometry, interpolates_exactly, tilted
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) of the part of the base image that is shown."""
@@ -86,13 +86,20 @@ class Taps:
     inside: Tensor
 
 
+def affine_positions(
+    matrix: Matrix, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Where output points (x, y) lie in the base."""
+    a, b, c, d, e, f = matrix
+    return a * x + b * y + c, d * x + e * y + f
+
+
 def affine_taps(matrix: Matrix, height: int, width: int, window: Window, device: torch.device) -> Taps:
     """Taps of Pillow's bilinear affine transform: black outside, edge pixels repeated within the last half pixel."""
     top, left, rows, columns = window
     x = np.arange(left, left + columns)[None, :] + 0.5
     y = np.arange(top, top + rows)[:, None] + 0.5
-    a, b, c, d, e, f = matrix
-    source_x, source_y = a * x + b * y + c, d * x + e * y + f
+    source_x, source_y = affine_positions(matrix, x, y)
     inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
     source_x, source_y = source_x - 0.5, source_y - 0.5
     return _taps(source_x, source_y, inside, height, width, device)
@@ -148,12 +155,35 @@ def as_images(rows: Tensor, like: Tensor, window: Window) -> Tensor:
     return rows.T.reshape(*like.shape[:2], *window[2:])
 
 
+IDENTITY: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
 def affine_frames(images: Tensor, matrices: list[Matrix], window: Window) -> Iterator[Tensor]:
     """One bilinear affine frame a matrix."""
+    if images.device.type == "cpu" and interpolates_exactly():
+        yield from _affine_frames_on_cpu(images.contiguous(), matrices, window)
+        return
     height, width = images.shape[-2:]
     rows = pixel_rows(images)
     for matrix in matrices:
         yield as_images(warp_affine(rows, affine_taps(matrix, height, width, window, images.device)), images, window)
+
+
+def _affine_frames_on_cpu(images: Tensor, matrices: list[Matrix], window: Window) -> Iterator[Tensor]:
+    height, width = images.shape[-2:]
+    warp = Warp(images.numpy(), *window[2:])
+    for matrix in matrices:
+        if matrix == IDENTITY:
+            yield shown(images, window)
+        else:
+            where = _affine_geometry(matrix, height, width, window)
+            yield torch.from_numpy(warp.frame(where, partial(affine_positions, matrix), window))
+
+
+@lru_cache(maxsize=32)
+def _affine_geometry(matrix: Matrix, height: int, width: int, window: Window) -> Geometry:
+    """Kept for the frames of a sequence, since images of one size share it."""
+    return geometry(partial(affine_positions, matrix), height, width, window)
 
 
 def tilt_matrix(height: int, width: int, degrees: float) -> npt.NDArray[np.float64]:
@@ -218,26 +248,18 @@ def warp_tilt(rows: Tensor, height: int, width: int, degrees: float, window: Win
 @lru_cache(maxsize=32)
 def _tilt_maps(
     height: int, width: int, degrees: float, window: Window
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
-    """Whole pixels (x, y) and 5-bit fractions as `cv2.remap` takes them; kept, since every image has the same."""
-    x, y = tilt_positions(height, width, degrees, window)
-    limits = np.iinfo(np.int16)
-    whole = np.stack([np.clip(place >> 5, limits.min, limits.max) for place in (x, y)], axis=-1)
-    return whole.astype(np.int16), ((y & 31) * 32 + (x & 31)).astype(np.uint16)
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Columns and rows as `cv2.remap` takes them; kept, since images of one size share them."""
+    x, y = ((place / 32.0).astype(np.float32) for place in tilt_positions(height, width, degrees, window))
+    return x, y
 
 
 def tilt_frames(images: Tensor, angles: list[float], window: Window) -> Iterator[Tensor]:
     """One frame an angle (degrees about both axes), uint8 [N, C, h, w]; black outside."""
     height, width = images.shape[-2:]
     if images.device.type == "cpu":
-        bases = [cv2.merge(list(image)) for image in images.numpy()]
-        for degrees in angles:
-            maps = _tilt_maps(height, width, degrees, window)
-            frame = np.empty((len(bases), 3, *window[2:]), dtype=np.uint8)
-            for base, planes in zip(bases, frame, strict=True):
-                tilted = cv2.remap(base, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-                cv2.split(tilted, list(planes))
-            yield torch.from_numpy(frame)
+        maps = (_tilt_maps(height, width, degrees, window) for degrees in angles)
+        yield from map(torch.from_numpy, tilted(images.contiguous().numpy(), maps))
         return
     rows = pixel_rows(torch.nn.functional.pad(images, (1, 1, 1, 1)))
     for degrees in angles:
