@@ -120,11 +120,44 @@ def frost(
     pictures = _scaled(height, width, variant, table, images.device)
     which = draws.integers(0, len(pictures), ()).tolist()
     # Ranges depend on the photograph, and the original draws by them; one uniform integer source serves any range.
-    crops = torch.empty_like(images)
     chosen = [pictures[i] for i in which]
     tops = draws.ranges([picture.shape[1] - height for picture in chosen])
     lefts = draws.ranges([picture.shape[2] - width for picture in chosen])
-    for crop, picture, top, left in zip(crops, chosen, tops, lefts, strict=True):
-        crop.copy_(picture[:, top : top + height, left : left + width])
-    pairs = (images.to(torch.int32) << 8).add_(crops)
+    crops = [
+        picture[:, top : top + height, left : left + width]
+        for picture, top, left in zip(chosen, tops, lefts, strict=True)
+    ]
+    if images.device.type == "cpu":
+        return _on_cpu(images.contiguous(), crops, parameters)
+    pairs = (images.to(torch.int32) << 8).add_(torch.stack(crops))
     return _sums(*parameters, images.device).index_select(0, pairs.view(-1)).view(images.shape)
+
+
+def _on_cpu(images: Tensor, crops: list[Tensor], weights: tuple[float, float]) -> Tensor:
+    """`frost` plane by plane: by OpenCV's weighted sum where that gives every pair its level, by the table elsewhere."""
+    result = torch.empty_like(images)
+    sums = _sums(*weights, images.device)
+    whole = _opencv_agrees(*weights)
+    pairs = np.empty(images.shape[-2:], dtype=np.int32)
+    for image, crop, target in zip(images, crops, result, strict=True):
+        for plane, frozen, out in zip(image.numpy(), crop.numpy(), target, strict=True):
+            if whole:
+                cv2.addWeighted(plane, weights[0], frozen, weights[1], _FLOOR, out.numpy())
+            else:
+                pairs[:] = plane
+                pairs <<= 8
+                pairs += frozen
+                torch.index_select(sums, 0, torch.from_numpy(pairs).view(-1), out=out.view(-1))
+    return result
+
+
+_FLOOR = 1e-4 - 0.5
+"""OpenCV rounds to the nearest; whole sums, which float32 may miss by a little, must stay."""
+
+
+@lru_cache(maxsize=16)
+def _opencv_agrees(image_weight: float, frost_weight: float) -> bool:
+    """Whether OpenCV's float32 sum gives all 65,536 pairs what float64 gives, which drops some whole sums by a level."""
+    image, frost = (np.ascontiguousarray(side, dtype=np.uint8) for side in np.mgrid[:256, :256])
+    found = cv2.addWeighted(image, image_weight, frost, frost_weight, _FLOOR)
+    return np.array_equal(found.ravel(), _sums(image_weight, frost_weight, torch.device("cpu")).numpy())

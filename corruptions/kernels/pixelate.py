@@ -6,6 +6,7 @@ Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -59,7 +60,7 @@ def _box(values: Tensor, target: int, dim: int) -> Tensor:
         64: (0.9, 0.8, 0.7, 0.6, 0.5),
         32: (0.95, 0.9, 0.85, 0.75, 0.65),
     },
-    piece=8,
+    piece=4,
 )
 def pixelate(images: Tensor, draws: RandomSource, scale: float, *, variant: str = "imagenet-c") -> Tensor:
     """Box shrinking to int(scale side), each pass rounded to 8 bits, and box (imagecorruptions: nearest) enlarging."""
@@ -80,40 +81,43 @@ def pixelate(images: Tensor, draws: RandomSource, scale: float, *, variant: str 
 
 
 def _on_cpu(images: Tensor, rows: int, columns: int, *, nearest: bool) -> Tensor:
-    """`pixelate` on whole rows of numpy: the columns' turn comes on the transposed image, where a sample is a row."""
+    """`pixelate` on whole rows of numpy: the columns' turn comes on the transposed images, where a sample is a row."""
     height, width = images.shape[-2:]
-    result = np.empty(images.shape, dtype=np.uint8)
     cpu = images.device
-    for source, target in zip(images.numpy(), result, strict=True):
-        across = cv2.transpose(source.reshape(-1, width))  # [W, 3 H]
-        small = _box_rows(across, columns)
-        small = cv2.transpose(small).reshape(3, height, columns)
-        tall = np.stack([_box_rows(plane, rows) for plane in small])  # [3, rows, columns]
-        wide = cv2.transpose(tall.reshape(-1, columns))
-        wide = wide.take(_nearest(columns, width, cpu).numpy(), axis=0) if nearest else _box_rows(wide, width)
-        wide = cv2.transpose(wide).reshape(3, rows, width)
-        for plane, final in zip(wide, target, strict=True):
-            if nearest:
-                plane.take(_nearest(rows, height, cpu).numpy(), axis=0, out=final, mode="clip")
-            else:
-                final[:] = _box_rows(plane, height)
-    return torch.from_numpy(result)
+    across = cv2.transpose(images.contiguous().view(-1, width).numpy())  # [W, 3 N H]
+    small = cv2.transpose(_box_rows(across[None], columns)[0])
+    small = _box_rows(small.reshape(-1, height, columns), rows)
+    wide = cv2.transpose(small.reshape(-1, columns))[None]  # [1, columns, 3 N rows]
+    wide = wide.take(_nearest(columns, width, cpu).numpy(), axis=1) if nearest else _box_rows(wide, width)
+    wide = cv2.transpose(wide[0]).reshape(-1, rows, width)
+    tall = wide.take(_nearest(rows, height, cpu).numpy(), axis=1) if nearest else _box_rows(wide, height)
+    return torch.from_numpy(tall).view(images.shape)
 
 
 def _box_rows(values: np.ndarray, target: int) -> np.ndarray:
-    """Pillow's box resize of uint8 [S, M] along the first axis: uint8 [target, M]."""
-    *picks, share = (part.numpy() for part in _box_windows(len(values), target, torch.device("cpu")))
+    """Pillow's box resize of uint8 [P, S, M] along the second axis: uint8 [P, target, M]."""
+    size = values.shape[1]
+    *picks, share = (part.numpy() for part in _box_windows(size, target, torch.device("cpu")))
     if len(picks) == 1:
-        return values.take(picks[0], axis=0)
+        return values.take(picks[0], axis=1)
+    step, rest = divmod(size, target)
+    parts: Iterable[np.ndarray]
+    if rest == 0:  # windows lie side by side
+        parts = (values[:, k::step] for k in range(step))
+    elif len(picks) == 2:  # the mean of one sample is that of it and itself
+        parts = (values.take(pick, axis=1) for pick in (picks[0], np.where(picks[1] < size, picks[1], picks[0])))
+    else:
+        wide = np.concatenate([values, np.zeros_like(values[:, :1])], axis=1)
+        parts = (wide.take(pick, axis=1) for pick in picks)
     if len(picks) == 2:
-        first = values.take(picks[0], axis=0)
-        second = values.take(np.where(picks[1] < len(values), picks[1], picks[0]), axis=0)
-        # (a + b + 1) / 2 without its fraction, in 8 bits; the mean of one sample is that of it and itself
-        return np.asarray((first | second) - ((first ^ second) >> 1))
-    values = np.concatenate([values, np.zeros_like(values[:1])])
-    total = values.take(picks[0], axis=0).astype(np.uint16)
-    for pick in picks[1:]:
-        total += values.take(pick, axis=0)
+        first, second = parts
+        # (a + b + 1) / 2 without its fraction, in 8 bits
+        mean = first ^ second
+        mean >>= 1
+        return np.subtract(first | second, mean, out=mean)
+    total = np.zeros((len(values), target, values.shape[2]), dtype=np.uint16)
+    for part in parts:
+        total += part
     means = total.astype(np.float32)
     means *= share[:, None]
     means += np.float32(0.5)
