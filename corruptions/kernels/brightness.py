@@ -10,8 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from corruptions.channel import LEVELS, positions, to_levels, without_fraction
-from corruptions.hsv import CLOSE, literally
+from corruptions.channel import LEVELS, negative, to_levels, without_fraction
+from corruptions.hsv import CLOSE, middle_literally, owners
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 
@@ -25,26 +25,37 @@ from corruptions.registry import corruption
         64: (0.1, 0.2, 0.3, 0.4, 0.5),
         32: (0.05, 0.1, 0.15, 0.2, 0.3),
     },
+    piece=8,
 )
 def brightness(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     """Value of HSV plus `amount`, clipped to [0, 1]."""
-    value = images.amax(1).to(torch.int32).mul_(LEVELS)
-    pairs = images + value.unsqueeze(1)
-    result = _brightness_table(amount, images.device).index_select(0, pairs.view(-1)).view(images.shape)
-    undecided = positions(result.amin(1) < 0)
+    value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    index = images + value.to(torch.int32).mul_(LEVELS)
+    index.add_(images == least, alpha=LEVELS * LEVELS)
+    result = _brightness_table(amount, images.device).index_select(0, index.view(-1))
+    undecided = negative(result)
     result = without_fraction(result)
-    return literally(images, result, undecided, lambda h, s, v: (h, s, (v + amount).clamp_(0.0, 1.0)))
+    area = images.shape[-2] * images.shape[-1]
+    plane = owners(undecided, area)
+    pixels = undecided - (plane - owners(plane, 3)).mul_(area)
+    result[undecided] = middle_literally(images, pixels, lambda s, v: (s, v.add_(amount).clamp_(0.0, 1.0)))
+    return result.view(images.shape)
 
 
 @lru_cache(maxsize=64)
 def _brightness_table(amount: float, device: torch.device) -> Tensor:
-    """The result for every (value, level), -1 where a whole number makes it depend on the hue: int16 [256 * 256]."""
+    """The result for every (value, level), and again for levels that are the pixel's smallest: int16 [2 * 256 * 256].
+
+    -1 where a whole number makes the middle channel depend on the hue, which decides on which side of it float64 falls.
+    """
     levels = torch.arange(LEVELS, dtype=torch.float64)
     value = levels / 255.0
     brighter = (value + amount).clamp_(0.0, 1.0)
     exact = 255.0 * brighter.view(-1, 1) * (levels / levels.view(-1, 1).clamp(min=1.0))
-    table = exact.clamp(0.0, 255.0).to(torch.int16)
-    table[(exact - exact.round()).abs() < CLOSE] = -1
+    middle = exact.clamp(0.0, 255.0).to(torch.int16)
+    middle[(exact - exact.round()).abs() < CLOSE] = -1
     # The largest channel is the new value itself, whatever the hue; a black pixel has no hue and follows it.
-    table.diagonal().copy_(to_levels(brighter).to(torch.int16))
-    return table.view(-1).to(device)
+    middle.diagonal().copy_(to_levels(brighter).to(torch.int16))
+    saturation = ((value.view(-1, 1) - value) / value.view(-1, 1)).nan_to_num_(0.0)
+    smallest = to_levels(brighter.view(-1, 1) * (1.0 - saturation)).to(torch.int16)
+    return torch.stack([middle, smallest]).view(-1).to(device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import LEVELS, positions, to_levels, without_fraction
-from corruptions.hsv import literally
+from corruptions.hsv import literally, middle_literally
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT
@@ -46,7 +46,9 @@ def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float
     moved = without_fraction(upper.clamp_(0.0, 255.0))
     # Where the middle channel equals another there is nothing to decide.
     doubtful = positions((moved != lower) & (middle > least) & (middle < value))
-    moved.view(-1)[doubtful] = _middle_literally(images, doubtful, factor, addend)
+    moved.view(-1)[doubtful] = middle_literally(
+        images, doubtful, lambda s, v: (s.mul_(factor).add_(addend).clamp_(0.0, 1.0), v)
+    )
     result = _pick(images == least.unsqueeze(1), lowered.unsqueeze(1), moved.unsqueeze(1))
     result = _pick(images == value.unsqueeze(1), images, result)
     if not addend:
@@ -58,25 +60,6 @@ def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float
 def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """`torch.where` for uint8, by arithmetic modulo 256: without a branch a value, which a CPU often guesses wrong."""
     return (yes - no).mul(mask.view(torch.uint8)).add_(no)
-
-
-def _middle_literally(images: Tensor, pixels: Tensor, factor: float, addend: float) -> Tensor:
-    """The middle channel after `saturate`, uint8 [P], of pixels without equal channels, in the original's steps."""
-    area = images.shape[-2] * images.shape[-1]
-    places = pixels + torch.div(pixels, area, rounding_mode="floor").mul_(2 * area)
-    flat = images.reshape(-1)
-    red, green, blue = (flat.index_select(0, places + shift * area).double().div_(255.0) for shift in range(3))
-    value = torch.maximum(torch.maximum(red, green), blue)
-    spread = value - torch.minimum(torch.minimum(red, green), blue)
-    is_green, is_blue = green == value, blue == value
-    difference = torch.where(is_blue, red - green, torch.where(is_green, blue - red, green - blue)).div_(spread)
-    hue = difference.add_(is_green, alpha=2.0).add_(is_blue, alpha=4.0).div_(6.0)
-    hue = torch.where(hue < 0.0, hue + 1.0, hue).mul_(6.0)
-    sector = torch.floor(hue)
-    fraction = hue.sub_(sector)
-    fraction = torch.where(sector.to(torch.int32) % 2 == 1, fraction, 1.0 - fraction)
-    saturation = spread.div_(value).mul_(factor).add_(addend).clamp_(0.0, 1.0)
-    return to_levels(value.mul_(1.0 - fraction.mul_(saturation)))
 
 
 @lru_cache(maxsize=16)
