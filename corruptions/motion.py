@@ -87,7 +87,10 @@ def moved_levels(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *li
     channels, height, width = planes.shape[1:]
     levels = np.empty(planes.shape, dtype=np.uint8)
     sources = without_fraction(planes) if planes.dtype != torch.uint8 else planes.contiguous()
-    for source, angle, target in zip(sources.numpy(), degrees.tolist(), levels, strict=True):
+    places: list[np.ndarray] = []
+    taps: list[np.ndarray] = []
+    weights = np.empty(0)
+    for image, (source, angle) in enumerate(zip(sources.numpy(), degrees.tolist(), strict=True)):
         weights, rows, columns = motion_line(radius, sigma, angle)
         top, left = max(0, -int(rows.min())), max(0, -int(columns.min()))
         bottom, right = max(0, int(rows.max())), max(0, int(columns.max()))
@@ -96,26 +99,25 @@ def moved_levels(planes: Tensor, radius: int, sigma: float, degrees: Tensor, *li
         for plane, wide in zip(source, padded, strict=True):
             cv2.copyMakeBorder(plane, top, bottom, left, right, cv2.BORDER_REPLICATE, wide)
         blurred = _filtered(padded.astype(np.float32), weights, rows, columns, height, width)
-        # OpenCV rounds to the nearest, which is the floor after 1/2 is taken off, and keeps within 0..255.
-        low, high = (
-            cv2.addWeighted(blurred, 1.0, blurred, 0.0, sum(lifts) - 0.5 + doubt, dtype=cv2.CV_8U).reshape(
-                channels, -1, width
-            )[:, :height]
-            for doubt in (-_DOUBT, _DOUBT)
-        )
-        target[:] = high
+        low, high = np.empty_like(levels[image]), levels[image]
+        for plane, below, above in zip(blurred.reshape(channels, -1, width), low, high, strict=True):
+            # OpenCV rounds |v + b| to the nearest, which is the floor of v with b = -1/2.
+            for side, doubt in ((below, -_DOUBT), (above, _DOUBT)):
+                cv2.convertScaleAbs(plane[:height], side, 1.0, sum(lifts) - 0.5 + doubt)
         doubtful = np.flatnonzero(low != high)
         if len(doubtful):
-            row, column = np.divmod(doubtful % (height * width), width)
-            corner = doubtful // (height * width) * padded[0].size + row * padded.shape[2] + column
-            steps = rows * padded.shape[2] + columns
-            taps = torch.from_numpy(padded.reshape(-1).take(corner + steps[:, None]).astype(np.float32))
-            total = torch.zeros(len(doubtful))
-            for number, weight in enumerate(weights.tolist()):
-                total.add_(taps[number], alpha=weight)
-            for lift in lifts:
-                total.add_(lift)
-            target.reshape(-1)[doubtful] = without_fraction(total.clamp_(0.0, 255.0)).numpy()
+            line = doubtful // width
+            corner = doubtful + line * (padded.shape[2] - width) + line // height * ((top + bottom) * padded.shape[2])
+            taps.append(padded.reshape(-1).take(corner + (rows * padded.shape[2] + columns)[:, None]))
+            places.append(doubtful + image * source.size)
+    if places:  # the weights are the same along every angle
+        values = torch.from_numpy(np.concatenate(taps, axis=1).astype(np.float32))
+        total = torch.zeros(values.shape[1])
+        for row, weight in zip(values, weights.tolist(), strict=True):
+            total.add_(row, alpha=weight)
+        for lift in lifts:
+            total.add_(lift)
+        levels.reshape(-1)[np.concatenate(places)] = without_fraction(total.clamp_(0.0, 255.0)).numpy()
     return torch.from_numpy(levels)
 
 
@@ -134,19 +136,16 @@ def _filtered(
     tall = padded.reshape(-1, padded_width)
     needed = (channels - 1) * padded_height + height  # the planes lie below each other
     total = np.zeros((channels * padded_height, width), dtype=np.float32)
-    down, across, shares = rows.tolist(), columns.tolist(), weights.tolist()
     start = 0
-    while start < len(shares):
-        stop = start + 1  # a line leads one way, so its ends say how large a piece is
-        while stop < len(shares):
-            if (abs(down[stop] - down[start]) + 1) * (abs(across[stop] - across[start]) + 1) > _AREA:
-                break
-            stop += 1
-        top, left = min(down[start], down[stop - 1]), min(across[start], across[stop - 1])
-        shape = abs(down[stop - 1] - down[start]) + 1, abs(across[stop - 1] - across[start]) + 1
+    while start < len(weights):
+        # a line leads one way, so its ends say how large a piece is, and a longer one is not smaller
+        area = (np.abs(rows[start:] - rows[start]) + 1) * (np.abs(columns[start:] - columns[start]) + 1)
+        stop = start + int(np.searchsorted(area, _AREA, side="right"))
+        down, across = rows[start:stop], columns[start:stop]
+        top, left = min(down[0], down[-1]), min(across[0], across[-1])
+        shape = abs(down[-1] - down[0]) + 1, abs(across[-1] - across[0]) + 1
         kernel = np.zeros(shape, dtype=np.float32)
-        for row, column, share in zip(down[start:stop], across[start:stop], shares[start:stop], strict=True):
-            kernel[row - top, column - left] += share
+        np.add.at(kernel, (down - top, across - left), weights[start:stop])
         part = tall[top : top + needed + shape[0] - 1, left : left + width + shape[1] - 1]
         part = cv2.filter2D(part, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
         cv2.add(total[:needed], part[:needed, :width], total[:needed])

@@ -25,11 +25,8 @@ from corruptions.sequences.warps import Window, shown
 def translate(images: Tensor, draws: RandomSource, origin: int, count: int, *, window: Window) -> Iterator[Tensor]:
     """Frame i is shifted right by i - origin pixels; black comes in from the side."""
     width = images.shape[-1]
-    for i in range(count):
-        shift = i - origin
-        moved = torch.zeros_like(images)
-        if shift >= 0:
-            moved[..., shift:] = images[..., : width - shift]
-        else:
-            moved[..., :shift] = images[..., -shift:]
-        yield shown(moved, window)
+    first, last = -origin, count - 1 - origin
+    wide = torch.nn.functional.pad(images, (max(last, 0), max(-first, 0)))  # every frame is a part of it
+    for shift in range(first, last + 1):
+        start = max(last, 0) - shift
+        yield shown(wide[..., start : start + width], window)
