@@ -41,6 +41,7 @@ def flat_levels(sigma: float, device: torch.device, cut: float = 4.0) -> Tensor:
     return torch.from_numpy((np.clip(levels[0], 0, 1) * 255).astype(np.uint8)).to(device)
 
 
+@lru_cache(maxsize=128)
 def gaussian_weights(sigma: float, cut: float = 4.0) -> np.ndarray:
     """Normalised samples of a Gaussian at -r..r with r = int(cut sigma + 0.5): float64 [2 r + 1].
 
@@ -98,14 +99,26 @@ def smooth_images(images: Tensor, sigma: float, cut: float = 4.0, *, few: float 
     doubtful = differing(lower, upper)
     levels = upper.view(-1)
     levels[doubtful] = flat_levels(sigma, images.device, cut)[levels[doubtful].to(torch.int64)]
-    owner = torch.div(doubtful, area, rounding_mode="floor")
-    many = torch.bincount(owner) > few * area
-    for plane in many.nonzero().view(-1).tolist():
-        places = doubtful[owner == plane] - plane * area
-        original = images.reshape(-1, height, width)[plane].cpu().numpy()
-        where, exact = _literally(original, places.cpu().numpy(), sigma, cut)
-        levels[torch.from_numpy(where + plane * area).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
+    places = doubtful.cpu().numpy()
+    owner = places // area
+    number = np.bincount(owner, minlength=3 * len(images))
+    many = number > few * area
+    if not many.any():
+        return upper
+    planes = images.reshape(-1, height, width).cpu().numpy()
+    size = len(gaussian_weights(sigma, cut)) ** 2
+    heavy = many & (number * size > area)
+    decided = [_literally(planes, places[owner == plane], sigma, cut) for plane in np.flatnonzero(heavy)]
+    light = places[(many & ~heavy)[owner]]
+    step = 1 + _WINDOWS // size
+    decided += [_literally(planes, light[k : k + step], sigma, cut) for k in range(0, len(light), step)]
+    for where, exact in decided:
+        levels[torch.from_numpy(where).to(levels.device)] = torch.from_numpy(exact).to(levels.device)
     return upper
+
+
+_WINDOWS = 1 << 19
+"""Values of windows that are held at a time."""
 
 
 def _bounds(images: Tensor, sigma: float, cut: float) -> tuple[Tensor, Tensor]:
@@ -126,40 +139,54 @@ def _bounds_on_cpu(images: Tensor, sigma: float, cut: float) -> tuple[Tensor, Te
     return lower, upper
 
 
-def _literally(plane: np.ndarray, places: np.ndarray, sigma: float, cut: float) -> tuple[np.ndarray, np.ndarray]:
-    """Blur some pixels of one uint8 plane in float64, in scipy's order of operations.
+def _literally(planes: np.ndarray, places: np.ndarray, sigma: float, cut: float) -> tuple[np.ndarray, np.ndarray]:
+    """Blur some pixels of uint8 planes in float64, in scipy's order of operations.
 
     Args:
-        plane: uint8 [H, W].
-        places: flat positions in question; where they are many, those whose whole window is flat are left out.
+        planes: uint8 [P, H, W].
+        places: flat positions in question, ascending; where they are many, they lie in one plane, and those whose whole
+            window is flat are left out.
         sigma: of the Gaussian.
         cut: where its weights end, in sigmas.
 
     Returns:
         flat positions, and their results, uint8.
     """
+    height, width = planes.shape[1:]
+    area = height * width
+    first, last = places[0] // area, places[-1] // area
     weights = gaussian_weights(sigma, cut)
     radius = len(weights) // 2
     size = len(weights) ** 2
     border = cv2.BORDER_REPLICATE
-    if len(places) * size > plane.size:
+    if first == last and len(places) * size > area:
         window = np.ones((len(weights), len(weights)), np.uint8)
+        plane = planes[first]
         flat = cv2.erode(plane, window, borderType=border) == cv2.dilate(plane, window, borderType=border)
-        places = places[~flat.ravel()[places]]
-    if len(places) * size > 8 * plane.size:
-        exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest", truncate=cut).ravel()[places]
-    else:
-        padded = cv2.copyMakeBorder(plane, radius, radius, radius, radius, border)
-        span = np.arange(len(weights))
-        corners = places // plane.shape[1] * padded.shape[1] + places % plane.shape[1]
-        windows = corners[:, None, None] + (span[:, None] * padded.shape[1] + span)
-        exact = padded.ravel().take(windows) / 255.0
-        for _ in range(2):  # the middle first, then pairs from the outside in, along the rows' axis and then the other
-            total = exact[:, radius] * weights[radius]
-            for step in range(radius, 0, -1):
-                total += (exact[:, radius - step] + exact[:, radius + step]) * weights[radius - step]
-            exact = total
-    return places, (np.clip(exact, 0, 1) * 255).astype(np.uint8)
+        places = places[~flat.ravel()[places - first * area]]
+        if len(places) * size > 8 * area:
+            exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest", truncate=cut)
+            return places, _levels(exact.ravel()[places - first * area])
+    padded = np.stack(
+        [cv2.copyMakeBorder(plane, radius, radius, radius, radius, border) for plane in planes[first : last + 1]]
+    )
+    inside = places - first * area
+    line = inside // width
+    owner = line // height
+    corners = inside + 2 * radius * line + owner * (2 * radius * padded.shape[2])
+    span = np.arange(len(weights))
+    exact = padded.ravel().take(corners[:, None, None] + (span[:, None] * padded.shape[2] + span)) / 255.0
+    for _ in range(2):  # the middle first, then pairs from the outside in, along the rows' axis and then the other
+        total = exact[:, radius] * weights[radius]
+        for step in range(radius, 0, -1):
+            total += (exact[:, radius - step] + exact[:, radius + step]) * weights[radius - step]
+        exact = total
+    return places, _levels(exact)
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """Of 0..1, clipped, as uint8 without the fraction."""
+    return np.asarray((np.clip(values, 0, 1) * 255).astype(np.uint8))
 
 
 def smooth_reflected(planes: Tensor, sigmas: tuple[float, float], cut: float) -> Tensor:
