@@ -6,12 +6,13 @@ Source: Hendrycks and Dietterich, ICLR 2019, section 4.1 and `make_imagenet_c.py
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
-from corruptions.smoothing import truncate
+from corruptions.smoothing import LIFT, truncate
 
 
 def height_maps(draws: RandomSource, size: int, decay: float) -> Tensor:
@@ -72,4 +73,20 @@ def fog(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) ->
     largest = images.amax((1, 2, 3)).to(torch.float64) / 255
     factor = (largest / (largest + strength)).to(torch.float32).view(-1, 1, 1, 1)
     added = fogs.unsqueeze(1) * (strength * 255.0) * factor
+    if images.device.type == "cpu":
+        return _on_cpu(images, factor.view(-1).numpy(), added[:, 0].numpy())
     return truncate((images * factor).add_(added))
+
+
+def _on_cpu(images: Tensor, factors: np.ndarray, added: np.ndarray) -> Tensor:
+    """The truncated sum of each image times its factor and its fog, float32 [N, H, W], plane by plane in the caches."""
+    result = np.empty(images.shape, dtype=np.uint8)
+    values = np.empty(images.shape[-2:], dtype=np.float32)
+    for image, factor, layer, target in zip(images.numpy(), factors, added, result, strict=True):
+        for plane, out in zip(image, target, strict=True):
+            np.copyto(values, plane)
+            values *= factor
+            values += layer
+            values += np.float32(LIFT)
+            np.copyto(out, values, casting="unsafe")  # neither part is negative, and their sum is at most 255 m
+    return torch.from_numpy(result)
