@@ -285,7 +285,8 @@ def _sample_on_cpu(levels: Tensor, law: Law, draws: Draws) -> Tensor:
         np.copyto(target, found, casting="unsafe")
     if steps:
         places, *parts = (np.concatenate(part) for part in zip(*steps, strict=True))
-        settled = _settle(*(torch.from_numpy(part) for part in parts), table).numpy()
+        bucket, entry, further = (torch.from_numpy(part) for part in parts)
+        settled = _settle(bucket, entry, further, table).numpy()
         if law.adds:
             settled = np.clip(settled + flat.reshape(-1)[places], 0, 255)
         result.reshape(-1)[places] = settled

@@ -103,7 +103,9 @@ def literally(
 ) -> Tensor:
     """Replace some pixels, flat positions in [N, H, W], by what the original's float64 arithmetic gives."""
     area = images.shape[-2] * images.shape[-1]
-    places = (pixels + owners(pixels, area).mul_(2 * area)).view(-1, 1) + torch.arange(0, 3 * area, area, device=images.device)
+    places = (pixels + owners(pixels, area).mul_(2 * area)).view(-1, 1) + torch.arange(
+        0, 3 * area, area, device=images.device
+    )
     chosen = images.reshape(-1)[places]
     result.view(-1)[places] = to_levels(from_hsv(*change(*to_hsv(chosen))))
     return result

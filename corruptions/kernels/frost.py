@@ -134,7 +134,7 @@ def frost(
 
 
 def _on_cpu(images: Tensor, crops: list[Tensor], weights: tuple[float, float]) -> Tensor:
-    """`frost` plane by plane: by OpenCV's weighted sum where that gives every pair its level, by the table elsewhere."""
+    """`frost` plane by plane: OpenCV's weighted sum where it gives every pair its level, the table elsewhere."""
     result = torch.empty_like(images)
     sums = _sums(*weights, images.device)
     whole = _opencv_agrees(*weights)
@@ -157,7 +157,7 @@ _FLOOR = 1e-4 - 0.5
 
 @lru_cache(maxsize=16)
 def _opencv_agrees(image_weight: float, frost_weight: float) -> bool:
-    """Whether OpenCV's float32 sum gives all 65,536 pairs what float64 gives, which drops some whole sums by a level."""
+    """Whether OpenCV's float32 sums are those of float64, which drops some whole ones by a level: for all pairs."""
     image, frost = (np.ascontiguousarray(side, dtype=np.uint8) for side in np.mgrid[:256, :256])
     found = cv2.addWeighted(image, image_weight, frost, frost_weight, _FLOOR)
     return np.array_equal(found.ravel(), _sums(image_weight, frost_weight, torch.device("cpu")).numpy())

@@ -114,7 +114,7 @@ def _box_rows(values: np.ndarray, target: int) -> np.ndarray:
         # (a + b + 1) / 2 without its fraction, in 8 bits
         mean = first ^ second
         mean >>= 1
-        return np.subtract(first | second, mean, out=mean)
+        return np.asarray((first | second) - mean)
     total = np.zeros((len(values), target, values.shape[2]), dtype=np.uint16)
     for part in parts:
         total += part

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from corruptions.opencv import cv2
 
 Pixels = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.float64]
+Places = npt.NDArray[np.floating[Any]]
 Position = Callable[[Places, Places], tuple[Places, Places]]
 """From the centres of output pixels, (x, y), to the places in the base that they show."""
 
@@ -27,9 +27,8 @@ Position = Callable[[Places, Places], tuple[Places, Places]]
 @lru_cache(maxsize=1)
 def interpolates_exactly() -> bool:
     """Whether this OpenCV interpolates at the float32 position that it is given; before 5.0 it is rounded to 1/32."""
-    ramp, place, zero = np.array([[0.0, 1.0]]), np.array([[0.3]]), np.array([[0.0]])
-    found = cv2.remap(*(part.astype(np.float32) for part in (ramp, place, zero)), cv2.INTER_LINEAR)
-    return bool(abs(found[0, 0] - 0.3) < 1e-6)
+    ramp, place, zero = (np.array([row], dtype=np.float32) for row in ([0.0, 1.0], [0.3], [0.0]))
+    return bool(abs(cv2.remap(ramp, place, zero, cv2.INTER_LINEAR)[0, 0] - 0.3) < 1e-6)
 
 
 class Geometry(NamedTuple):
@@ -60,8 +59,8 @@ def geometry(position: Position, height: int, width: int, window: tuple[int, int
     mask = None if shown.all() else -shown.astype(np.int32)
     places = [place[part] - 0.5 for place in (x, y)]
     exact = all(bool((16.0 * place == np.rint(16.0 * place)).all()) for place in places)
-    x, y = (place.astype(np.float32) for place in places)
-    return Geometry(int(down[0]), int(across[0]), x, y, mask, exact)
+    x_single, y_single = (place.astype(np.float32) for place in places)
+    return Geometry(int(down[0]), int(across[0]), x_single, y_single, mask, exact)
 
 
 def quads(images: Pixels) -> list[Pixels]:
@@ -69,6 +68,11 @@ def quads(images: Pixels) -> list[Pixels]:
     planes = list(images.reshape(-1, *images.shape[-2:]))
     planes += planes[-1:] * (-len(planes) % 4)
     return [cv2.merge(planes[start : start + 4]) for start in range(0, len(planes), 4)]
+
+
+def _pixels(quad: Pixels) -> npt.NDArray[np.int32]:
+    """The four channels of [H, W, 4] as one number: int32 [H, W], the same memory."""
+    return quad.view(np.int32)[..., 0]
 
 
 def _uneven(quad: Pixels) -> npt.NDArray[np.int32] | None:
@@ -113,46 +117,48 @@ class Warp:
         moved = self._moved[:size].reshape(rows, columns, 4)
         low = self._low[:size].reshape(rows, columns, 4)
         high = self._high[:, :size]
-        doubtful: list[tuple[npt.NDArray[np.intp], ...]] = []
-        for number, (quad, uneven) in enumerate(zip(self._quads, self._uneven, strict=True)):
+        doubtful = []
+        for number, quad in enumerate(self._quads):
             cv2.remap(quad, where.x, where.y, cv2.INTER_LINEAR, moved, cv2.BORDER_REPLICATE)
             upper = high[number].reshape(rows, columns, 4)
             # OpenCV rounds |v + b| to the nearest, which is the floor of v with b = -1/2 and a little more.
             cv2.convertScaleAbs(moved, upper, 1 / 256, (1 / 1024 if where.exact else self._doubt) - 0.5)
+            if not where.exact:
+                cv2.convertScaleAbs(moved, low, 1 / 256, -self._doubt - 0.5)
+                place, channel = self._differing(low, upper, where, self._uneven[number])
+                doubtful.append((np.full(len(place), number), place, channel))
             if where.inside is not None:
-                upper.view(np.int32)[..., 0] &= where.inside
-            if where.exact:
-                continue
-            cv2.convertScaleAbs(moved, low, 1 / 256, -self._doubt - 0.5)
-            differ = low.view(np.int32)[..., 0]
-            if where.inside is not None:
-                differ &= where.inside
-            differ ^= upper.view(np.int32)[..., 0]
-            pixels = np.flatnonzero(differ != 0)
-            channels = differ.ravel()[pixels]
-            if uneven is not None:
-                columns_of, rows_of = (place.ravel()[pixels].astype(np.int32) for place in (where.x, where.y))
-                channels &= uneven[rows_of * quad.shape[1] + columns_of]
-            values = np.flatnonzero(channels.view(np.uint8) != 0)
-            doubtful.append((np.full(len(values), number), pixels[values >> 2], values & 3))
+                _pixels(upper)[...] &= where.inside
         if doubtful:
             quad_of, place, channel = (np.concatenate(part) for part in zip(*doubtful, strict=True))
             plane = np.minimum(4 * quad_of + channel, len(self._planes) - 1)
             row = place // columns
-            x, y = position(
-                place - row * columns + (where.left + window[1] + 0.5), row + (where.top + window[0] + 0.5)
-            )
+            x, y = position(place - row * columns + (where.left + window[1] + 0.5), row + (where.top + window[0] + 0.5))
             high[quad_of, place, channel] = self._literally(plane, x - 0.5, y - 0.5)
         whole = (rows, columns) == self._shape[-2:]
         result = (np.empty if whole else np.zeros)((4 * len(high), *self._shape[-2:]), dtype=np.uint8)
-        shown = result[:, where.top : where.top + rows, where.left : where.left + columns]
         for number, upper in enumerate(high):
-            planes = list(shown[4 * number : 4 * number + 4])
+            planes = result[4 * number : 4 * number + 4, where.top :, where.left :][:, :rows, :columns]
             if whole:
-                cv2.split(upper.reshape(rows, columns, 4), planes)
+                cv2.split(upper.reshape(rows, columns, 4), list(planes))
             else:
-                np.copyto(shown[4 * number : 4 * number + 4], upper.reshape(rows, columns, 4).transpose(2, 0, 1))
+                planes[:] = upper.reshape(rows, columns, 4).transpose(2, 0, 1)
         return result[: len(self._planes)].reshape(self._shape)
+
+    def _differing(
+        self, low: Pixels, high: Pixels, where: Geometry, uneven: npt.NDArray[np.int32] | None
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Flat positions in [h', w'] and channels of the values that float32 leaves open."""
+        differ = _pixels(low) ^ _pixels(high)
+        if where.inside is not None:
+            differ &= where.inside
+        pixels = np.flatnonzero(differ != 0)
+        channels = differ.ravel()[pixels]
+        if uneven is not None:  # between equal levels there is nothing to decide
+            column, row = (place.ravel()[pixels].astype(np.int32) for place in (where.x, where.y))
+            channels &= uneven[row * self._planes.shape[2] + column]
+        values = np.flatnonzero(channels.view(np.uint8) != 0)
+        return pixels[values >> 2], values & 3
 
     def _literally(self, plane: npt.NDArray[np.intp], x: Places, y: Places) -> Pixels:
         """Values of some planes at some positions in Pillow's steps, as `warp_affine` takes them: uint8."""

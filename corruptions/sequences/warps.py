@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
-from corruptions.sequences.remap import Geometry, Warp, geometry, interpolates_exactly, tilted
+from corruptions.sequences.remap import Geometry, Places, Warp, geometry, interpolates_exactly, tilted
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) of the part of the base image that is shown."""
@@ -86,9 +86,7 @@ class Taps:
     inside: Tensor
 
 
-def affine_positions(
-    matrix: Matrix, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def affine_positions(matrix: Matrix, x: Places, y: Places) -> tuple[Places, Places]:
     """Where output points (x, y) lie in the base."""
     a, b, c, d, e, f = matrix
     return a * x + b * y + c, d * x + e * y + f
@@ -106,8 +104,8 @@ def affine_taps(matrix: Matrix, height: int, width: int, window: Window, device:
 
 
 def _taps(
-    source_x: npt.NDArray[np.float64],
-    source_y: npt.NDArray[np.float64],
+    source_x: Places,
+    source_y: Places,
     inside: npt.NDArray[np.bool_],
     height: int,
     width: int,

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 from skimage import data
 
-from corruptions.kernels import defocus_blur, pixelate
+from corruptions import channel
+from corruptions.channel import Gaussian, Impulse, Shot, Speckle, to_levels
+from corruptions.hsv import from_hsv, to_hsv
+from corruptions.kernels import brightness, contrast, defocus_blur, fog, frost, pixelate
 from corruptions.motion import IMAGEMAGICK_LIFT, move, moved_levels
+from corruptions.randomness import Draws
+from corruptions.smoothing import smooth_images, truncate
 
 
 def planes() -> np.ndarray:
@@ -48,3 +55,78 @@ def test_pixelate_by_whole_rows_is_the_gather_of_an_accelerator(scale):
     small = pixelate._box(pixelate._box(images.float(), columns, 3), rows, 2)
     expected = pixelate._box(pixelate._box(small, width, 3), height, 2).to(torch.uint8)
     assert torch.equal(pixelate._on_cpu(images, rows, columns, nearest=False), expected)
+
+
+def colours() -> torch.Tensor:
+    """Every level of a coarse grid and its neighbours in every channel, greys and black among them: [2, 3, 96, 80]."""
+    levels = np.array([0, 1, 2, 17, 50, 51, 52, 85, 102, 127, 128, 153, 170, 204, 205, 253, 254, 255], dtype=np.uint8)
+    drawn = np.random.RandomState(0).choice(levels, (2, 3, 96, 80))
+    drawn[:, :, :10] = drawn[:, :1, :10]
+    return torch.from_numpy(drawn)
+
+
+@pytest.mark.parametrize("law", [Gaussian(0.2), Shot(5), Impulse(0.1), Speckle(0.4)])
+@pytest.mark.parametrize("images", [1, 5])
+def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images):
+    levels = torch.from_numpy(planes()[:images, None].repeat(3, axis=1))
+
+    def draws():
+        return Draws(3, "noise", 1, range(images))
+
+    assert torch.equal(channel._sample_on_cpu(levels, law, draws()), channel._sample(levels, law, draws()))
+
+
+@pytest.mark.parametrize("amount", [0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+def test_brightness_decides_as_hsv_in_float64_does(amount):
+    images = colours()
+    hue, saturation, value = to_hsv(images)
+    expected = to_levels(from_hsv(hue, saturation, (value + amount).clamp(0, 1)))
+    assert torch.equal(brightness.brightness(images, Draws(0, "brightness", 1, [0, 1]), amount), expected)
+
+
+@pytest.mark.parametrize("factor", [0.75, 0.4, 0.05])
+def test_contrast_is_the_formula_in_float64(factor):
+    images = planes()[:, None].repeat(3, axis=1)
+    unit = images / 255.0
+    mean = unit.mean(axis=(2, 3), keepdims=True)
+    expected = (np.clip((unit - mean) * factor + mean, 0, 1) * 255).astype(np.uint8)
+    found = contrast.contrast(torch.from_numpy(images), Draws(0, "contrast", 1, range(5)), factor).numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 1  # the mean of whole levels is exact, numpy's is rounded
+    assert (found == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize("weights", [(1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)])
+def test_frost_by_opencv_gives_every_pair_its_level(weights):
+    image, frozen = (np.ascontiguousarray(side, dtype=np.uint8) for side in np.mgrid[:256, :256])
+    expected = np.clip(weights[0] * image.astype(float) + weights[1] * frozen, 0, 255).astype(np.uint8)
+    stacked = [torch.from_numpy(np.stack([side] * 3)) for side in (image, frozen)]
+    found = frost._on_cpu(stacked[0][None], [stacked[1]], weights)
+    np.testing.assert_array_equal(found[0, 0].numpy(), expected)
+
+
+def test_fog_plane_by_plane_is_the_sum_of_the_batch():
+    images = torch.from_numpy(planes()[:, None].repeat(3, axis=1))
+    draws = np.random.RandomState(0)
+    factors = draws.uniform(0.2, 0.5, len(images)).astype(np.float32)
+    added = (draws.uniform(0, 127, (len(images), *images.shape[-2:]))).astype(np.float32)
+    expected = truncate(images * torch.from_numpy(factors).view(-1, 1, 1, 1) + torch.from_numpy(added).unsqueeze(1))
+    assert torch.equal(fog._on_cpu(images, factors, added), expected)
+
+
+@pytest.mark.parametrize("scale", [0.6, 0.5, 0.25])
+def test_pixelate_to_the_nearest_is_pillow(scale):
+    image = Image.fromarray(planes()[1])
+    small = image.resize((int(80 * scale), int(96 * scale)), Image.Resampling.BOX)
+    expected = np.asarray(small.resize((80, 96), Image.Resampling.NEAREST))
+    images = torch.from_numpy(planes()[1:2, None].repeat(3, axis=1))
+    found = pixelate._on_cpu(images, int(96 * scale), int(80 * scale), nearest=True)
+    np.testing.assert_array_equal(found[0, 2].numpy(), expected)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 3.0])
+def test_blur_decides_every_pixel_as_scipy_does(sigma):
+    images = planes()[:, None].repeat(3, axis=1)
+    images[1] //= 64  # faint noise: many whole levels
+    expected = ndimage.gaussian_filter(images / 255.0, (0, 0, sigma, sigma), mode="nearest", truncate=4.0)
+    found = smooth_images(torch.from_numpy(images), sigma, few=0.0).numpy()
+    np.testing.assert_array_equal(found, (np.clip(expected, 0, 1) * 255).astype(np.uint8))
