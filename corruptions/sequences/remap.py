@@ -31,7 +31,7 @@ def interpolates_exactly() -> bool:
     return bool(abs(cv2.remap(ramp, place, zero, cv2.INTER_LINEAR)[0, 0] - 0.3) < 1e-6)
 
 
-class Geometry(NamedTuple):
+class FrameGeometry(NamedTuple):
     """Where the pixels of a frame come from, for the part of it, [h', w'], that shows the base at all."""
 
     top: int
@@ -46,7 +46,7 @@ class Geometry(NamedTuple):
     """Positions are whole 1/16 pixels, so that results are whole 1/256 levels."""
 
 
-def geometry(position: Position, height: int, width: int, window: tuple[int, int, int, int]) -> Geometry:
+def geometry(position: Position, height: int, width: int, window: tuple[int, int, int, int]) -> FrameGeometry:
     """The geometry of a frame from the positions that its pixels show, as `affine_taps` takes them."""
     top, left, rows, columns = window
     x, y = position(np.arange(left, left + columns)[None, :] + 0.5, np.arange(top, top + rows)[:, None] + 0.5)
@@ -60,7 +60,7 @@ def geometry(position: Position, height: int, width: int, window: tuple[int, int
     places = [place[part] - 0.5 for place in (x, y)]
     exact = all(bool((16.0 * place == np.rint(16.0 * place)).all()) for place in places)
     x_single, y_single = (place.astype(np.float32) for place in places)
-    return Geometry(int(down[0]), int(across[0]), x_single, y_single, mask, exact)
+    return FrameGeometry(int(down[0]), int(across[0]), x_single, y_single, mask, exact)
 
 
 def quads(images: Pixels) -> list[Pixels]:
@@ -110,7 +110,7 @@ class Warp:
         exponent = int(max(images.shape[-2:]) - 1).bit_length()
         self._doubt = 510.0 * 2.0 ** (exponent - 25) + 1 / 512 + 2e-4
 
-    def frame(self, where: Geometry, position: Position, window: tuple[int, int, int, int]) -> Pixels:
+    def frame(self, where: FrameGeometry, position: Position, window: tuple[int, int, int, int]) -> Pixels:
         """One frame, uint8 [N, 3, h, w], fraction dropped, black where no pixel of the base is shown."""
         rows, columns = where.x.shape
         size = rows * columns
@@ -146,7 +146,7 @@ class Warp:
         return result[: len(self._planes)].reshape(self._shape)
 
     def _differing(
-        self, low: Pixels, high: Pixels, where: Geometry, uneven: npt.NDArray[np.int32] | None
+        self, low: Pixels, high: Pixels, where: FrameGeometry, uneven: npt.NDArray[np.int32] | None
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Flat positions in [h', w'] and channels of the values that float32 leaves open."""
         differ = _pixels(low) ^ _pixels(high)

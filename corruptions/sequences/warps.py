@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
-from corruptions.sequences.remap import Geometry, Places, Warp, geometry, interpolates_exactly, tilted
+from corruptions.sequences.remap import FrameGeometry, Places, Warp, geometry, interpolates_exactly, tilted
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) of the part of the base image that is shown."""
@@ -179,7 +179,7 @@ def _affine_frames_on_cpu(images: Tensor, matrices: list[Matrix], window: Window
 
 
 @lru_cache(maxsize=32)
-def _affine_geometry(matrix: Matrix, height: int, width: int, window: Window) -> Geometry:
+def _affine_geometry(matrix: Matrix, height: int, width: int, window: Window) -> FrameGeometry:
     """Kept for the frames of a sequence, since images of one size share it."""
     return geometry(partial(affine_positions, matrix), height, width, window)
 
