@@ -52,8 +52,20 @@ class Guarded(typer.core.TyperGroup):
         try:
             return super().make_context(*args, **options)
         except Exception as error:
+            self._name_commands(error)
             _make_printable(error)
             raise
+
+    def _name_commands(self, error: Exception) -> None:
+        """Where an option needs a command before it, say which commands have it."""
+        option = getattr(error, "option_name", None)
+        having = [name for name, one in self.commands.items() if any(option in p.opts for p in one.params)]
+        if having:
+            first = "run" if "run" in having else having[0]
+            others = f" ({', '.join(having)} have it)" if len(having) > 1 else ""
+            error.message = (  # type: ignore[attr-defined]
+                f"{option} belongs to a command{others}: robustbench-lift {first} {option} ..."
+            )
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""

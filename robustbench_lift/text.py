@@ -58,6 +58,16 @@ def listed(names: Sequence[str], *, most: int = 5) -> str:
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
+def condition_words(key: str) -> str:
+    """A corruption or perturbation as papers write it; its key stays what options and data files have.
+
+    >>> condition_words("jpeg_compression"), condition_words("gaussian_noise")
+    ('JPEG compression', 'Gaussian noise')
+    """
+    words = key.replace("_", " ")
+    return words.replace("jpeg", "JPEG") if words.startswith("jpeg") else words[:1].upper() + words[1:]
+
+
 def file_name(text: str, *, limit: int | None = None) -> str:
     """Text as a name for a file, a folder or a signature: ASCII letters, digits, `-`, `_`, `.`; `-` for the rest.
 

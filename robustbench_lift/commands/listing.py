@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,12 +12,15 @@ from robustbench_lift.commands.console import console
 from robustbench_lift.errors import RobustbenchError, unknown
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
     from rich.table import Table
 
 RIGHT = ("parameters", "error %", "count", "conditions")
 """Columns of numbers."""
 WHOLE = ("name", "key", "list", *RIGHT)
 """Columns that never shrink: a name is there to be copied, a number to be read."""
+MOST_LINES = 3
+"""Lines of a row of a table, about; where more are needed, rows become blocks."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,28 +44,60 @@ def list_(
         raise unknown("list", kind, LISTS)
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
+@dataclass
+class Listing:
+    """A table for the terminal; where its texts would be broken into slivers, a block of lines a row."""
 
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in RIGHT else "left", no_wrap=column in WHOLE, overflow="fold"
-        )
-    return table
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, *cells: str) -> None:
+        """Add a row of plain text; brackets in it are no markup."""
+        self.rows.append(cells)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, or the blocks."""
+        yield self._table() if self._fits(options.max_width) else self._blocks()
+
+    def _fits(self, width: int) -> bool:
+        """Whether no row needs more than `MOST_LINES` lines beside the columns that never shrink."""
+        rows = (self.columns, *self.rows)
+        whole = [k for k, column in enumerate(self.columns) if column in WHOLE]
+        taken = sum(max(len(row[k]) for row in rows) for k in whole) + 3 * len(self.columns) + 1
+        longest = max(sum(len(text) for k, text in enumerate(row) if k not in whole) for row in rows)
+        return longest <= MOST_LINES * (width - taken)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title, title_justify="left")
+        for column in self.columns:
+            side: Literal["left", "right"] = "right" if column in RIGHT else "left"
+            table.add_column(column, justify=side, no_wrap=column in WHOLE, overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def _blocks(self) -> Group:
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text
+
+        parts: list[Any] = [Text(self.title, style="italic")]
+        for name, *cells in self.rows:
+            parts.append(Text(name, style="bold"))
+            for column, text in zip(self.columns[1:], cells, strict=True):
+                if text:
+                    parts.append(Padding(Text(f"{column}: ", style="dim").append(text, style="not dim"), (0, 0, 0, 4)))
+        return Group(*parts)
 
 
-def _add(table: Table, *cells: str) -> None:
-    """Add a row of plain text; brackets in it are no markup."""
-    from rich.text import Text
-
-    table.add_row(*map(Text, cells))
-
-
-def _overview() -> Table:
-    table = _table("What there is: `robustbench-lift list NAME` shows it", "list", "count", "such as")
+def _overview() -> Listing:
+    table = Listing("What there is: `robustbench-lift list NAME` shows it", ("list", "count", "such as"))
     for name, names in _names().items():
-        _add(table, name, str(len(names)), ", ".join(names[:4]))
+        table.add(name, str(len(names)), ", ".join(names[:4]))
     return table
 
 
@@ -108,71 +144,71 @@ def _origin(registry: str, name: str) -> str:
     return f" (plug-in {module})" if module else ""
 
 
-def _poolings(backbone: str) -> Table:
+def _poolings(backbone: str) -> Listing:
     from robustbench_lift.networks import BACKBONES, build_model, poolings_of
     from robustbench_lift.pooling import UP_POOLINGS, PoolingError
 
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
-    table = _table(f"Poolings, parameters of {backbone}", "name", "parameters", "idea", "source")
+    table = Listing(f"Poolings, parameters of {backbone}", ("name", "parameters", "idea", "source"))
     for name, entry in poolings_of(backbone).items():
         try:
             parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
         except (RobustbenchError, PoolingError):
             parameters = "not in a backbone"
         origin = _origin("pair" if BACKBONES[backbone].pairs else "pooling", name)
-        _add(table, name, parameters, entry.idea + origin, str(getattr(entry, "source", None) or ""))
+        table.add(name, parameters, entry.idea + origin, str(getattr(entry, "source", None) or ""))
     for name, up in UP_POOLINGS.items():
-        _add(table, name, "up", up.idea + _origin("up-pooling", name), str(up.source or ""))
+        table.add(name, "up", up.idea + _origin("up-pooling", name), str(up.source or ""))
     return table
 
 
-def _pairs(backbone: str) -> Table:
+def _pairs(backbone: str) -> Listing:
     from robustbench_lift.networks import PAIRS
 
-    table = _table("Pairs of poolings, for encoder-decoders (segnet/NAME)", "name", "idea", "options")
+    table = Listing("Pairs of poolings, for encoder-decoders (segnet/NAME)", ("name", "idea", "options"))
     for name, entry in PAIRS.items():
-        _add(table, name, entry.idea + _origin("pair", name), ", ".join(entry.options))
+        table.add(name, entry.idea + _origin("pair", name), ", ".join(entry.options))
     return table
 
 
-def _models(backbone: str) -> Table:
+def _models(backbone: str) -> Listing:
     from robustbench_lift.networks import BACKBONES
 
-    table = _table("Backbones (spec: BACKBONE/POOLING?placement=P@weights)", "name", "input", "placements", "idea")
+    table = Listing("Backbones (spec: BACKBONE/POOLING?placement=P@weights)", ("name", "input", "placements", "idea"))
     for name, entry in BACKBONES.items():
         places = ", ".join(entry.placements)
-        _add(table, name, str(entry.input_size), places, entry.idea + _origin("backbone", name))
+        table.add(name, str(entry.input_size), places, entry.idea + _origin("backbone", name))
     return table
 
 
-def _checkpoints(backbone: str) -> Table:
-    table = _table("Shipped checkpoints, with clean error", "name", "network", "parameters", "error %")
+def _checkpoints(backbone: str) -> Listing:
+    table = Listing("Shipped checkpoints, with clean error", ("name", "network", "parameters", "error %"))
     for name, entry in _index().items():
         network = f"{entry['architecture']}/{entry['pooling']}"
-        _add(table, name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
+        table.add(name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
     return table
 
 
-def _conditions(protocol: str) -> Callable[[str], Table]:
-    def make(backbone: str) -> Table:
+def _conditions(protocol: str) -> Callable[[str], Listing]:
+    def make(backbone: str) -> Listing:
         from robustbench_lift.data.suites import SUITES, conditions_of
 
-        table = _table(f"{protocol.capitalize()}s", "name", "category", "suites")
+        table = Listing(f"{protocol.capitalize()}s", ("name", "category", "suites"))
         for name in conditions_of(protocol):
             within = [suite for suite in SUITES.values() if suite.protocol == protocol and name in suite.conditions]
             category = next((suite.category(name) for suite in within if suite.category(name)), "")
-            _add(table, name, category, ", ".join(suite.name for suite in within) + _origin(protocol, name))
+            table.add(name, category, ", ".join(suite.name for suite in within) + _origin(protocol, name))
         return table
 
     return make
 
 
-def _suites(backbone: str) -> Table:
+def _suites(backbone: str) -> Listing:
     from robustbench_lift.data.kinds import KINDS
     from robustbench_lift.data.suites import SUITES
 
-    table = _table("Suites of conditions", "name", "size", "--data", "normaliser", "source")
+    table = Listing("Suites of conditions", ("name", "size", "--data", "normaliser", "source"))
     for name, suite in SUITES.items():
         trees = [(key, kind) for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name]
         read = ", ".join(f"{key}:" for key, kind in trees if kind.serves == suite.protocol)
@@ -181,58 +217,58 @@ def _suites(backbone: str) -> Table:
         images = {kind.expected.cell for _, kind in trees if kind.expected.cell is not None}
         size = f"{len(suite.conditions)} {suite.protocol}s x {len(suite.severities)}"
         size += f" x {max(images):,} images" if images else ""
-        _add(table, name, size, data, suite.normaliser or "none", suite.source + _origin("suite", name))
+        table.add(name, size, data, suite.normaliser or "none", suite.source + _origin("suite", name))
     return table
 
 
-def _data(backbone: str) -> Table:
+def _data(backbone: str) -> Listing:
     from robustbench_lift.data.kinds import KINDS
 
-    table = _table("Kinds of data (--data NAME:PATH?option=value)", "name", "serves", "what", "options")
+    table = Listing("Kinds of data (--data NAME:PATH?option=value)", ("name", "serves", "what", "options"))
     for name, kind in KINDS.items():
         options = ", ".join(option.name for option in kind.options)
-        _add(table, name, kind.serves, kind.title + _origin("data kind", name), options)
+        table.add(name, kind.serves, kind.title + _origin("data kind", name), options)
     return table
 
 
-def _protocols(backbone: str) -> Table:
+def _protocols(backbone: str) -> Listing:
     import inspect
 
     from robustbench_lift.protocols import PROTOCOLS
 
-    table = _table("Protocols", "name", "what")
+    table = Listing("Protocols", ("name", "what"))
     for name, kind in PROTOCOLS.items():
         first = (inspect.getdoc(kind) or "").partition("\n")[0]
-        _add(table, name, first + _origin("protocol", name))
+        table.add(name, first + _origin("protocol", name))
     return table
 
 
-def _numbers(backbone: str) -> Table:
+def _numbers(backbone: str) -> Listing:
     from robustbench_lift.scores.numbers import NUMBERS
 
-    table = _table("Numbers", "key", "title", "better", "protocols", "definition")
+    table = Listing("Numbers", ("key", "title", "better", "protocols", "definition"))
     for key, number in NUMBERS.items():
         name = f"{key}/CONDITION" if number.family else key
         definition = number.about + _origin("number", key)
-        _add(table, name, number.title, number.direction, ", ".join(number.protocols), definition)
+        table.add(name, number.title, number.direction, ", ".join(number.protocols), definition)
     return table
 
 
-def _recipes(backbone: str) -> Table:
+def _recipes(backbone: str) -> Listing:
     from robustbench_lift.training import RECIPES
 
-    table = _table("Training recipes", "name", "source")
+    table = Listing("Training recipes", ("name", "source"))
     for name, recipe in RECIPES.items():
-        _add(table, name, recipe.source)
+        table.add(name, recipe.source)
     return table
 
 
-def _plugins(backbone: str) -> Table:
+def _plugins(backbone: str) -> Listing:
     from robustbench_lift import plugins
 
-    table = _table("Plug-ins that are loaded", "name", "file", "adds")
+    table = Listing("Plug-ins that are loaded", ("name", "file", "adds"))
     for name, module in plugins.loaded().items():
-        _add(table, name, str(module.__file__), ", ".join(_added(name)))
+        table.add(name, str(module.__file__), ", ".join(_added(name)))
     return table
 
 
@@ -243,7 +279,7 @@ def _added(plugin: str) -> Iterator[str]:
         yield f"{registry} {name}"
 
 
-LISTS: dict[str, Callable[[str], Table]] = {
+LISTS: dict[str, Callable[[str], Listing]] = {
     "poolings": _poolings,
     "pairs": _pairs,
     "models": _models,

@@ -46,7 +46,7 @@ from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model
-from robustbench_lift.weights.model import task_of
+from robustbench_lift.weights.model import in_memory, task_of
 from robustbench_lift.workers import ReadingPool
 
 T = TypeVar("T")
@@ -149,10 +149,26 @@ def evaluate(
     with tensor_float_32(False), contextlib.ExitStack() as modes:
         classes = protocols[0].data.answers
         models = [_model(one, engine.device, classes, modes) for one in asked]
+        _told_apart(models)
         for one in models:
             _same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
+
+
+def _told_apart(models: Sequence[LoadedModel]) -> None:
+    """Networks in memory have nothing but their name by which tables tell them apart.
+
+    Raises:
+        UsageError: two have one name.
+    """
+    specs = [one.spec for one in models]
+    for one in models:
+        if one.spec == in_memory(one.name) and specs.count(one.spec) > 1:
+            raise UsageError(
+                f"{specs.count(one.spec)} of the networks are called {one.name}, and tables could not tell them apart. "
+                'Give each a name: LoadedModel.of(network, name="...").'
+            )
 
 
 def _evaluate(

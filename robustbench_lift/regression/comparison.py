@@ -98,6 +98,12 @@ class Comparison:
     notes: tuple[str, ...] = ()
     """What a reader must know, such as a protocol difference that was allowed."""
 
+    def __repr__(self) -> str:
+        """One line; `frame()` has the numbers."""
+        verdicts = [one.verdict for one in self.metrics.values()]
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("regressed", "improved", "same"))
+        return f"Comparison({self.candidate!r} against {self.baseline!r}: {counts})"
+
     @property
     def worst(self) -> list[Difference]:
         """Cells, worst first; equal ones by name, so that two reports of one comparison are the same."""

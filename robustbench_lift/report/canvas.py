@@ -71,16 +71,6 @@ def looks(labels: tuple[str, ...]) -> dict[str, Look]:
     return found
 
 
-def title(condition: str) -> str:
-    """A condition as printed in a figure.
-
-    >>> title("jpeg_compression"), title("gaussian_noise")
-    ('JPEG compression', 'Gaussian noise')
-    """
-    words = condition.replace("_", " ")
-    return words.replace("jpeg", "JPEG") if words.startswith("jpeg") else words[:1].upper() + words[1:]
-
-
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 160
 WIDTH, NARROW = 11.0, 7.5

@@ -22,11 +22,11 @@ from robustbench_lift.report.canvas import (
     per_row,
     span,
     span_note,
-    title,
 )
 from robustbench_lift.report.notes import Part, common_notes, normalised, order, part_of, shown_mean
 from robustbench_lift.report.schema import Document, Model
 from robustbench_lift.tables.table import Value
+from robustbench_lift.text import condition_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -150,7 +150,11 @@ def _bars(
             if v.value is None:
                 axes.text(x + centre, 0, "n/a", rotation=90, ha="center", va="bottom", fontsize=6, color=INK)
     axes.set_xticks(
-        places, [*(literal(title(n)) for n in names), whole[0]], rotation=28, ha="right", rotation_mode="anchor"
+        places,
+        [*(literal(condition_words(n)) for n in names), whole[0]],
+        rotation=28,
+        ha="right",
+        rotation_mode="anchor",
     )
     axes.get_xticklabels()[-1].set_fontweight("bold")
     axes.set_xlim(-0.6, places[-1] + 0.6)
@@ -361,7 +365,7 @@ def severity(document: Document, notes: Sequence[str]) -> Figure:
                 linewidth=1.0 if look is None else 1.5, markeredgecolor=EDGE, markeredgewidth=0.4,
                 label=label(document, model),
             )  # fmt: skip
-        axes.set_title(literal(title(names[k])), fontsize=8.5, color=INK, pad=3)
+        axes.set_title(literal(condition_words(names[k])), fontsize=8.5, color=INK, pad=3)
         axes.set_xticks(range(6), ["clean", "1", "2", "3", "4", "5"])
         axes.grid(color=FAINT, linewidth=0.5)
         bare(axes)

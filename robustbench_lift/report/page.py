@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from robustbench_lift.report.canvas import FAINT, FOOT, INK, title, to_bytes
+from robustbench_lift.report.canvas import FAINT, FOOT, INK, to_bytes
 from robustbench_lift.report.figures import FIGURES, available_figures, figure_notes, make_figure
 from robustbench_lift.report.notes import (
     common_notes,
@@ -27,8 +27,8 @@ from robustbench_lift.report.notes import (
 from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, strip
 from robustbench_lift.report.schema import Document, Flips
 from robustbench_lift.report.tables import available_tables, headline_table, make_table
-from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
-from robustbench_lift.text import listed
+from robustbench_lift.tables.table import Entry, Table, interval, number, plain, text_of
+from robustbench_lift.text import condition_words, listed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -119,9 +119,9 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
         loader=jinja2.DictLoader(texts), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"plain": plain, "condition": title}
+    environment.filters |= {"plain": plain, "condition": condition_words}
     environment.globals |= {
-        "cell": _cell(document), "interval": interval, "sort_key": _sort_key, "shown": lambda m: shown(document, m),
+        "cell": text_of, "interval": interval, "sort_key": _sort_key, "shown": lambda m: shown(document, m),
         "counts": counts_text, "signature_id": signature_id,
     }  # fmt: skip
     tables = {name: make_table(document, name) for name in available_tables(document)}
@@ -166,17 +166,6 @@ def _inline(figure: Figure, name: str) -> Markup:
 
     svg = to_bytes(figure, "svg", name=name, as_text=True)
     return Markup(inline_svg(svg, name=name, label=FIGURES[name].caption))
-
-
-def _cell(document: Document) -> Callable[[Column, Entry], str]:
-    """How entries are printed: conditions as in figures."""
-    conditions = {*order(document.models, "corruptions"), *order(document.models, "perturbations")}
-
-    def text(column: Column, entry: Entry) -> str:
-        named = column.key == "condition" and isinstance(entry.value, str) and entry.value in conditions
-        return title(str(entry.value)) if named else number(column, entry.value)
-
-    return text
 
 
 def _sort_key(entry: Entry) -> str:
@@ -239,7 +228,7 @@ def _film(document: Document, flips: Flips, pictures: Pictures) -> Film | None:
         rows.append((label, len(spans) - 1, spans))
     small = max(frames.shape[1:3]) <= LOSSLESS
     return Film(
-        title=f"{title(flips.perturbation)}, {flips.image}",
+        title=f"{condition_words(flips.perturbation)}, {flips.image}",
         label=_class_name(document, flips.label),
         frames=len(frames),
         uri=data_uri(strip(list(frames)), lossless=small),

@@ -365,7 +365,7 @@ def _matrix(
     for condition in order(models, part):
         entries = {m.label: Entry.of(m.value(f"{family}/{condition}")) for m in models}
         done = marked(document, f"{family}/{condition}", number.direction, entries)
-        rows.append(Row((Entry(condition), *(done[m.label] for m in models))))
+        rows.append(Row((Entry.of_condition(condition), *(done[m.label] for m in models))))
     heading, key = whole
     done = marked(document, key, number.direction, {m.label: Entry.of(m.value(key)) for m in models})
     rows.append(Row((Entry(heading), *(done[m.label] for m in models)), rule=True, foot=True))
@@ -511,7 +511,7 @@ def _details(
             entries = {m.label: _detail(m, family, condition) for m in models}
             parts.append(marked(document, name_of, column.direction, entries))
         for k, m in enumerate(models):
-            entries_of = (Entry(condition), Entry(shown(document, m)), *(one[m.label] for one in parts))
+            entries_of = (Entry.of_condition(condition), Entry(shown(document, m)), *(one[m.label] for one in parts))
             rows.append(Row(entries_of, rule=k == 0 and bool(rows), ranked=not m.is_normaliser))
     return made_table(document, name, f"{title} ({document.data})", [*head, *(c for c, _ in columns)], rows)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 import metrics
 from robustbench_lift.runs import Cell, Predictions
+from robustbench_lift.runs.cells import TOP
 
 Array = npt.NDArray[np.float64]
 
@@ -56,8 +57,10 @@ def wrong(cell: Cell, predictions: Predictions) -> Measured:
     return np.asarray(predictions.top5[:, 0, 0] != predictions.labels)
 
 
-def outside_top5(cell: Cell, predictions: Predictions) -> Measured:
-    """Whether the label is not among the first five."""
+def outside_top5(cell: Cell, predictions: Predictions) -> Measured | None:
+    """Whether the label is not among the first five; nothing where there are no more than five classes."""
+    if predictions.top5[:, 0].max(initial=0) < TOP:
+        return None
     return metrics.outside_topk(predictions.top5[:, 0], predictions.labels)
 
 

@@ -38,6 +38,7 @@ from robustbench_lift.scores.measures import (
     outside_top5,
     wrong,
 )
+from robustbench_lift.text import condition_words
 
 Unit = Literal["percent", "ranks", "nats", "plain"]
 Direction = Literal["lower", "higher"]
@@ -195,12 +196,19 @@ def number_of(name: str) -> Number:
 def title(name: str) -> str:
     """A number's name inside a line.
 
-    >>> title("mce"), title("clean_error"), title("ce/fog"), title("corruption/fog/3")
-    ('mCE', 'clean error', 'CE fog', 'corruption fog 3')
+    >>> title("mce"), title("clean_error"), title("ce/fog"), title("corruption/gaussian_noise/3")
+    ('mCE', 'clean error', 'CE fog', 'Gaussian noise, severity 3')
+    >>> title("clean/clean/0"), title("shift/crop/0")
+    ('clean', 'shift crop')
     """
     head, _, condition = name.partition("/")
     if head not in NUMBERS:
-        return name.replace("/", " ")
+        protocol, _, rest = name.partition("/")
+        condition, _, severity = rest.partition("/")
+        if protocol == "corruption":
+            return f"{condition_words(condition)}, severity {severity}"
+        parts = (protocol, condition if condition != protocol else "", severity if severity != "0" else "")
+        return " ".join(part for part in parts if part)
     words = NUMBERS[head].title
     if words[1:2].islower():
         words = words[0].lower() + words[1:]
@@ -294,7 +302,8 @@ for _number in (
     ),
     Number(
         key="clean_top5_error", title="Clean top-5 error", direction="lower", protocol="clean", measure=outside_top5,
-        gated=False, about="Share of clean images whose label is not among the first five classes.",
+        gated=False,
+        about="Share of clean images whose label is not among the first five classes; of five classes or fewer, none.",
     ),
     Number(
         key="mean_error", title="Mean error under corruption, unnormalised", short="Mean error", direction="lower",

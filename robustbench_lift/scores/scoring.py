@@ -180,7 +180,7 @@ def few_flips_note(name: str, few: Mapping[str, int]) -> str:
     """`few_flips` in a sentence, empty where there are none."""
     if not few:
         return ""
-    counts = ", ".join(f"{perturbation} {count}" for perturbation, count in few.items())
+    counts = ", ".join(f"{perturbation.replace('_', ' ')} {count}" for perturbation, count in few.items())
     return (
         f"FEW FLIPS: the normaliser {name} changes its class on fewer than {FEW_FLIPS} frame pairs of some "
         f"perturbations ({counts}), so their FR, and mFR, are rough; read the flip probability beside them."

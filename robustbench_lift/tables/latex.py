@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from robustbench_lift.tables.table import Column, Entry, Table, interval, number, plain
+from robustbench_lift.tables.table import Column, Entry, Table, interval, plain, text_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -85,7 +85,7 @@ def _rows(table: Table) -> list[str]:
 
 
 def _cell(column: Column, entry: Entry) -> str:
-    text = latex_escape(number(column, entry.value))
+    text = latex_escape(text_of(column, entry))
     if column.unit != "text":
         text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[entry.mark]
     return text + (r"$^{\sim}$" if entry.tie else "")

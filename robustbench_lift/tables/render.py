@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustbench_lift.tables.latex import to_latex
-from robustbench_lift.tables.table import Column, Entry, Row, Table, interval, number, plain
+from robustbench_lift.tables.table import Column, Entry, Row, Table, interval, plain, text_of
 from robustbench_lift.text import code_span, markdown
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def _cells(table: Table, k: int, *, intervals: bool) -> list[tuple[str, str, str
     entries = [row.entries[k] for row in table.rows]
     width = max((len(suffix(e)) for e in entries), default=0)
     return [
-        (plain(number(column, e.value)), suffix(e).ljust(width), interval(column, e) if intervals else "")
-        for e in entries
+        (plain(text_of(column, e)), suffix(e).ljust(width), interval(column, e) if intervals else "") for e in entries
     ]
 
 
@@ -135,7 +134,7 @@ def to_markdown(table: Table) -> str:
     """A GitHub table; best bold, second best in italics, ties with a tilde."""
 
     def cell(column: Column, entry: Entry) -> str:
-        text = markdown(plain(number(column, entry.value)))
+        text = markdown(plain(text_of(column, entry)))
         if column.unit != "text":
             text = {"best": f"**{text}**", "second": f"_{text}_", "": text}[entry.mark]
         span = interval(column, entry)
@@ -202,7 +201,7 @@ def to_data(table: Table) -> dict[str, Any]:
     """The table as plain JSON values: fractions, columns with unit and direction, a mapping a row."""
 
     def entry(one: Entry) -> dict[str, Any]:
-        return asdict(one)
+        return {name: value for name, value in asdict(one).items() if name != "words"}
 
     def row(one: Row) -> dict[str, Any]:
         return {c.key: entry(e) for c, e in zip(table.columns, one.entries, strict=True)}

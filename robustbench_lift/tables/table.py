@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robustbench_lift.scores.numbers import Number
+from robustbench_lift.text import condition_words
 
 Unit = Literal["percent", "count", "ranks", "nats", "plain", "text"]
 Direction = Literal["lower", "higher", ""]
@@ -97,11 +98,22 @@ class Entry:
     """Best or second best among what it may be compared with."""
     tie: bool = False
     """The paired difference from the best has an interval that holds zero."""
+    words: str = ""
+    """What readers see in place of a text that data files keep as a key: `Gaussian noise` for `gaussian_noise`."""
 
     @classmethod
     def of(cls, value: Value) -> Entry:
         """An entry of a value with its interval."""
         return cls(value.value, value.low, value.high)
+
+    @classmethod
+    def of_condition(cls, key: str) -> Entry:
+        """The heading of a row of one corruption or perturbation.
+
+        >>> Entry.of_condition("gaussian_noise").words
+        'Gaussian noise'
+        """
+        return cls(key, words=condition_words(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +178,15 @@ def number(column: Column, value: float | int | str | None) -> str:
         return f"{int(value):,}"
     scaled = round(100 * value if column.unit == "percent" else value, column.digits)
     return f"{scaled + 0.0:.{column.digits}f}"  # + 0.0 turns a rounded -0.0 into 0.0
+
+
+def text_of(column: Column, entry: Entry) -> str:
+    """An entry as readers see it, without its interval and marks.
+
+    >>> text_of(Column("condition", "Corruption", "text"), Entry.of_condition("fog"))
+    'Fog'
+    """
+    return entry.words or number(column, entry.value)
 
 
 def interval(column: Column, entry: Entry) -> str:

@@ -50,6 +50,10 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     """What a user should know: which of two sets of weights, what the keys leave open, what was assumed."""
 
+    def __repr__(self) -> str:
+        """One line: a module's own repr has one for each layer."""
+        return f"LoadedModel({self.spec!r}, {self.parameters:,} parameters, weights {self.weights_sha256[:8]})"
+
     @classmethod
     def of(
         cls,
@@ -108,7 +112,7 @@ class LoadedModel:
         place = next((value.device for value in state.values()), torch.device("cpu")) if device is None else device
         side = own.crop or 224
         model = cls(
-            spec=f"{called} (in memory)",
+            spec=in_memory(called),
             name=called,
             arch=type(network).__name__,
             pooling=None,
@@ -146,6 +150,11 @@ class LoadedModel:
         note = f"{count} batch norms folded into convolutions." if count else "no batch norm could be folded."
         module = fold_batch_norms(self.module).to(memory_format=torch.channels_last)
         return replace(self, module=module, notes=(*self.notes, note))
+
+
+def in_memory(name: str) -> str:
+    """What stands for the spec of a network that no spec can load again."""
+    return f"{name} (in memory)"
 
 
 def ask(network: Callable[[Tensor], Any], x: Tensor, name: str, *, hint: str = "") -> Tensor:

@@ -81,6 +81,7 @@ def test_the_script_is_the_same_thing() -> None:
         (("plan", "--data", "imagenet:x"), 2, "no model given"),
         (("report", "runs", "--format", "doc"), 2, "unknown report format"),
         (("report", "runs", "--table", "table-6"), 2, "Did you mean 'table-5'"),
+        (("--protocols", "clean"), 2, "robustbench-lift run --protocols"),
         (("list", "poolingz"), 2, "Did you mean 'poolings'"),
         (("list", "poolings", "--backbone", "resnet5"), 2, "resnet50"),
         (("report", "no/such/run"), 2, "no/such/run does not exist"),
@@ -196,3 +197,12 @@ def test_a_traceback_is_shown_when_wanted_alone() -> None:
     assert wanted.exit_code == plain.exit_code != 0
     assert "Traceback" in wanted.output
     assert "Traceback" not in plain.output
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_list_breaks_no_word_of_an_option(width: int) -> None:
+    shown = CliRunner().invoke(app, ["list", "suites"], env={"COLUMNS": str(width)})
+    assert shown.exit_code == 0
+    assert max(len(line) for line in shown.output.splitlines()) <= width
+    for word in ("tiny-imagenet-c:", "corruptions", "Perturbations"):
+        assert word in shown.output

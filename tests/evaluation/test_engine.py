@@ -91,6 +91,15 @@ def test_a_module_in_memory_is_evaluated_and_gets_its_modes_back(tmp_path: Path)
         evaluate(module, clean(), run=tmp_path / "a")
 
 
+def test_networks_in_memory_need_names_that_tell_them_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(UsageError, match=r'2 of the networks are called Sequential.*name="\.\.\."'):
+        evaluate([net(nn.Identity()), net(nn.ReLU())], clean(), run=paths)
+    assert not any(path.exists() for path in paths)
+    named = [LoadedModel.of(net(nn.Identity()), name=name, num_classes=CLASSES) for name in ("a", "b")]
+    assert [run.name for run in evaluate(named, clean(), run=paths)] == ["a", "b"]
+
+
 def test_a_callable_is_evaluated_on_normalised_images(tmp_path: Path) -> None:
     def mine(x: Tensor) -> Tensor:
         return torch.stack([x.mean((1, 2, 3)) * k for k in range(CLASSES)], dim=1)

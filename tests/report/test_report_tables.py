@@ -310,3 +310,14 @@ def test_rough_flip_rates_are_said_once(run_writer: Callable[..., Run], tmp_path
     assert set(made.groups[0].few_flips) == {"tilt", "scale"}
     (note,) = [note for note in make_table(made, "table-5").notes if "FEW FLIPS" in note]
     assert f"tilt {made.groups[0].few_flips['tilt']}" in note
+
+
+def test_readers_see_words_and_data_files_keep_keys(made: Document) -> None:
+    for name in ("per-corruption", "corruption-details", "per-perturbation"):
+        table = make_table(made, name)
+        read = (to_markdown(table), to_latex(table), printed(table, width=400))
+        assert all("Gaussian noise" in text and "gaussian_noise" not in text for text in read)
+        assert not any(r"gaussian\_noise" in text for text in read)
+        assert "mCE" in read[0] or name != "per-corruption"
+        assert "gaussian_noise" in to_csv(table)
+        assert any(row["condition"]["value"] == "gaussian_noise" for row in to_data(table)["rows"])

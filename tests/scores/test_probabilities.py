@@ -7,7 +7,7 @@ import pytest
 
 import metrics
 from robustbench_lift.runs import Cell, Predictions
-from robustbench_lift.scores import Evidence
+from robustbench_lift.scores import NUMBERS, Evidence
 
 CLEAN = Cell("clean", "clean", 0)
 N, K = 200, 7
@@ -58,3 +58,14 @@ def test_runs_that_do_not_store_probabilities_do_not_have_them() -> None:
     evidence = Evidence([CLEAN])
     evidence.add(CLEAN, hand_made(stored=False)[0])
     assert not {"clean_nll", "clean_brier"} & set(evidence.values(None))
+
+
+@pytest.mark.parametrize(("classes", "known"), [(4, False), (5, False), (6, True)])
+def test_the_first_five_of_five_classes_are_no_number(classes: int, known: bool) -> None:
+    order = np.argsort(np.random.default_rng(0).random((20, classes)), axis=1)
+    top5 = np.full((20, 1, 5), -1, np.int16)
+    top5[:, 0, : min(classes, 5)] = order[:, :5]
+    ids = [f"{k:02d}" for k in range(20)]
+    found = Predictions.sorted(ids, np.zeros(20, np.int64), top5, np.ones((20, 1), np.float32))
+    rows = NUMBERS["clean_top5_error"].measure(CLEAN, found)
+    assert (rows is not None) == known

@@ -91,3 +91,10 @@ def test_load_model_says_what_to_use_for_a_module() -> None:
         load_model(tiny())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be a Preprocessing, not a str"):
         LoadedModel.of(tiny(), preprocessing="imagenet")  # type: ignore[arg-type]
+
+
+def test_its_repr_is_one_short_line() -> None:
+    shown = repr(LoadedModel.of(tiny(), name="mine"))
+    assert shown.startswith("LoadedModel('mine (in memory)'")
+    assert len(shown) < 100
+    assert "\n" not in shown
