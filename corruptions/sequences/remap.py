@@ -76,8 +76,12 @@ def _pixels(quad: Pixels) -> npt.NDArray[np.int32]:
 
 
 def _uneven(quad: Pixels) -> npt.NDArray[np.int32] | None:
-    """255 in each channel where not all within two pixels is one level, int32 [H W]; None where little is level."""
-    window = np.ones((5, 5), np.uint8)
+    """255 in each channel where a pixel and its eight neighbours are not one level, int32 [H W]; None where few are.
+
+    The four pixels about a position are among the nine about the pixel that its float32 lies in: rounding may lift a
+    position onto the next whole number, and never moves it across one.
+    """
+    window = np.ones((3, 3), np.uint8)
     least, most = (change(quad, window, borderType=cv2.BORDER_REPLICATE) for change in (cv2.erode, cv2.dilate))
     uneven = (least != most).view(np.uint8)
     return None if uneven.mean() > _UNEVEN else (255 * uneven).view(np.int32).ravel()
