@@ -45,7 +45,7 @@ def list_(
 
 
 @dataclass
-class Listing:
+class TerminalList:
     """A table for the terminal; where its texts would be broken into slivers, a block of lines a row."""
 
     title: str
@@ -94,8 +94,8 @@ class Listing:
         return Group(*parts)
 
 
-def _overview() -> Listing:
-    table = Listing("What there is: `robustbench-lift list NAME` shows it", ("list", "count", "such as"))
+def _overview() -> TerminalList:
+    table = TerminalList("What there is: `robustbench-lift list NAME` shows it", ("list", "count", "such as"))
     for name, names in _names().items():
         table.add(name, str(len(names)), ", ".join(names[:4]))
     return table
@@ -144,13 +144,13 @@ def _origin(registry: str, name: str) -> str:
     return f" (plug-in {module})" if module else ""
 
 
-def _poolings(backbone: str) -> Listing:
+def _poolings(backbone: str) -> TerminalList:
     from robustbench_lift.networks import BACKBONES, build_model, poolings_of
     from robustbench_lift.pooling import UP_POOLINGS, PoolingError
 
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
-    table = Listing(f"Poolings, parameters of {backbone}", ("name", "parameters", "idea", "source"))
+    table = TerminalList(f"Poolings, parameters of {backbone}", ("name", "parameters", "idea", "source"))
     for name, entry in poolings_of(backbone).items():
         try:
             parameters = f"{sum(p.numel() for p in build_model(backbone, name).parameters()):,}"
@@ -163,38 +163,40 @@ def _poolings(backbone: str) -> Listing:
     return table
 
 
-def _pairs(backbone: str) -> Listing:
+def _pairs(backbone: str) -> TerminalList:
     from robustbench_lift.networks import PAIRS
 
-    table = Listing("Pairs of poolings, for encoder-decoders (segnet/NAME)", ("name", "idea", "options"))
+    table = TerminalList("Pairs of poolings, for encoder-decoders (segnet/NAME)", ("name", "idea", "options"))
     for name, entry in PAIRS.items():
         table.add(name, entry.idea + _origin("pair", name), ", ".join(entry.options))
     return table
 
 
-def _models(backbone: str) -> Listing:
+def _models(backbone: str) -> TerminalList:
     from robustbench_lift.networks import BACKBONES
 
-    table = Listing("Backbones (spec: BACKBONE/POOLING?placement=P@weights)", ("name", "input", "placements", "idea"))
+    table = TerminalList(
+        "Backbones (spec: BACKBONE/POOLING?placement=P@weights)", ("name", "input", "placements", "idea")
+    )
     for name, entry in BACKBONES.items():
         places = ", ".join(entry.placements)
         table.add(name, str(entry.input_size), places, entry.idea + _origin("backbone", name))
     return table
 
 
-def _checkpoints(backbone: str) -> Listing:
-    table = Listing("Shipped checkpoints, with clean error", ("name", "network", "parameters", "error %"))
+def _checkpoints(backbone: str) -> TerminalList:
+    table = TerminalList("Shipped checkpoints, with clean error", ("name", "network", "parameters", "error %"))
     for name, entry in _index().items():
         network = f"{entry['architecture']}/{entry['pooling']}"
         table.add(name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
     return table
 
 
-def _conditions(protocol: str) -> Callable[[str], Listing]:
-    def make(backbone: str) -> Listing:
+def _conditions(protocol: str) -> Callable[[str], TerminalList]:
+    def make(backbone: str) -> TerminalList:
         from robustbench_lift.data.suites import SUITES, conditions_of
 
-        table = Listing(f"{protocol.capitalize()}s", ("name", "category", "suites"))
+        table = TerminalList(f"{protocol.capitalize()}s", ("name", "category", "suites"))
         for name in conditions_of(protocol):
             within = [suite for suite in SUITES.values() if suite.protocol == protocol and name in suite.conditions]
             category = next((suite.category(name) for suite in within if suite.category(name)), "")
@@ -204,11 +206,11 @@ def _conditions(protocol: str) -> Callable[[str], Listing]:
     return make
 
 
-def _suites(backbone: str) -> Listing:
+def _suites(backbone: str) -> TerminalList:
     from robustbench_lift.data.kinds import KINDS
     from robustbench_lift.data.suites import SUITES
 
-    table = Listing("Suites of conditions", ("name", "size", "--data", "normaliser", "source"))
+    table = TerminalList("Suites of conditions", ("name", "size", "--data", "normaliser", "source"))
     for name, suite in SUITES.items():
         trees = [(key, kind) for key, kind in KINDS.items() if kind.suites.get(suite.protocol) == name]
         read = ", ".join(f"{key}:" for key, kind in trees if kind.serves == suite.protocol)
@@ -221,32 +223,32 @@ def _suites(backbone: str) -> Listing:
     return table
 
 
-def _data(backbone: str) -> Listing:
+def _data(backbone: str) -> TerminalList:
     from robustbench_lift.data.kinds import KINDS
 
-    table = Listing("Kinds of data (--data NAME:PATH?option=value)", ("name", "serves", "what", "options"))
+    table = TerminalList("Kinds of data (--data NAME:PATH?option=value)", ("name", "serves", "what", "options"))
     for name, kind in KINDS.items():
         options = ", ".join(option.name for option in kind.options)
         table.add(name, kind.serves, kind.title + _origin("data kind", name), options)
     return table
 
 
-def _protocols(backbone: str) -> Listing:
+def _protocols(backbone: str) -> TerminalList:
     import inspect
 
     from robustbench_lift.protocols import PROTOCOLS
 
-    table = Listing("Protocols", ("name", "what"))
+    table = TerminalList("Protocols", ("name", "what"))
     for name, kind in PROTOCOLS.items():
         first = (inspect.getdoc(kind) or "").partition("\n")[0]
         table.add(name, first + _origin("protocol", name))
     return table
 
 
-def _numbers(backbone: str) -> Listing:
+def _numbers(backbone: str) -> TerminalList:
     from robustbench_lift.scores.numbers import NUMBERS
 
-    table = Listing("Numbers", ("key", "title", "better", "protocols", "definition"))
+    table = TerminalList("Numbers", ("key", "title", "better", "protocols", "definition"))
     for key, number in NUMBERS.items():
         name = f"{key}/CONDITION" if number.family else key
         definition = number.about + _origin("number", key)
@@ -254,19 +256,19 @@ def _numbers(backbone: str) -> Listing:
     return table
 
 
-def _recipes(backbone: str) -> Listing:
+def _recipes(backbone: str) -> TerminalList:
     from robustbench_lift.training import RECIPES
 
-    table = Listing("Training recipes", ("name", "source"))
+    table = TerminalList("Training recipes", ("name", "source"))
     for name, recipe in RECIPES.items():
         table.add(name, recipe.source)
     return table
 
 
-def _plugins(backbone: str) -> Listing:
+def _plugins(backbone: str) -> TerminalList:
     from robustbench_lift import plugins
 
-    table = Listing("Plug-ins that are loaded", ("name", "file", "adds"))
+    table = TerminalList("Plug-ins that are loaded", ("name", "file", "adds"))
     for name, module in plugins.loaded().items():
         table.add(name, str(module.__file__), ", ".join(_added(name)))
     return table
@@ -279,7 +281,7 @@ def _added(plugin: str) -> Iterator[str]:
         yield f"{registry} {name}"
 
 
-LISTS: dict[str, Callable[[str], Listing]] = {
+LISTS: dict[str, Callable[[str], TerminalList]] = {
     "poolings": _poolings,
     "pairs": _pairs,
     "models": _models,
