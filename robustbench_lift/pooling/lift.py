@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import split
 from .base import PoolingLayer, Source
 from .errors import PoolingError, choose, unknown
 from .kernels import tanh, to_map, to_pixels
@@ -120,6 +121,11 @@ class Lifting(PoolingLayer):
 
     def split(self, lines: Tensor) -> Split:
         """Lines [B, L, R, C] of even L -> (s, d, x_o), each [B, L/2, R, C]: d = x_o - P(x_e), s = x_e + U(d)."""
+        if split.applies(lines, self.padding):
+            p, u = self.predict, self.update
+            filters = (p.taps, p.gain, u.taps, u.gain)
+            s, d = split.Step.apply(lines.contiguous(), *filters, torch.is_grad_enabled())
+            return s, d, lines[:, 1::2]
         bundles, length, beside, channels = lines.shape
         x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)
         x_e = x_e.contiguous()  # once, or each convolution and its gradient would

@@ -1,0 +1,62 @@
+"""The step of LiftPool in few passes, its gradient written out, against the equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustbench_lift.pooling import LiftDownPool, split
+
+
+def inputs(gain: float | None, dtype: torch.dtype, bundles: int = 3) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    shapes = ((bundles, 8, 2, 3), (3, 5), (3,), (3, 5), (3,))
+    made = [torch.randn(shape, dtype=dtype, generator=generator) for shape in shapes]
+    if gain is not None:
+        made[2][1] = made[4][2] = gain
+    return [one.requires_grad_() for one in made]
+
+
+def by_equations(lines: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor]:
+    return split.plain(lines[:, 0::2], lines[:, 1::2], *filters)
+
+
+@pytest.mark.parametrize("gain", [None, 0.0, 1e-14, -1e-14])
+@pytest.mark.parametrize("block", [1, 1 << 19])
+def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, block):
+    """Block by block too; a gain of nothing learns."""
+    monkeypatch.setattr(split, "BLOCK", block)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        given = inputs(gain, dtype)
+        found, expected = split.Step.apply(*given, True), by_equations(*given)
+        weights = [torch.linspace(-1, 2, one.numel(), dtype=dtype).view_as(one) for one in found]
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+        gradients = [torch.autograd.grad(outputs, given, weights) for outputs in (found, expected)]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
+        assert gain is None or gradients[0][2][1] != 0
+
+
+def test_first_and_second_derivatives_are_right():
+    given = inputs(None, torch.float64, bundles=1)
+    assert torch.autograd.gradcheck(lambda *all_: split.Step.apply(*all_, True), given)
+    assert torch.autograd.gradgradcheck(lambda *all_: split.Step.apply(*all_, True), given)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_tanh_inside_the_convolution_is_within_rounding_of_float64(monkeypatch, fused):
+    if fused and not split.FUSED:
+        pytest.skip("this torch has no convolution with a tanh in it")
+    monkeypatch.setattr(split, "FUSED", fused)
+    given = [one.detach() for one in inputs(None, torch.float32)]
+    for one, exact in zip(split.Step.apply(*given, False), by_equations(*(v.double() for v in given)), strict=True):
+        torch.testing.assert_close(one.double(), exact, rtol=1e-6, atol=1e-6)
+
+
+def test_a_layer_compiles_without_a_break():
+    pool = LiftDownPool(3)
+    x = torch.randn(2, 3, 8, 6, requires_grad=True)
+    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), pool(x), rtol=1e-5, atol=1e-6)
