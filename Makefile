@@ -10,7 +10,7 @@ ifeq ($(TORCH),cpu)
 export PIP_EXTRA_INDEX_URL := https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: demo test test-slow test-browser check docs release checkpoints figures clean
+.PHONY: demo test test-slow test-browser test-cuda check docs release checkpoints figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python run_benchmark.py
@@ -23,6 +23,12 @@ test-slow: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m browser
+
+# On a machine with a GPU, in its own Python (torch, torchvision, numpy, scipy, Pillow, opencv, pytest): nothing is installed.
+test-cuda:
+	PYTHONPATH=. $(PYTHON) -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider --import-mode=importlib \
+	  -k 'cuda_agrees or by_tensors' \
+	  tests/corruptions/test_corruptions_api.py tests/corruptions/test_generic_path.py tests/perturbations/test_perturb.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
