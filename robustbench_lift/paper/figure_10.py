@@ -6,7 +6,8 @@ from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.maps import chosen_channels
 from robustbench_lift.paper.panels import Panel, beside, sheet
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.segmentation import SEGNETS, answer, colours, frequent, picture_of
+from robustbench_lift.paper.segmentation import SEGNETS, frequent, picture_of
+from robustbench_lift.report.map_pictures import answer, colours
 
 COUNT = 4
 

@@ -7,7 +7,8 @@ import numpy as np
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.panels import Panel, sheet
 from robustbench_lift.paper.results import Results
-from robustbench_lift.paper.segmentation import SEGNETS, answer, colours, images_of, spread
+from robustbench_lift.paper.segmentation import SEGNETS, images_of
+from robustbench_lift.report.map_pictures import answer, colours, spread
 
 COUNT = 4
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from robustbench_lift.report.canvas import FAINT, FOOT, INK, to_bytes
 from robustbench_lift.report.figures import FIGURES, available_figures, figure_notes, make_figure
+from robustbench_lift.report.map_pictures import map_pictures
 from robustbench_lift.report.notes import (
     common_notes,
     counts_text,
@@ -144,6 +145,7 @@ def page(document: Document, *, pictures: Pictures | None = None, drawn: Mapping
         citations=CITATIONS,
         generated=_generated(document),
         tiles=_tiles(document, tables[headline_table(document)]),
+        maps=map_pictures(document),
         gallery=_gallery(document, shown_pictures),
         gallery_caption=shown_pictures.caption,
         films=[film for flips in document.flips if (film := _film(document, flips, shown_pictures))],
