@@ -107,6 +107,8 @@ def evaluation_spec(data: str, places: Mapping[str, str], options: str = "") -> 
 
     >>> evaluation_spec("imagenet", {"imagenet": "imagenet:/nowhere/val", "imagenet-c": "imagenet-c:/c"})
     'imagenet:/nowhere/val,imagenet-c:/c'
+    >>> evaluation_spec("camvid", {"camvid": "camvid:/c?split=val"}, "resize=90")
+    'camvid:/c?split=val&resize=90'
     """
     if PLACES[data].embedded:
         return data
@@ -120,7 +122,8 @@ def evaluation_spec(data: str, places: Mapping[str, str], options: str = "") -> 
     beside = () if separate is not None or spec.partition(":")[0] not in TWO_FOLDERS else TEST_FOLDERS
     folder = next((path / name for name in beside if (path / name).is_dir()), path)
     head, _, given = spec.partition("?")
-    parts = [given, options] if options and "?" not in spec else [given]
+    named = {part.partition("=")[0] for part in given.split("&")}
+    parts = [given, *(part for part in options.split("&") if part.partition("=")[0] not in named)]
     if path.suffix == ".npz" and separate is None:
         parts.append(f"part=test&hold_out={HELD_OUT!r}")
     query = "&".join(part for part in parts if part)

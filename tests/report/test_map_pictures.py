@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ def test_a_row_an_image_with_truth_predictions_and_errors(made: Document) -> Non
     assert len(shown.rows) == COUNT
     assert [entry.label for entry in shown.legend] == list(Scenes().class_names)
     scenes = Scenes()
-    image, truth, *rest = shown.rows[0]
+    image, _, *rest = shown.rows[0]
     assert np.array_equal(decoded(image.uri), scenes.read(0))
     assert len(rest) == 2 * len(MODELS)
     target = scenes.target(0, (72, 72))
