@@ -273,8 +273,8 @@ EMBEDDED = (
 )
 """What is to be known of the networks that ship for the embedded photographs."""
 CONSTRAINTS = (
-    "`lift?constraint=mse` is trained with the paper's two constraints, whose gradients cost it stability at this "
-    "size; `lift`, the default, is the same without them (docs/results.md)."
+    "lift?constraint=mse is trained with the paper's two constraints, whose gradients cost it stability at this size; "
+    "lift, the default, is the same without them (docs/results.md)."
 )
 """Why two lifts ship, and how they differ."""
 
