@@ -28,7 +28,7 @@ class Network:
     """A backbone with a pooling, or a network of torchvision or timm: a model spec without weights.
 
     >>> Network.parse("resnet8/lift?kernel_size=7&placement=zhang")
-    Network(arch='resnet8', pooling='lift', placement='zhang', options={'kernel_size': 7})
+    Network(arch='resnet8', pooling='lift', placement='zhang', options={'kernel_size': 7}, start=None)
     """
 
     arch: str

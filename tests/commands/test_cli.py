@@ -94,7 +94,7 @@ def test_a_mistake_ends_in_one_message(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, list(arguments))
     assert done.exit_code == code, done.output
-    assert message in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.replace("\u2502", " ").split())
     assert "Traceback" not in done.output + done.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -200,8 +200,11 @@ def test_a_traceback_is_shown_when_wanted_alone() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_list_breaks_no_word_of_an_option(width: int) -> None:
-    shown = CliRunner().invoke(app, ["list", "suites"], env={"COLUMNS": str(width)})
+def test_a_list_breaks_no_word_of_an_option(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustbench_lift.commands.console import console
+
+    monkeypatch.setattr(console, "width", width)  # COLUMNS is read when the console is made, by whichever test is first
+    shown = CliRunner().invoke(app, ["list", "suites"])
     assert shown.exit_code == 0
     assert max(len(line) for line in shown.output.splitlines()) <= width
     for word in ("tiny-imagenet-c:", "corruptions", "Perturbations"):

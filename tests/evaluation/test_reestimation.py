@@ -26,7 +26,7 @@ def test_statistics_are_the_means_of_those_of_batches() -> None:
     model = LoadedModel.of(network, name="tiny", num_classes=15)
     changed, mark = reestimated(LoadedModel(**{**vars(model), "reestimated_on": "photos"}), CPU)
     images = open_images("photos")
-    pixels = np.stack([PhotoTest().read(row)[4:68, 4:68] for row in range(192)]).transpose(0, 3, 1, 2)
+    pixels = np.stack([PhotoTest().read(row)[4:68, 4:68] for row in range(448)]).transpose(0, 3, 1, 2)
     x = model.preprocessing.normalize(torch.from_numpy(pixels.copy()))
     batches = x.split(64)
     layer = next(iter(changed.module.children()))
@@ -38,7 +38,7 @@ def test_statistics_are_the_means_of_those_of_batches() -> None:
     torch.testing.assert_close(layer.running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0), **near)
     assert not layer.training
     assert mark["bn"].startswith("reestimated-photos@")
-    assert mark["bn"].endswith("-n192")
+    assert mark["bn"].endswith("-n448")
     assert len(images.ids) == 480
     assert norm.running_mean is not None
     assert bool((norm.running_mean == 0).all()), "the model that was given is left as it is"

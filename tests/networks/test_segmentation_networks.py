@@ -151,7 +151,7 @@ def test_encoder_and_decoder_share_nothing_else() -> None:
 
 
 def test_auxiliary_losses_of_the_way_down_are_found() -> None:
-    model = build_model("segnet", "lift", num_classes=5, options=SMALL).train()
+    model = build_model("segnet", "lift", num_classes=5, options={**SMALL, "constraint": "mse"}).train()
     model(torch.rand(2, 3, 64, 64)).mean().backward()
     assert sorted(collect_losses(model)) == ["c_p", "c_u"]
     assert all(p.grad is not None for p in model.parameters())

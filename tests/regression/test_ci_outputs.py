@@ -43,7 +43,7 @@ class TestJunit:
             assert int(suite.get("failures", "0")) == len(suite.findall("testcase/failure"))
         assert suites["verdict"].find("testcase").get("time") == "1.250"
         names = {case.get("name") for case in suites["corruption"].findall("testcase")}
-        assert {"mCE", "relative mCE", "CE fog", "corruption fog 5"} <= names
+        assert {"mCE", "relative mCE", "CE fog", "Fog, severity 5"} <= names
         assert "error fog" not in names
 
     def test_a_failure_says_everything(self, regression: Any) -> None:
@@ -82,7 +82,8 @@ class TestJunit:
             return {case.get("name", "") for case in root.iter("testcase") if case.find("failure") is not None}
 
         worst = regression.comparison.worst[0]
-        name = worst.name.replace("/", " ")
+        _, condition, level = worst.name.split("/")
+        name = f"{condition.replace('_', ' ').capitalize()}, severity {level}"
         assert worst.verdict == "regressed"
         assert name not in failed(regression)
         assert name in failed(replace(regression, policy=replace(QUICK, cells=True)))
