@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.pooling import POOLINGS, PolyphasePooling, Pooling, PoolingLayer
 
+LARGEST_SIDE = 8192
+"""Side of images, in pixels, that an option may ask for: one such image takes 0.8 GB."""
 SUBSAMPLERS = ("blur",)
 """Poolings that replace only the subsampling of a max-pool: the maximum itself stays, taken densely (Zhang 2019,
 section 3.2). Polyphase poolings do the same (Chaman and Dokmanic 2021, section 4)."""
@@ -160,6 +162,23 @@ class Twice(PoolingLayer):
         self._losses = self.layer.losses()
         out: Tensor = self.layer(x)
         return out
+
+
+def image_side(input_size: object) -> int:
+    """`input_size` as the side of an image, which a network is asked with at least once.
+
+    Raises:
+        UsageError: it is no integer from 1 to LARGEST_SIDE.
+
+    >>> image_side(224)
+    224
+    """
+    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 1 <= input_size <= LARGEST_SIDE:
+        raise UsageError(
+            f"input_size must be the side of the images in pixels, for example 224, not {input_size!r}; "
+            f"at most {LARGEST_SIDE:,}."
+        )
+    return input_size
 
 
 def halved(size: int) -> int:

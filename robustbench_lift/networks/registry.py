@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustbench_lift.device import out_of_memory
 from robustbench_lift.errors import RobustbenchError, UsageError, unknown
 from robustbench_lift.networks.pairs import PAIRS, Pair, PoolPairs
-from robustbench_lift.networks.placement import CONV_PADDINGS, Pools, pad_convolutions
+from robustbench_lift.networks.placement import CONV_PADDINGS, Pools, image_side, pad_convolutions
 from robustbench_lift.pooling import POOLINGS, Pooling, PoolingError
 
 KeyMap = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -22,8 +22,6 @@ Task = Literal["classification", "segmentation"]
 """What a network answers about an image: logits [N, K], or [N, K, H, W]."""
 NETWORK_OPTIONS = ("input_size", "conv_padding")
 """Options of every backbone that speak of the network and not of its pooling."""
-LARGEST = 100_000
-"""Side of images, in pixels, that an option may ask for."""
 
 
 class Builder(Protocol):
@@ -205,12 +203,7 @@ def build_model(
     if placement not in entry.placements:
         raise unknown(f"placement of {arch}", placement, entry.placements)
     rest = dict(options or {})
-    input_size = rest.pop("input_size", entry.input_size)
-    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 1 <= input_size <= LARGEST:
-        raise UsageError(
-            f"input_size must be the side of the images in pixels, for example 224, not {input_size!r}; "
-            f"at most {LARGEST:,}."
-        )
+    input_size = image_side(rest.pop("input_size", entry.input_size))
     given = {name: rest.pop(name) for name in entry.options if name in rest}
     pools = entry.pools(pooling, rest)
     tied = isinstance(pools, Pools) and pools.entry.needs_size

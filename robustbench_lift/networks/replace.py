@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.networks.placement import Pools, halved
+from robustbench_lift.networks.placement import Pools, halved, image_side
 from robustbench_lift.pooling import PoolingLayer
 
 PLACEMENTS = ("before", "after", "pools")
@@ -87,8 +87,8 @@ def replace_pooling(
         options: of the pooling.
 
     Raises:
-        UsageError: nothing can be replaced, the model does not take such an image, or the pooling chooses a phase that
-            branches of an unknown model would not share.
+        UsageError: nothing can be replaced, `input_size` is no side of an image, the model does not take such an image,
+            or the pooling chooses a phase that branches of an unknown model would not share.
         PoolingError: an unknown pooling or option.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, stride=2, padding=1))
@@ -103,6 +103,7 @@ def replace_pooling(
     pools.check()
     if pools.strided:
         raise UsageError("skip is what strided convolutions do already; name the pooling that takes their place.")
+    input_size = image_side(input_size)
     seen = _observe(model, input_size)
     replaced: list[Replaced] = []
     kept: list[Kept] = []

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from robustbench_lift.errors import RobustbenchError, UsageError
+from robustbench_lift.networks.placement import image_side
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, check_network, number_of_classes
 from robustbench_lift.weights.fit import built
@@ -29,9 +30,7 @@ def from_factory(spec: ModelSpec) -> Found:
     """
     factory = _imported(spec)
     keywords = dict(spec.options)
-    side = keywords.pop("input_size", 224)
-    if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= 100_000:
-        raise UsageError(f"{spec}: input_size must be the side of the images in pixels, not {side!r}.")
+    side = image_side(keywords.pop("input_size", 224))
     try:
         counted = "num_classes" in inspect.signature(factory).parameters
     except (TypeError, ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_lift.errors import CheckpointError
+from robustbench_lift.errors import CheckpointError, UsageError
 from robustbench_lift.pooling import PoolingLayer
 from robustbench_lift.text import listed, printable
 from robustbench_lift.weights.read import RawWeights
@@ -90,7 +90,15 @@ def built(
 
     Returns:
         The network, the number of classes where it is known, the notes.
+
+    Raises:
+        UsageError: `ema` is given and there is no file in which it could choose.
+        CheckpointError: as `weights_into`.
     """
+    if raw is None and spec.ema is not None:
+        raise UsageError(
+            f"{spec}: ema chooses between two sets of weights in a file, and no file is read. Leave ema out."
+        )
     module = build(classes)
     if raw is None:
         return module, classes, ("the weights are untrained (@random).",)

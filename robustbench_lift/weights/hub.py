@@ -21,6 +21,7 @@ from robustbench_lift.weights.ours import from_zoo
 from robustbench_lift.weights.preprocessing import from_card, from_timm
 from robustbench_lift.weights.read import RawWeights, read_raw
 from robustbench_lift.weights.sources import (
+    as_pooled,
     assumed,
     cached_download,
     constructed,
@@ -84,6 +85,9 @@ def _timm_model(timm: Any, spec: ModelSpec, name: str, raw: RawWeights | None, c
     renamings = [Renaming(dialect="timm's checkpoint_filter_fn:", apply=translated)] if callable(filter_fn) else []
     module, _, notes = built(build, stated, raw, spec, renamings=renamings, hint=f" timm's {name}")
     preprocessing = from_timm({**dict(getattr(module, "pretrained_cfg", None) or {}), **config})
+    if not card:
+        preprocessing, shown = as_pooled(preprocessing, spec)
+        notes += shown
     if raw and spec.weights is not None and spec.source == "timm" and not card:
         notes += same_keys(f"timm:{name.partition('.')[0]}", raw)
         file = printable(raw.path.name)

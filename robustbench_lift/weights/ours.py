@@ -224,6 +224,8 @@ def from_shipped(spec: ModelSpec) -> Found:
             pooling=entry["pooling"],
             options=spec.options,
             weights=str(path),
+            num_classes=spec.num_classes,
+            ema=spec.ema,
         )
         found = from_zoo(inner, sha256=entry["sha256"])
     found.name = spec.name

@@ -93,6 +93,9 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
         preprocessing = Preprocessing(resize=None, crop=None)
     if entry is None and size:
         preprocessing = Preprocessing(resize=size, crop=size)
+    if not card:
+        preprocessing, shown = as_pooled(preprocessing, spec)
+        notes += shown
     if raw and entry is None and not card:
         notes += same_keys(f"torchvision:{spec.name}", raw)
         notes += assumed(spec, preprocessing, "ImageNet's defaults", f"{printable(raw.path.name)} is not torchvision's")
@@ -209,6 +212,18 @@ def pooled(module: nn.Module, spec: ModelSpec, options: Mapping[str, Any]) -> nn
     if spec.pooling is not None:
         replace_pooling(module, spec.pooling, placement=spec.placement or "before", **options)
     return module
+
+
+def as_pooled(preprocessing: Preprocessing, spec: ModelSpec) -> tuple[Preprocessing, tuple[str, ...]]:
+    """The preprocessing of a network whose poolings were replaced for images of `input_size`, and a note where that is
+    not the size at which images are shown: only poolings that are tied to one map size decide it."""
+    side = spec.options.get("input_size") if spec.pooling else None
+    if not isinstance(side, int) or side == preprocessing.crop:
+        return preprocessing, ()
+    if POOLINGS[str(spec.pooling)].needs_size:
+        return replace(preprocessing, resize=None, crop=side), ()
+    note = f"input_size={side} chose the layers to replace; images are shown at {preprocessing.crop} pixels unless the "
+    return preprocessing, (f"{note}data say otherwise: --data 'folder:DIR?resize=none&crop={side}'.",)
 
 
 def placed(spec: ModelSpec) -> str | None:

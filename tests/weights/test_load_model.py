@@ -63,6 +63,35 @@ def test_untrained_weights_only_when_asked() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("spec", ["resnet8/lift?num_classes=3", "torchvision:resnet18?", "timm:resnet18?"])
+@pytest.mark.parametrize("flag", ["true", "false"])
+def test_a_choice_between_weights_needs_a_file(spec: str, flag: str) -> None:
+    with pytest.raises(UsageError, match=r"ema chooses between two sets of weights in a file, and no file is read"):
+        load_model(f"{spec}&ema={flag}@random".replace("?&", "?"))
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_the_size_for_which_poolings_are_replaced_is_shown_or_told(library: str) -> None:
+    def loaded(options: str) -> LoadedModel:
+        return load_model(f"{library}:resnet18?{options}@random")
+
+    tied = loaded("pooling=ada&input_size=64&num_classes=3").preprocessing
+    assert (tied.resize, tied.crop) == (None, 64)
+    plain, told = loaded("pooling=lift"), loaded("pooling=lift&input_size=64")
+    assert told.preprocessing == plain.preprocessing
+    assert not any("input_size" in note for note in plain.notes)
+    words = f"input_size=64 chose the layers to replace; images are shown at {plain.preprocessing.crop} pixels"
+    assert any(note.startswith(words) for note in told.notes)
+
+
+@pytest.mark.parametrize("side", ["big", "0", "true", "1.5", "64x64", "100000"])
+@pytest.mark.parametrize("spec", ["resnet8/ada", "torchvision:resnet18?pooling=lift", "timm:resnet18?pooling=lift"])
+def test_a_side_that_is_none_is_refused_before_memory_is_taken(spec: str, side: str) -> None:
+    joint = "&" if "?" in spec else "?"
+    with pytest.raises(UsageError, match="input_size must be the side of the images in pixels"):
+        load_model(f"{spec}{joint}input_size={side}@random")
+
+
 def test_logits_are_float32_of_uint8(tmp_path: Path) -> None:
     net = build_model("resnet8", "max", num_classes=5)
     path = tmp_path / "net.pt"
@@ -299,6 +328,10 @@ def test_names_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_model("photos/resnet-lfit")
     with pytest.raises(UsageError, match="ship with it"):
         load_model("photos/resnet-lift@other.pt")
+    with pytest.raises(CheckpointError, match="distinguish 3 classes"):
+        load_model("photos/resnet-lift?num_classes=4")
+    with pytest.raises(CheckpointError, match="no moving average"):
+        load_model("photos/resnet-lift?ema=true")
     save_checkpoint(tmp_path / "photos" / "a.safetensors", build_model("resnet8", "lift", num_classes=3), card)
     with pytest.raises(CheckpointError, match=f"expected {sha256}"):
         load_model("photos/resnet-lift")
