@@ -237,9 +237,8 @@ def _evaluate(
                 for number, (model, _) in enumerate(task.waiting):
                     task.take(number, batch.rows, engine.answer(model, batch))
             task.done += len(batch.rows) + len(batch.failed)
-            for note in (*engine.notes(), *kept.notes):
+            for note in (*engine.notes(), *kept.said()):
                 report.say(note)
-            kept.notes.clear()
             if task.done == len(task.rows) and not task.failed:
                 _store(task, settings)
             report.batch(task.cell, task.number, task.done, len(task.rows))

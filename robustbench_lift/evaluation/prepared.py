@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import queue
 import shutil
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,8 @@ class KeptPixels:
             folder = tempfile.gettempdir()
             if shutil.disk_usage(folder).free < ROOM * size:
                 return None
-            file, name = tempfile.mkstemp(prefix="robustbench-lift-")
-            Path(name).unlink()
+            with tempfile.TemporaryFile() as unnamed:
+                file = os.dup(unnamed.fileno())
         except OSError:
             return None
         try:
@@ -176,8 +177,7 @@ class KeptImages:
         self._share = share
         self._cells = Counter(key for one in protocols if (key := _alike(one)) is not None)
         self._kept: dict[tuple[int, str], KeptPixels | None] = {}
-        self.notes: list[str] = []
-        """What is to be said of it, in the order in which it became known."""
+        self._notes: queue.SimpleQueue[str] = queue.SimpleQueue()  # filled by the thread that reads
 
     def shared(self, protocol: EvaluationProtocol) -> tuple[int, str] | None:
         """What names the images of a protocol, the same for protocols that show them alike; None if shown once."""
@@ -202,14 +202,17 @@ class KeptImages:
         kept = KeptPixels.reserve(rows, shape)
         size, where = KeptPixels.size(rows, shape) / 1e9, tempfile.gettempdir()
         if kept is None:
-            self.notes.append(
+            self._notes.put(
                 f"images are decoded again for every cell: {where} has not twice the {size:.2g} GB of their pixels free"
             )
         elif size > 0.1:
-            self.notes.append(
-                f"images are decoded once: their pixels, {size:.2g} GB, are kept in {where} until the end"
-            )
+            self._notes.put(f"images are decoded once: their pixels, {size:.2g} GB, are kept in {where} until the end")
         return kept
+
+    def said(self) -> Iterator[str]:
+        """What is to be said since the last call: that images are kept, or that there is no room."""
+        while not self._notes.empty():
+            yield self._notes.get()
 
     def close(self) -> None:
         """Give all room back."""

@@ -7,7 +7,6 @@ from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.segmentation import SEGNETS
 from robustbench_lift.paper.summary import differences_table, means_table
 
-TITLE = "up-pooling in SegNet (PASCAL VOC 2012)"
 NUMBERS = ("miou", "pixel_accuracy", "class_accuracy", "trimap_miou", "mean_miou", "retention")
 
 
@@ -29,7 +28,7 @@ def render(results: Results) -> Rendering:
 register_item(
     Item(
         name="table-6",
-        title=f"Table 6: {TITLE}",
+        title="Table 6: up-pooling in SegNet (PASCAL VOC 2012)",
         shows="Mean intersection over union of SegNet with MaxPool and MaxUpPool, the same with a blur after each "
         "up-pooling, and LiftDownPool (LL goes on) with LiftUpPool (the details come from the encoder), trained alike. "
         "The paper states no recipe. Small: CamVid with a short side of 90 pixels, an eighth of the width. "

@@ -60,16 +60,23 @@ def known_losses() -> tuple[str, ...]:
 
 
 def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:
-    """Refuse settings of a recipe that have no effect on any of the networks.
+    """Refuse settings of a recipe that have no effect on any of the networks, and options that would train nothing.
 
     Raises:
-        UsageError: a temperature, and no pooling that has one; or a weight of a loss that no pooling has.
+        UsageError: a temperature, and no pooling that has one; a weight of a loss that no pooling has; what the
+            gradients of constraints train, and no constraint.
 
     >>> from robustbench_lift.training import RECIPES, Network, override
     >>> check_use(override(RECIPES["photos"], {"auxiliary.cu": 0.0}), [Network("resnet8", "lift")])
     Traceback (most recent call last):
     robustbench_lift.errors.UsageError: unknown auxiliary loss 'cu'. Did you mean 'c_u'? Known: c_p, c_u, undo_shift.
     """
+    for network in networks:
+        if network.options.get("gradient", "features") != "features" and network.options.get("constraint") is None:
+            raise UsageError(
+                f"{network.spec}: gradient says what the constraints train, and there is none. Add constraint=mse, "
+                "which is the paper's loss, or leave gradient out."
+            )
     losses = known_losses()
     for name in recipe.auxiliary:
         if name not in losses:

@@ -171,3 +171,10 @@ def test_a_layer_of_the_users_that_fails_is_named() -> None:
     assert "your layer Mine raised AttributeError" in str(told)
     assert "test_recipes.py, line" in str(told)
     assert users_mistake(ValueError("ours")) is None
+
+
+@pytest.mark.parametrize("network", ["resnet8/lift?gradient=filters", "segnet/lift?gradient=filters"])
+def test_gradients_of_constraints_that_there_are_none_of_are_refused(network: str) -> None:
+    with pytest.raises(UsageError, match="Add constraint=mse"):
+        check_use(RECIPES["photos"], [Network.parse(network)])
+    check_use(RECIPES["photos"], [Network.parse(f"{network}&constraint=mse"), Network.parse("resnet8/lift")])
