@@ -48,6 +48,10 @@ FROST = {
     32: [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)],
 }
 ELASTIC = {
+    299: [
+        (360 * a, 360 * s, 360 * r)
+        for a, s, r in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+    ],
     224: [
         (244 * a, 244 * s, 244 * r)
         for a, s, r in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
@@ -137,6 +141,11 @@ def frost(image, state, side, severity):
 
 
 def elastic_transform(image, state, side, severity):
+    return elastic_levels(image, state, side, severity).astype(np.uint8)
+
+
+def elastic_levels(image, state, side, severity):
+    """Before it is cut to whole levels."""
     alpha, sigma, reach = ELASTIC[side][severity - 1]
     x = image / 255.0
     centre, square = side // 2, side // 3
@@ -152,7 +161,7 @@ def elastic_transform(image, state, side, severity):
         shift.append(ndimage.gaussian_filter(field, sigma, mode="reflect", truncate=3) * alpha)
     place = [row + shift[1], column + shift[0]]
     x = np.stack([ndimage.map_coordinates(x[..., c], place, order=1, mode="reflect") for c in range(3)], axis=-1)
-    return (np.clip(x, 0, 1) * 255).astype(np.uint8)
+    return np.clip(x, 0, 1) * 255
 
 
 def pixelate(image, state, side, severity):
@@ -218,6 +227,23 @@ def test_equals_the_formula_in_float64(photograph, literal, side, severity):
         same += int((difference == 0).sum())
         total += difference.size
     assert same >= 0.999 * total, f"{same / total:.5f} of the values are identical"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_elastic_transform_at_299_differs_only_where_the_value_is_a_whole_level(photograph, severity):
+    """Between equal neighbours the result is a whole level, and the last bit of float64 decides where it is cut.
+
+    Some photographs at 299 pixels have more than 0.1 % of such places.
+    """
+    for seed, name in enumerate(("astronaut", "coffee", "rocket")):
+        image = photograph(name, 299, 299)
+        levels = elastic_levels(image, np.random.RandomState(seed), 299, severity)
+        found = corrupt(image, "elastic_transform", severity, random_state=np.random.RandomState(seed))
+        difference = np.abs(np.floor(levels) - found)
+        assert difference.max() <= 1
+        assert (np.abs(levels - np.round(levels))[difference > 0] <= 1e-4).all()
+        assert (difference == 0).mean() >= 0.99
 
 
 @pytest.mark.parametrize("side", [64, 32])
