@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.weights.card import card_of, check_network, class_names_of, number_of_classes
@@ -15,6 +16,32 @@ from robustbench_lift.weights.spec import RANDOM, ModelSpec
 
 CLASSES = 21
 """Where neither spec, card nor weights say it: VOC's."""
+
+
+class Padded(nn.Module):
+    """A network of images whose sides are multiples of a number, for images of any size.
+
+    Zeros of the normalised image (the mean colour) are added below and on the right, and their logits cut away.
+
+    Args:
+        network: from [N, 3, H, W] to [N, K, H, W].
+        multiple: what H and W must be multiples of, in pixels.
+
+    >>> import torch
+    >>> Padded(nn.Conv2d(3, 2, 1), 32)(torch.zeros(1, 3, 40, 72)).shape
+    torch.Size([1, 2, 40, 72])
+    """
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the size of the image."""
+        height, width = x.shape[-2:]
+        out: Tensor = self.network(functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple)))
+        return out[..., :height, :width]
 
 
 def from_smp(spec: ModelSpec) -> Found:
@@ -41,6 +68,10 @@ def from_smp(spec: ModelSpec) -> Found:
 
     stated = spec.num_classes or number_of_classes(card)
     module, stated, notes = built(build, stated, raw, spec, hint=f" smp's {spec.name}")
+    if getattr(module, "requires_divisible_input_shape", False):
+        multiple = int(module.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+        module = Padded(module, multiple)
+        notes += (f"images are padded below and on the right to multiples of {multiple} pixels, which it asks for.",)
     classes = stated or CLASSES
     preprocessing = Preprocessing(resize=None, crop=None)
     if raw and not card:
