@@ -102,11 +102,12 @@ class PixelShift(Clean):
         import torch
 
         height, width = batch.shape[-2] - self.margin, batch.shape[-1] - self.margin
-        if min(height, width) < LEAST_WINDOW:
+        least = max(LEAST_WINDOW, self.margin + 1)  # windows that are moved by the margin still overlap
+        if min(height, width) < least:
             raise DataError(
                 f"shift consistency moves windows by up to {self.margin} pixels, and images of "
-                f"{batch.shape[-2]}x{batch.shape[-1]} leave windows of {height}x{width}: too small. Leave shift out of "
-                "--protocols."
+                f"{batch.shape[-2]}x{batch.shape[-1]} leave windows of {height}x{width}; it needs {least}x{least}. "
+                "Leave shift out of --protocols."
             )
         corners = self.offsets(ids).tolist()
         views = [

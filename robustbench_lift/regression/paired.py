@@ -88,7 +88,10 @@ def compare(
     known_a, known_b = read.before.values(divisor), read.after.values(divisor)
     found: dict[str, Difference] = {}
     for name in (name for name in a if name in b and len(a[name]) == len(b[name])):
-        interval = percentile_interval(after[name] - before[name], confidence)
+        difference = after[name] - before[name]
+        if np.isnan(difference).all():
+            continue  # a class of so few images that no replicate of these few drew one
+        interval = percentile_interval(difference, confidence)
         found[name] = mean_difference(
             name, a[name], b[name], interval, margins.get(name, 0.0), values=(known_a[name], known_b[name])
         )

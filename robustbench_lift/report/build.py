@@ -79,7 +79,7 @@ def document(
         UsageError: there are no runs.
         DataError: a cell is damaged.
     """
-    from robustbench_lift.scores import few_flips, replicated
+    from robustbench_lift.scores import few_flips, percentile_intervals, replicated
 
     if not runs:
         raise UsageError("a report needs at least one run folder; none was given.")
@@ -96,7 +96,7 @@ def document(
         for k, found in zip(inside, together, strict=True):
             drawn[k] = found
     models = tuple(
-        _model(m, evidence[k], divisors.get(m.divisor), labels[k], keys[k], _intervals(drawn[k], confidence))
+        _model(m, evidence[k], divisors.get(m.divisor), labels[k], keys[k], percentile_intervals(drawn[k], confidence))
         for k, m in enumerate(members)
     )
     ties, rule = _ties([(m, drawn[k]) for k, m in enumerate(models) if not m.is_normaliser], confidence)
@@ -272,12 +272,6 @@ def _provenance(run: Run) -> dict[str, str]:
 
 
 # ---- intervals and ties: one bootstrap in which every model of a group sees the same draws
-
-
-def _intervals(drawn: Replicates, confidence: float) -> dict[str, Interval]:
-    from robustbench_lift.scores import percentile_interval
-
-    return {name: percentile_interval(means, confidence) for name, means in drawn.items()}
 
 
 def _ties(

@@ -118,7 +118,9 @@ class PixelAgreement(Record):
         return {"classes": chosen(logits, logits.shape[2:]).to(torch.uint8)}
 
     def check(self, classes: int) -> None:
-        """No count above what it is a part of."""
+        """No count above what it is a part of, and no pair of views without a pixel in common."""
+        if (self.agreement[..., 1] < 1).any():
+            raise DataError("a pair of views has no pixel in common, so that nothing can be said of it")
         alike, pixels, right_alike, right = np.moveaxis(self.agreement, -1, 0)
         if (
             (self.agreement < 0).any()

@@ -12,7 +12,7 @@ frames      the same for pandas, and `robustbench_lift.Run`
 from __future__ import annotations
 
 from . import segmentation  # noqa: F401  registers its numbers
-from .bootstrap import Interval, intervals, percentile_interval, replicated, resample
+from .bootstrap import Interval, intervals, percentile_interval, percentile_intervals, replicated, resample
 from .classes import class_frame, confused_frame
 from .effective import effective_frame
 from .evidence import Evidence, contributions, evidence_of
@@ -43,6 +43,7 @@ __all__ = [
     "normaliser_of",
     "number_of",
     "percentile_interval",
+    "percentile_intervals",
     "register_number",
     "replicated",
     "resample",

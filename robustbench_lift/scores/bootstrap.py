@@ -74,10 +74,23 @@ def resample(rows: Mapping[K, Rows], *, replicates: int, seed: int) -> dict[K, A
 
 
 def percentile_interval(means: Array, confidence: float) -> Interval:
-    """The interval that holds the central `confidence` of the replicates."""
+    """The interval that holds the central `confidence` of the replicates.
+
+    Replicates in which the number is undefined (NaN: no image that was drawn has a pixel of the class) are left out;
+    at least one must be defined.
+
+    >>> percentile_interval(np.array([0.0, 0.5, float("nan"), 1.0]), 1.0)
+    Interval(low=0.0, high=1.0)
+    """
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means[~np.isnan(means)], [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def percentile_intervals(replicates: Replicates, confidence: float) -> dict[str, Interval]:
+    """The interval of each number that is defined in some replicate."""
+    defined = {name: means for name, means in replicates.items() if not np.isnan(means).all()}
+    return {name: percentile_interval(means, confidence) for name, means in defined.items()}
 
 
 def replicated(
@@ -121,7 +134,7 @@ def intervals(
     """
     evidence = evidence_of(run, numbers=numbers, bins=numbers is not None)
     (found,) = replicated([evidence], normaliser, replicates=replicates, seed=seed)
-    return {name: percentile_interval(means, confidence) for name, means in found.items()}
+    return percentile_intervals(found, confidence)
 
 
 def _arrays(rows: Iterable[Rows]) -> Iterator[npt.NDArray[Any]]:

@@ -34,7 +34,7 @@ def trimap_counts(cell: Cell, stored: PixelCounts) -> Measured:
 def agreeing_pixels(cell: Cell, stored: PixelAgreement) -> Measured:
     """Mean over the pairs of views of the share of pixels that are answered alike [n]."""
     alike, pixels = stored.agreement[..., 0].astype(np.float64), stored.agreement[..., 1]
-    return np.asarray((alike / np.maximum(pixels, 1)).mean(axis=1))
+    return np.asarray((alike / pixels).mean(axis=1))
 
 
 def agreeing_right_pixels(cell: Cell, stored: PixelAgreement) -> Measured:

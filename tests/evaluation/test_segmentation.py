@@ -17,6 +17,7 @@ from robustbench_lift.errors import DataError, RobustbenchError, UsageError
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.protocols import Request
 from robustbench_lift.regression import compare
+from robustbench_lift.report.build import document
 from robustbench_lift.runs import Cell, PixelAgreement, PixelCounts, Run
 from robustbench_lift.scores import Evidence, contributions, intervals, measured_normaliser, score
 from robustbench_lift.shares import Share
@@ -108,6 +109,16 @@ def test_a_network_of_one_pixel_is_consistent_under_every_shift(tmp_path: Path) 
     assert np.array_equal(stored.agreement[..., 0], stored.agreement[..., 1])
     assert (stored.agreement[..., 3] < stored.agreement[..., 1]).all()
     assert score(Run.open(run.path), None)["pixel_consistency"] == 1.0
+
+
+def test_windows_that_may_not_overlap_are_refused(tmp_path: Path) -> None:
+    """Windows of 32 pixels that are moved by 32 have nothing in common: not scored as a disagreement."""
+    with pytest.raises(DataError, match=r"windows of 32x40; it needs 33x33"):
+        evaluate(model(), write(tmp_path / "d", [(64, 72)]), run=tmp_path / "r", protocols=("shift",))
+    for side in (65, 66):
+        spec = write(tmp_path / f"d{side}", [(side, side)])
+        run = evaluate(model(), spec, run=tmp_path / f"r{side}", protocols=("shift",), draws=200)
+        assert run.record(run.expected[0], PixelAgreement).agreement[..., 1].min() >= 1
 
 
 def test_shifts_are_uniform_and_overlaps_are_as_large_as_they_leave(tmp_path: Path) -> None:
@@ -219,6 +230,33 @@ def test_intervals_hold_the_score(tmp_path: Path) -> None:
     value = score(run, None)["miou"]
     assert span.low <= value <= span.high
     assert contributions(run, None)["miou"].mean() == pytest.approx(value, abs=0.02)
+
+
+def test_a_class_of_one_image_has_an_interval_of_the_draws_that_have_it(tmp_path: Path) -> None:
+    spec = write(tmp_path / "d", SIZES)
+    for k in range(1, len(SIZES)):
+        file = tmp_path / f"d/labels/{k:02d}.png"
+        target = np.array(Image.open(file))
+        target[target == 2] = 255
+        Image.fromarray(target).save(file)
+
+    class Never(Pixelwise):
+        """The class is answered where it is, and nowhere else."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            return torch.cat([out[:, :2], out[:, 2:] - 1e9], dim=1)
+
+    never = LoadedModel.of(Never(), name="never", preprocessing=PLAIN)
+    run = evaluate(never, spec, run=tmp_path / "r", protocols=("clean",))
+    other = evaluate(model(), spec, run=tmp_path / "o", protocols=("clean",))
+    found = intervals(run, normaliser=None, replicates=200)
+    assert found["iou/class-2"] == (0.0, 0.0)
+    assert all(np.isfinite(interval).all() for interval in found.values())
+    made = document([run, other], replicates=200)
+    assert "NaN" not in made.to_json()
+    compared = compare(run, other, replicates=50, numbers=("classes",))
+    assert all(np.isfinite((d.low, d.high)).all() for d in compared.metrics.values())
 
 
 def test_tasks_that_do_not_fit_are_one_message(tmp_path: Path) -> None:
