@@ -81,7 +81,7 @@ def train(
     folder = out or Path("training-runs") / chosen.name / network.slug / f"seed{seed}"
     with interruptible() as stop:
         outcome = train_one(network, chosen, data, folder, seed, settings, stop)
-        _finish(outcome, interrupted=stop())
+        _finish(outcome, chosen, interrupted=stop())
 
 
 @expanded
@@ -133,7 +133,7 @@ def sweep(
                 lambda: stop() or time.monotonic() >= end,
             )
             if done and outcome.result:
-                _say(f"complete already, clean error {outcome.result['clean_error']:.2%}")
+                _say(f"complete already, clean {chosen.error_names[1]} {outcome.result['clean_error']:.2%}")
             return outcome
 
         outcomes = run_all(mine, run)
@@ -252,10 +252,10 @@ def train_one(
             if now.note:
                 console.print(now.note, markup=False, soft_wrap=True)
             elif now.finished:
-                line = now.finished
+                line, (own, test) = now.finished, recipe.error_names
                 console.print(
-                    f"epoch {line['epoch']} of {now.epochs}: train loss {line['train_loss']:.3f}, train error "
-                    f"{line['train_error']:.1%}, test error {line['test_error']:.1%}, {now.images_per_second:.0f} "
+                    f"epoch {line['epoch']} of {now.epochs}: train loss {line['train_loss']:.3f}, train {own} "
+                    f"{line['train_error']:.1%}, test {test} {line['test_error']:.1%}, {now.images_per_second:.0f} "
                     f"images/s, {_left(now)}",
                     markup=False,
                     soft_wrap=True,
@@ -273,14 +273,14 @@ def _left(now: TrainingProgress) -> str:
     return "time left unknown" if math.isnan(now.seconds_left) else f"{duration(now.seconds_left)} left"
 
 
-def _finish(outcome: TrainingOutcome, *, interrupted: bool) -> None:
+def _finish(outcome: TrainingOutcome, recipe: Recipe, *, interrupted: bool) -> None:
     if outcome.finished:
         result = outcome.result or {}
         if result:
             epochs = "1 epoch" if result["epochs"] == 1 else f"{result['epochs']} epochs"
             _say(
-                f"clean error {result['clean_error']:.2%} on {result['test_images']} test images after "
-                f"{epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors; "
+                f"clean {recipe.error_names[1]} {result['clean_error']:.2%} on {result['test_images']} test images "
+                f"after {epochs}, {duration(result['seconds'])}; weights: {outcome.folder}/final.safetensors; "
                 f"evaluate them: robustbench-lift run @{outcome.folder}/final.safetensors"
             )
         return
@@ -293,7 +293,7 @@ def _print_table(rows: list[SweepRow], recipe: Recipe) -> None:
 
     if not _first_rank():
         return
-    sheet = Table(title=f"clean error (%), recipe {recipe.name}")
+    sheet = Table(title=f"clean {recipe.error_names[1]} (%), recipe {recipe.name}")
     for heading in ("network", "parameters", "seeds", "mean", "std", "each"):
         sheet.add_column(heading, justify="left" if heading == "network" else "right")
     for row in rows:

@@ -79,10 +79,20 @@ def page(results: Results, made: Rendering, *, command: str) -> str:
         lines += [to_markdown(table).strip(), ""]
     for name in made.figures:
         lines += [f"![{name}](figures/{name}.png)", ""]
-    notes = [*made.notes, *missing_words(results)]
+    notes = [*made.notes, *other_trainings(results), *missing_words(results)]
     lines += [*(f"- {note}" for note in notes), ""] if notes else []
     lines += ["## Made of", "", *(f"- {study_words(study)}" for study in item.at(results.scale)), ""]
     return "\n".join(lines)
+
+
+def other_trainings(results: Results) -> list[str]:
+    """Given weights that were not trained as the studies say, a sentence each."""
+    found = {
+        f"{m.label}" + ("" if m.seed is None else f" seed {m.seed}"): m.otherwise
+        for m in results.members
+        if m.otherwise
+    }
+    return [f"{name} was not trained as said below: {words}." for name, words in found.items()]
 
 
 def missing_words(results: Results) -> list[str]:

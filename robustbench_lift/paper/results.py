@@ -46,6 +46,8 @@ class StudyNetwork:
     """Its run folder; None where no protocol is asked for."""
     is_normaliser: bool = False
     """Whether it is only there for others to be divided by."""
+    otherwise: str = ""
+    """How the training of given weights differs from the study's: `epochs 1 (45)`; empty where nothing does."""
 
     @property
     def label(self) -> str:

@@ -8,10 +8,11 @@ stopped, and independent jobs share the trainings and evaluations.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,18 @@ class Experiment:
                 )
         return words
 
+    def no_match(self) -> str:
+        """Why none of the given checkpoints belongs to the item: what was found, and what was looked for."""
+        found = [f"{one.spec}, {one.recipe.get('name', 'recipe unknown')}" for one in checkpoints_of(self.checkpoints)]
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        wanted = [
+            f"{', '.join(study.networks)} by {study.recipe}" for study in self.item.at(self.scale) if study.recipe
+        ]
+        return (
+            f"--checkpoints: none is of a network of {self.item.name} --scale {self.scale}. Found: "
+            f"{'; '.join(found[:5])}{more}. Wanted: {'; '.join(wanted)}."
+        )
+
     def members(self) -> list[StudyNetwork]:
         """Every training of the item whose data are named, normalisers first."""
         if self.drawing.models:
@@ -143,7 +156,14 @@ class Experiment:
             if one.network is not None and _same_training(study, wanted, one.network, one.recipe):
                 seed = "" if one.seed is None else f"-{SEED}{one.seed}"
                 run = self._run(study, f"{wanted.slug}{seed}-{one.sha256[:8]}")
-                yield StudyNetwork(study=study, network=wanted.spec, seed=one.seed, model=one.spec, run=run)
+                yield StudyNetwork(
+                    study=study,
+                    network=wanted.spec,
+                    seed=one.seed,
+                    model=one.spec,
+                    run=run,
+                    otherwise=_otherwise(study, one.recipe),
+                )
 
     def _run(self, study: Study, name: str) -> Path | None:
         safe = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in name)
@@ -170,8 +190,6 @@ def checkpoints_of(places: Sequence[str]) -> Iterator[Checkpoint]:
     Raises:
         UsageError, CheckpointError: a folder without any, or a spec that cannot be loaded.
     """
-    import json
-
     from robustbench_lift.training.network import Network
     from robustbench_lift.weights import ModelSpec, load_model
 
@@ -229,6 +247,19 @@ def _same_training(study: Study, wanted: Network, network: Network, recipe: Mapp
     return _losses_apart(wanted, weights) == _losses_apart(network, theirs)
 
 
+def _otherwise(study: Study, stated: Mapping[str, object]) -> str:
+    """The settings that weights were trained with where the study has others, and what the study has."""
+    from robustbench_lift.training import override, recipe_named
+
+    assert study.recipe is not None
+    if not stated:
+        return "its recipe is not known"
+    asked = json.loads(json.dumps(asdict(override(recipe_named(study.recipe), study.changes))))
+    told = {"name", "source", "auxiliary"}  # the same, words, and what sets networks apart
+    differing = [key for key in asked if key in stated and key not in told and stated[key] != asked[key]]
+    return ", ".join(f"{key} {stated[key]} ({asked[key]})" for key in differing)
+
+
 def _losses_apart(network: Network, weights: Mapping[str, float]) -> tuple[object, ...]:
     """A network and the weights of the losses that it has."""
     from robustbench_lift.networks.registry import poolings_of
@@ -279,6 +310,8 @@ def make(
     members = experiment.members()
     if lacking and not members:
         raise UsageError(f"{experiment.item.name} --scale {experiment.scale} needs {'; '.join(lacking)}.")
+    if experiment.checkpoints and not any(not member.is_normaliser for member in members):
+        raise UsageError(experiment.no_match())
     mine = share.of(members)
     finished = True
     for member in mine:

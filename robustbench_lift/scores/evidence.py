@@ -222,7 +222,8 @@ class Evidence:
         """Each number as a vector [n] over images whose mean it is.
 
         A number that is not linear has the jackknife's pseudo-values, n value(all) - (n - 1) value(all but image i),
-        whose mean is the number up to its bias of order 1/n, and whose spread gives its standard error.
+        whose mean is the number up to its bias of order 1/n, and whose spread gives its standard error. A number that
+        is undefined without one of the images (the IoU of a class that only this image has) has no vector.
 
         Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11.
         """
@@ -248,7 +249,7 @@ class Evidence:
                     means = {c: self._sums[k].mean() for c, k in keys.items()}
                     whole = number.known_from(means, normaliser, classes=self._classes)
                     part = {name: n * whole[name] - (n - 1) * without for name, without in part.items()}
-                found |= part
+                found |= {name: vector for name, vector in part.items() if np.isfinite(vector).all()}
         return found
 
     def _same_images(self, number: Number) -> bool:

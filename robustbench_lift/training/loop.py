@@ -340,7 +340,10 @@ class Trainer:
     def _outcome(self, *, finished: bool, result: dict[str, Any] | None) -> TrainingOutcome:
         folder, history = self.record.folder, self.record.history
         if history:
-            distributed.from_first(lambda: state.draw_curves({self.network.spec: history}, folder / state.CURVES))
+            own, test = self.recipe.error_names
+            error = "top-1 error" if own == test else f"{own}, {test}"
+            curves = {self.network.spec: history}
+            distributed.from_first(lambda: state.draw_curves(curves, folder / state.CURVES, error=error))
         return TrainingOutcome(folder, finished, self.record.position.epoch, result, history)
 
     def _epoch(self, stop: Callable[[], bool], progress: Callable[[TrainingProgress], None]) -> bool:

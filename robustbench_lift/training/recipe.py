@@ -142,6 +142,16 @@ class Recipe:
         ),
     ] = "last"
 
+    @property
+    def error_names(self) -> tuple[str, str]:
+        """What the errors of a training are called: that of its own batches, and that of the test images.
+
+        >>> from robustbench_lift.training.recipes import RECIPES
+        >>> RECIPES["photos"].error_names, RECIPES["camvid-small"].error_names
+        (('error', 'error'), ('pixel error', '1 - mIoU'))
+        """
+        return ("pixel error", "1 - mIoU") if self.data in ("scenes", "maps") else ("error", "error")
+
     def __post_init__(self) -> None:
         wrong = [*_wrong_words(self), *_wrong_numbers(self), *_wrong_lists(self)]
         if wrong:

@@ -381,12 +381,15 @@ def training_card(
     }
 
 
-def draw_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, dpi: int = 120) -> None:
+def draw_curves(
+    trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, error: str = "top-1 error", dpi: int = 120
+) -> None:
     """Draw training and test loss, and training and test error, of one or several trainings.
 
     Args:
         trainings: log lines of each training by name.
         path: .png or .svg, written whole or not at all.
+        error: what the errors are.
         dpi: pixels an inch.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -402,7 +405,7 @@ def draw_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path
             for part, style in (("test", "-"), ("train", ":")):
                 values = [scale * line[f"{part}_{kind}"] for line in lines]
                 panel.plot(epochs, values, style, marker=marker, color=f"C{number % 10}", label=f"{name}, {part}")
-    for panel, label in zip(panels, ("cross-entropy (nats)", "top-1 error (%)"), strict=True):
+    for panel, label in zip(panels, ("cross-entropy (nats)", f"{error} (%)"), strict=True):
         panel.set_xlabel("epoch")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)

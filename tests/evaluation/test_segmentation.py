@@ -16,7 +16,7 @@ from robustbench_lift.data.suites import SUITES
 from robustbench_lift.errors import DataError, RobustbenchError, UsageError
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.protocols import Request
-from robustbench_lift.regression import compare
+from robustbench_lift.regression import accept, compare
 from robustbench_lift.report.build import document
 from robustbench_lift.runs import Cell, PixelAgreement, PixelCounts, Run
 from robustbench_lift.scores import Evidence, contributions, intervals, measured_normaliser, score
@@ -255,6 +255,9 @@ def test_a_class_of_one_image_has_an_interval_of_the_draws_that_have_it(tmp_path
     assert all(np.isfinite(interval).all() for interval in found.values())
     made = document([run, other], replicates=200)
     assert "NaN" not in made.to_json()
+    assert "iou/class-2" not in contributions(run, None), "its spread is not known"
+    accept(run, tmp_path / "baseline.json")
+    assert "NaN" not in (tmp_path / "baseline.json").read_text()
     compared = compare(run, other, replicates=50, numbers=("classes",))
     assert all(np.isfinite((d.low, d.high)).all() for d in compared.metrics.values())
 

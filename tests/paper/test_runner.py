@@ -128,10 +128,27 @@ def test_from_nothing_to_a_page_and_again(places: dict[str, str], tmp_path: Path
     again, _ = make(taken, command="c", train=trainer(calls), settings=SETTINGS)
     assert len(calls) == 6
     assert not again.open
+    assert {m.otherwise for m in again.members} == {""}
+    longer = dataclasses.replace(study_of(ITEM), changes={**study_of(ITEM).changes, "epochs": 77})
+    item = dataclasses.replace(ITEM, studies={"small": (longer,)})
+    other = dataclasses.replace(taken, item=item, out=tmp_path / "other")
+    _, written = make(other, command="c", train=trainer(calls), settings=SETTINGS)
+    page = next(path for path in written if path.name == "README.md").read_text()
+    epochs = study_of(ITEM).epochs
+    assert f"was not trained as said below: epochs {epochs} (77)" in page
+    elsewhere = dataclasses.replace(ITEM, studies={"small": (dataclasses.replace(longer, networks=("resnet8/skip",)),)})
+    with pytest.raises(UsageError, match=r"none is of a network of.*Wanted: .*resnet8/skip by"):
+        make(dataclasses.replace(other, item=elsewhere), command="c", train=trainer(calls), settings=SETTINGS)
     first, second = render(results).tables[0], render(again).tables[0]
     assert {r.entries[0].value: r.entries[2].value for r in first.rows} == {
         r.entries[0].value: r.entries[2].value for r in second.rows
     }
+
+
+def study_of(item: Item) -> Study:
+    """The one study of the test's item."""
+    (study,) = item.at("small")
+    return study
 
 
 def test_shares_make_the_page_together(places: dict[str, str], tmp_path: Path) -> None:
