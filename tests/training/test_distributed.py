@@ -72,7 +72,7 @@ def start(program: str, out: Path, *, ranks: int, words: str = "") -> list[tuple
         for rank in range(ranks)
     ]
     try:
-        said = [process.communicate(timeout=120)[1] for process in started]
+        said = [process.communicate(timeout=400)[1] for process in started]
         return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
     finally:
         for process in started:
@@ -131,6 +131,44 @@ except RobustbenchError as error:
     sys.exit(error.exit_code)
 """
 ENDS = PROGRAM[: PROGRAM.index("settings = ")] + NORM
+
+
+MAPS = """
+import sys
+from pathlib import Path
+from torch import nn
+from robustbench_lift.data.scenes import Scenes
+from robustbench_lift.networks import backbone
+from robustbench_lift.training import RECIPES, Network, TrainingSettings, override, train
+from robustbench_lift.training.maps import MapSource
+
+@backbone("plain-maps", idea="Without BatchNorm, whose statistics differ between processes.", input_size=72,
+          task="segmentation")
+def plain(pools, *, placement, num_classes, input_size):
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, num_classes, 3, padding=1))
+
+recipe = override(RECIPES["scenes"], {"epochs": 2, "batch_size": 6, "class_weights": "median-frequency"})
+train(Network("plain-maps", "max"), recipe, MapSource(Scenes("train", 13), recipe=recipe), Scenes(count=5),
+      out=Path(sys.argv[1]), settings=TrainingSettings(device="cpu", micro_batch=2))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_where_every_pixel_has_a_class(tmp_path: Path) -> None:
+    """13 images in batches of 6, 5 test images, weights of classes: sums over pixels, not means of means."""
+    for name, ranks in (("one", 1), ("two", 2)):
+        for code, complaint in start(MAPS, tmp_path / name, ranks=ranks):
+            assert code == 0, complaint
+    one, two = (load_file(tmp_path / name / state.FINAL) for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / state.LOG).read_text().splitlines()] for name in ("one", "two")
+    ]
+    for a, b in zip(*lines, strict=True):
+        assert (a["train_images"], a["test_images"]) == (b["train_images"], b["test_images"])
+        assert a["test_error"] == pytest.approx(b["test_error"], abs=1e-4)
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 
 @pytest.mark.slow
