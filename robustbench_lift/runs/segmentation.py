@@ -68,17 +68,16 @@ class PixelCounts(Record):
         import torch
 
         count, classes = logits.shape[:2]
-        said = chosen(logits, targets.shape[2:]).flatten()
-        true, band = targets[:, 0].flatten().long(), targets[:, 1].flatten().long()
         bands = len(TRIMAP_WIDTHS) + 1
-        image = torch.arange(count, device=logits.device).repeat_interleave(targets.shape[2] * targets.shape[3])
-        known = true != VOID
-        said, true = said[known], true[known]
-        place = ((image * bands + torch.clamp(band, max=bands - 1))[known]) * classes
-        total = count * bands * classes
-        columns = [(place + true)[said == true], place + true, place + said]
-        found = torch.stack([torch.bincount(one, minlength=total) for one in columns], dim=1)
-        within = found.view(count, bands, classes, 3).cumsum(dim=1).to(torch.int32)
+        said = chosen(logits, targets.shape[2:]).to(torch.int32)
+        true, band = targets[:, 0].to(torch.int32), targets[:, 1].clamp(max=bands - 1).to(torch.int32)
+        true = true.masked_fill(true == VOID, classes)  # a row of its own, which is not counted
+        image = torch.arange(count, dtype=torch.int32, device=logits.device).view(-1, 1, 1)
+        place = ((image * bands + band) * (classes + 1) + true) * classes + said
+        table = torch.bincount(place.flatten(), minlength=count * bands * (classes + 1) * classes)
+        confusion = table.view(count, bands, classes + 1, classes)[:, :, :classes]
+        found = torch.stack([confusion.diagonal(dim1=2, dim2=3), confusion.sum(dim=3), confusion.sum(dim=2)], dim=3)
+        within = found.cumsum(dim=1).to(torch.int32)
         return {"counts": within[:, -1], "trimap": within[:, :-1]}
 
     def check(self, classes: int) -> None:
