@@ -6,8 +6,8 @@ python benchmarks/segmentation.py --large 2048x1024        # the images that mem
 
 In one process, taking turns: the same number of forward passes on preloaded tensors, a clean cell from PNG files, and a
 corruption cell. On a CPU the times are processor time, all threads together. Prints medians and ratios to the bare
-forward pass; the bytes that a cell stores an image; how many pixels a second are counted; and the peak memory of a run of
-few large images and of four times as many.
+forward pass; the bytes that a cell stores an image; how many pixels a second are counted; and the peak memory of a run
+of few large images and of four times as many.
 """
 
 from __future__ import annotations
