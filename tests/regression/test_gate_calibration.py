@@ -50,9 +50,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulation: ModuleType, i
 def test_false_alarms_stay_at_alpha(simulation: ModuleType) -> None:
     """Two equal models: the gate fails at most 5 %, and without correction over all cells nearly always."""
     policies = {
-        "bh": Policy(replicates=100),
-        "cells": Policy(replicates=100, cells=True),
-        "uncorrected cells": Policy(replicates=100, cells=True, correction="none"),
+        "bh": simulation.without_margins(),
+        "cells": simulation.without_margins(cells=True),
+        "uncorrected cells": simulation.without_margins(cells=True, correction="none"),
     }
     found = simulation.failures(240, 300, policies, seed=2)
     for name in ("bh", "cells"):
@@ -71,5 +71,5 @@ def test_a_loss_as_large_as_the_margin_does_not_fail(simulation: ModuleType) -> 
 
 @pytest.mark.slow
 def test_a_large_loss_is_found(simulation: ModuleType) -> None:
-    share = simulation.failures(240, 100, {"bh": Policy(replicates=100)}, loss=0.04, seed=4)["bh"]
+    share = simulation.failures(240, 100, {"bh": simulation.without_margins()}, loss=0.04, seed=4)["bh"]
     assert share.value > 0.8
