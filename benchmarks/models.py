@@ -29,11 +29,16 @@ HEAD = (
 
 
 def rows(arch: str) -> Iterator[str]:
-    """The table's rows of one architecture; nothing is computed, the networks are on the meta device."""
+    """The table's rows of one architecture; nothing is computed, the networks are on the meta device.
+
+    Of pairs of poolings, `max-blur` stands for blur, and none for gauss.
+    """
     entry = BACKBONES[arch]
     published = on_meta(arch, entry.published_pooling, entry.placements[0])
     for placement in entry.placements:
-        lift, blur, gauss = (on_meta(arch, pooling, placement) for pooling in ("lift", "blur", "gauss"))
+        lift = on_meta(arch, "lift", placement)
+        blur = on_meta(arch, "max-blur" if entry.pairs else "blur", placement)
+        gauss = None if entry.pairs else on_meta(arch, "gauss", placement)
         cells = [
             arch,
             str(entry.input_size),
@@ -43,7 +48,7 @@ def rows(arch: str) -> Iterator[str]:
             f"{parameters(lift):,}",
             giga(lift, entry.input_size),
             giga(blur, entry.input_size),
-            f"{parameters(gauss):,}",
+            "-" if gauss is None else f"{parameters(gauss):,}",
         ]
         yield f"| {' | '.join(cells)} |"
 
