@@ -56,7 +56,9 @@ def scan(root: Path, limit: int | None = None) -> SourceFolder:
         CorruptionError: no such folder, no class folders, no images, a line break in a name, or two images with one id.
     """
     if not root.is_dir():
-        raise CorruptionError(f"{root} is not a folder. Name a folder of class folders of images.")
+        bare = Path(str(root).partition(":")[2])
+        meant = f" A path is meant here, no kind of data: {bare}." if ":" in str(root) and bare.is_dir() else ""
+        raise CorruptionError(f"{root} is not a folder.{meant or ' Name a folder of class folders of images.'}")
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     ignored = sum(1 for entry in os.scandir(root) if entry.is_file())
     images: list[SourceImage] = []

@@ -14,7 +14,7 @@ WNID = re.compile(r"n\d{8}")
 
 
 @functools.cache
-def _conditions() -> frozenset[str]:
+def condition_folders() -> frozenset[str]:
     """Folders of ImageNet-C and -P."""
     import corruptions  # which imports torch
 
@@ -65,7 +65,7 @@ def imagenet_labels(
         rule: `wnid` asks for the 1,000 WNIDs, `partial` for any of them, which keep their index, `subset` for any of
             them, numbered from 0 in sorted order, `numeric` says that folder k is class k.
         loose: images that lie beside the folders.
-        parts: those of the folders that hold class folders themselves, such as `val`.
+        parts: paths below the place of folders that hold class folders, such as `val` or `ILSVRC/val`.
 
     Raises:
         DataError: flat folder, numeric names, other names; the message says what to do.
@@ -80,21 +80,23 @@ def imagenet_labels(
                 "file of ILSVRC2012_img_val into nXXXXXXXX/), then name the folder of the 1,000 folders."
             )
         raise DataError(f"{where} holds no class folders. Expected 1,000 folders named n01440764 ... n15075141.")
-    if parts:
-        best = next((name for name in ("val", "validation") if name in parts), parts[0])
-        raise DataError(
-            f"{where} holds the folders {listed(list(folders))}, no class folders; they lie one folder below. Name it: "
-            f"{where.rstrip('/')}/{printable(best)}."
-        )
-    if rule == "numeric":
-        return _all_numbers(folders, where=where)
-    other = [name for name in folders if name not in known]
-    conditions = [name for name in folders if name in _conditions()]
+    conditions = [name for name in folders if name in condition_folders()]
     if conditions:
         raise DataError(
             f"{where} holds the folders {listed(conditions)}: corruptions or perturbations, no classes. Say "
             f"imagenet-c:{where} or imagenet-p:{where}, or name the folder of the clean images."
         )
+    if parts:
+        best = next((path for path in parts if path.rpartition("/")[2] in ("val", "validation")), parts[0])
+        depth = best.count("/") + 1
+        raise DataError(
+            f"{where} holds the folders {listed(list(folders))}, no class folders; they lie "
+            f"{'one folder' if depth == 1 else f'{depth} folders'} below. Name it: "
+            f"{where.rstrip('/')}/{printable(best)}."
+        )
+    if rule == "numeric":
+        return _all_numbers(folders, where=where)
+    other = [name for name in folders if name not in known]
     if len(other) == len(folders) and all(name.isdigit() for name in folders):
         raise DataError(
             f"{where} has folders named by numbers ({listed(sorted(folders))}). Read as strings they sort 0, 1, 10, "

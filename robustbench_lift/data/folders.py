@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_lift.data.base import Outputs, Pixels
-from robustbench_lift.data.classes import WNID, imagenet_labels, order_note, sorted_labels, wnids
+from robustbench_lift.data.classes import WNID, condition_folders, imagenet_labels, order_note, sorted_labels, wnids
 from robustbench_lift.data.decode import SUFFIXES, decode_clip, decode_image
 from robustbench_lift.data.geometry import check_side
 from robustbench_lift.data.store import Blobs, Entries, Store, join, open_store
@@ -195,7 +195,7 @@ def class_images(
     inner: str = "",
     side: int | None = None,
     frames: int | None = None,
-    allow_empty: bool = False,
+    allow_empty: bool | None = None,
 ) -> StoredImages:
     """A tree of class folders as an image set.
 
@@ -209,7 +209,8 @@ def class_images(
         inner: folder between a class and its files.
         side: the one side that images must have.
         frames: frames of each clip.
-        allow_empty: whether a class folder without images keeps its index; otherwise it is refused.
+        allow_empty: whether a class folder without images keeps its index; otherwise it is refused. None: it is
+            refused, and the kind of data has no option that allows it.
 
     Raises:
         DataError: a layout that is not understood, or a class without images.
@@ -227,8 +228,13 @@ def class_images(
     if not found.ids or (found.empty and not allow_empty):
         raise DataError(
             f"{where} has class folders without images ({', '.join(sorted(suffixes))}): {listed(found.empty)}. Extract "
-            "the rest. If there are none of a class, keep its folder, which holds its number, and say "
-            "?empty=allow in the data spec."
+            "the rest."
+            + (
+                " If there are none of a class, keep its folder, which holds its number, and say ?empty=allow in the "
+                "data spec."
+                if found.ids and allow_empty is not None
+                else ""
+            )
         )
     omitted = {BESIDE: tuple(loose)} if loose else {}
     of_class = np.array([indices[folder] for folder in folders], dtype=np.int64)
@@ -285,28 +291,33 @@ def open_folder(
     return found
 
 
-def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None) -> StoredImages:
+def open_imagenet(
+    path: Path, *, classes: str = "wnid", name: str | None = None, allow_empty: bool | None = None
+) -> StoredImages:
     """ImageNet's train or val, or another set of its 1,000 classes: class folders named by WNID.
 
     Args:
         path: a folder, a tar, or a folder in a tar.
         classes: `wnid`, `partial`, `subset` or `numeric` (see `imagenet_labels`).
         name: of the set; ImageNet's by default.
+        allow_empty: as for `class_images`.
 
     Raises:
-        DataError: a layout that is not understood.
+        DataError: a layout that is not understood, or a class folder without images.
         IncompleteError: classes are missing.
     """
     store = open_store(path)
 
     def label(folders: Sequence[str], loose: int) -> dict[str, int]:
-        parts = []
-        if not any(WNID.fullmatch(name) for name in folders):
-            parts = [name for name in folders if any(WNID.fullmatch(inner) for inner in store.folders(name))]
+        parts = [] if any(WNID.fullmatch(name) for name in folders) else _with_wnids(store, folders)
         return imagenet_labels(folders, where=store.location, rule=classes, loose=loose, parts=parts)
 
     found = class_images(
-        store, name=name or imagenet_name(classes), label=label, class_names=None if classes == "subset" else wnids()
+        store,
+        name=name or imagenet_name(classes),
+        label=label,
+        class_names=None if classes == "subset" else wnids(),
+        allow_empty=allow_empty,
     )
     if classes == "partial":
         there = len(np.unique(found.labels))
@@ -316,6 +327,19 @@ def open_imagenet(path: Path, *, classes: str = "wnid", name: str | None = None)
         )
         found.notes = (note,)
     return found
+
+
+def _with_wnids(store: Store, folders: Sequence[str], *, depth: int = 4) -> list[str]:
+    """Paths of the nearest folders below that hold folders named by WNID."""
+    conditions = condition_folders()
+    level = [name for name in folders if name not in conditions]
+    for _ in range(depth):
+        inner = {path: store.folders(path) for path in level[:100]}
+        found = [path for path, names in inner.items() if any(WNID.fullmatch(name) for name in names)]
+        if found:
+            return found
+        level = [join(path, name) for path, names in inner.items() for name in names if name not in conditions]
+    return []
 
 
 def imagenet_name(classes: str) -> str:

@@ -22,7 +22,17 @@ from robustbench_lift.data.photos import REGION, SEQUENCES, SIZE, PhotoTest
 from robustbench_lift.data.spec import DataSpec, parse, split
 from robustbench_lift.data.subset import held_out_part
 from robustbench_lift.data.suites import SUITES
-from robustbench_lift.data.views import CLASSES, FRAME_SIZE, GEOMETRY, PART, alexnet, resized, stored
+from robustbench_lift.data.views import (
+    CLASSES,
+    EMPTY,
+    FRAME_SIZE,
+    GEOMETRY,
+    PART,
+    alexnet,
+    allows_empty,
+    resized,
+    stored,
+)
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
@@ -166,7 +176,7 @@ def _open_imagenet(spec: DataSpec) -> ImageSet:
     from robustbench_lift.data.folders import open_imagenet
     from robustbench_lift.data.shifts import of_classes
 
-    images = open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"))
+    images = open_imagenet(spec.path, classes=spec.options.get("classes", "wnid"), allow_empty=allows_empty(spec))
     like = spec.options.get("like")
     return images if like is None else of_classes(images, Path(like).expanduser())
 
@@ -191,6 +201,7 @@ def _open_imagenet_tree(
         size=int(spec.options.get("size", "224")),
         sequences=sequences,
         limit=limit,
+        allow_empty=allows_empty(spec),
         reference=None if clean is None else ("the clean images", clean),
     )
 
@@ -220,6 +231,7 @@ def _open_folder_tree(spec: DataSpec, limit: int | None, clean: ImageSet | None)
         class_names=None,
         size=spec.pixels("size", 224) or 224,
         limit=limit,
+        allow_empty=allows_empty(spec),
         reference=None if clean is None else ("the clean images", clean),
     )
 
@@ -231,7 +243,7 @@ def _open_folder(spec: DataSpec) -> ImageSet:
         spec.path,
         name=spec.options.get("name"),
         classes=spec.options.get("classes", "sorted"),
-        allow_empty=spec.options.get("empty") == "allow",
+        allow_empty=allows_empty(spec),
     )
 
 
@@ -242,6 +254,7 @@ register_kind(
         images=_open_imagenet,
         options=(
             CLASSES,
+            EMPTY,
             KindOption("like", "A folder such as ImageNet-R's: only its classes, scored among themselves."),
             *GEOMETRY,
             *PART,
@@ -262,7 +275,7 @@ register_kind(
                 "Class indices: names sorted, sorted as numbers, or numbers.",
                 ("sorted", "natural", "numeric"),
             ),
-            KindOption("empty", "Class folders without images.", ("refuse", "allow")),
+            EMPTY,
             KindOption("name", "Name of the data set in the signature; the folder's by default."),
             *GEOMETRY,
             *PART,
@@ -279,6 +292,7 @@ register_kind(
         serves="corruption",
         options=(
             KindOption("classes", "As for `folder`.", ("sorted", "natural", "numeric")),
+            EMPTY,
             KindOption("name", "Name of the data set in the signature; that of the clean images, or the folder's."),
             KindOption("size", "Side of the images in pixels; 224 by default."),
         ),
@@ -291,7 +305,7 @@ register_kind(
         family="imagenet",
         tree=partial(_open_imagenet_tree, sequences=False),
         serves="corruption",
-        options=(CLASSES, FRAME_SIZE),
+        options=(CLASSES, EMPTY, FRAME_SIZE),
         normaliser=alexnet,
         expected=Expected(cell=50_000),
     )
@@ -303,7 +317,7 @@ register_kind(
         family="imagenet",
         tree=partial(_open_imagenet_tree, sequences=True),
         serves="perturbation",
-        options=(CLASSES, FRAME_SIZE),
+        options=(CLASSES, EMPTY, FRAME_SIZE),
         normaliser=alexnet,
     )
 )
@@ -319,7 +333,7 @@ for _suite, _title in (
             family="imagenet",
             tree=partial(_open_imagenet_tree, sequences=False, suite=_suite),
             serves="corruption",
-            options=(CLASSES,),
+            options=(CLASSES, EMPTY),
             suites={"corruption": _suite, "perturbation": "imagenet-p"},
             expected=Expected(cell=50_000),
         )

@@ -254,6 +254,8 @@ class FileTree:
     """Whether cells hold videos."""
     limit: int | None = None
     """A fixed, class-balanced subset of so many images."""
+    allow_empty: bool | None = None
+    """Whether a class folder without images keeps its index, as for `class_images`."""
     places: dict[str, Place] = field(init=False)
     """Where each condition that is there lies."""
     reference: tuple[str, ImageSet] | None = None
@@ -349,6 +351,7 @@ class FileTree:
             suffixes=VIDEO_SUFFIXES if self.sequences else SUFFIXES,
             side=self.size,
             frames=self.frames(condition) if self.sequences else None,
+            allow_empty=self.allow_empty,
         )
         if self.stem_of is not None:
             found = _renamed(found, self.stem_of, where)

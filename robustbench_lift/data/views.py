@@ -14,6 +14,7 @@ CLASSES = KindOption(
     "How folders become class indices: the 1,000 WNIDs, some of them, some numbered from 0, or numbers.",
     ("wnid", "partial", "subset", "numeric"),
 )
+EMPTY = KindOption("empty", "Class folders without images.", ("refuse", "allow"))
 FRAME_SIZE = KindOption("size", "Side of the stored frames in pixels.", ("224", "299"))
 PART = (
     KindOption(
@@ -50,6 +51,11 @@ def resized(spec: DataSpec) -> Views:
 def stored(size: int, margin: int) -> Callable[[DataSpec], Views]:
     """Images as they lie; windows move within a black margin."""
     return lambda spec: Views(geometry=AsStored(size), shift=ZeroPad(size, margin), window=size)
+
+
+def allows_empty(spec: DataSpec) -> bool:
+    """Whether the spec says that class folders without images keep their index."""
+    return spec.options.get("empty") == "allow"
 
 
 def alexnet(spec: DataSpec) -> str | None:

@@ -455,13 +455,13 @@ def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet
             "These classes are some of ImageNet's: for a network of all 1,000 say imagenet:PATH?classes=partial, which "
             "keeps their indices (imagenet-c: and imagenet-p: take it too)."
         )
-    elif model.spec.endswith("@random"):
-        advice = f"Untrained networks take their classes from the spec: ?num_classes={classes}."
     elif outputs == met < classes and set(images.class_names) <= set(wnids()):
         advice = (
             f"The images are of {met} of them: for a network that was trained on these alone, in sorted order, "
             "say imagenet:PATH?classes=subset (imagenet-c: and imagenet-p: take it too), or folder:PATH."
         )
+    elif model.spec.endswith("@random"):
+        advice = f"Untrained networks take their classes from the spec: ?num_classes={classes}."
     return DataError(
         f"{model.name} has {outputs} outputs, the data set {data} has {classes} classes: its answers cannot be scored. "
         f"{advice}"

@@ -57,7 +57,7 @@ def junit(outcome: Outcome, *, seconds: float, advisory: bool = False) -> bytes:
         **comparison.sources,
         "mode": outcome.mode,
         "reproduce": outcome.reproduce,
-        "accept": outcome.accept,
+        **({"accept": outcome.accept} if outcome.acceptable else {}),
     }.items():
         ElementTree.SubElement(properties, "property", name=key, value=xml_text(value))
     case = ElementTree.SubElement(

@@ -60,8 +60,9 @@ def to_data(comparison: Comparison, outcome: Outcome | None = None) -> dict[str,
             "paired": outcome.paired,
             "reasons": list(outcome.reasons),
             "reproduce": outcome.reproduce,
-            "accept": outcome.accept,
         }
+        if outcome.acceptable:
+            data["accept"] = outcome.accept
     return data
 
 

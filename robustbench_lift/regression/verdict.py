@@ -235,7 +235,7 @@ def _judge(
     ]
     if tested and unknown:
         reasons.append(f"not tested, because neither side has it: {', '.join(unknown)}.")
-    if improved and not regressed:
+    if improved and not regressed and not comparison.lacking:
         reasons.append(f"to make the better run the baseline: {commands['accept']}")
     return Outcome(
         exit_code=code,

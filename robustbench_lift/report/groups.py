@@ -73,6 +73,11 @@ def _named(run: Run) -> Path | str | None:
 
 def _opened(folder: Path) -> Run | str:
     """The run in a folder, or why there is none."""
+    if not (folder / "run.json").exists():
+        return (
+            f"there is no run in {folder}, which the run names as its normaliser. A run is copied together with its "
+            "normaliser: copy that folder too."
+        )
     try:
         return Run.open(folder)
     except IncompleteError as error:

@@ -213,29 +213,6 @@ def test_exchanged_pictures_are_another_image_set(tmp_path: Path) -> None:
     assert run("clean").signature == signature
 
 
-def test_batch_size_and_shards_leave_the_stored_bytes_as_they_are(tmp_path: Path) -> None:
-    def stored(name: str, **options: Any) -> dict[str, bytes]:
-        shards = options.pop("shards", 1)
-        for index in range(shards):
-            run = evaluate(
-                "photos/resnet-lift",
-                "photos",
-                run=tmp_path / name,
-                protocols=("clean", "shift"),
-                limit=30,
-                device="cpu",
-                draws=2,
-                shard=Share(index, shards),
-                **options,
-            )
-        assert not run.missing()
-        return {cell.key: run.file(cell).read_bytes() for cell in run.expected}
-
-    alone = stored("alone")
-    assert stored("batches", batch_size=13) == alone
-    assert stored("shards", shards=7) == alone
-
-
 def test_the_device_in_run_json_is_the_one_that_was_used(tmp_path: Path) -> None:
     run = evaluate(net(), clean(), run=tmp_path, device="auto")
     assert run.manifest.provenance["device"] == ("cuda:0" if torch.cuda.is_available() else "cpu")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
+from robustbench_lift.runs import Cell, Run
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +201,116 @@ def test_files_and_folders_that_are_written_are_told(stored_runs: Path, tmp_path
     ]
     assert json.loads((new / "b.json").read_text())["message"].startswith("pass")
     json.loads(shown.stdout)
+
+
+# ---------------------------------------------------------------- what a gate says, wherever it says it
+
+
+def everywhere(tmp_path: Path, *arguments: object, code: int) -> dict[str, str]:
+    """All that a gate says: on the terminal and in every file, by where it is said."""
+    files = {name: tmp_path / f"said.{name}" for name in ("junit", "comment", "json", "badge")}
+    options = [part for name, file in files.items() for part in (f"--{name}", file)]
+    said = call("gate", *arguments, *options)
+    assert said.exit_code == code, said.output
+    markdown = call("gate", *arguments, "--format", "markdown").output
+    return {"terminal": said.output, "markdown": markdown} | {name: file.read_text() for name, file in files.items()}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Any], store: Callable[..., Any]) -> Path:
+    """Runs of two of the four protocols: `better`, `worse` and `good` (the weights of the stored run of that name)."""
+    folder = tmp_path_factory.mktemp("parts")
+    cells = [Cell("clean", "clean", 0), Cell("shift", "crop", 0)]
+    for name, quality in (("better", 2.4), ("good", 1.4), ("worse", 0.6)):
+        store(folder / name, make_run(name, quality=quality, cells=cells))
+    return folder
+
+
+def test_a_passing_gate_says_regressed_nowhere(stored_runs: Path, tmp_path: Path) -> None:
+    rules = ("--metric", "consistency", "--margin", "consistency=90")
+    for name, text in everywhere(tmp_path, stored_runs / "good", stored_runs / "bad", *rules, code=0).items():
+        assert "REGRESSED" not in text, name
+    said = call("gate", stored_runs / "good", stored_runs / "bad", *rules).output
+    assert "worse, not gated" in said
+    assert "candidate gate: pass" in said
+    failing = everywhere(tmp_path, stored_runs / "good", stored_runs / "bad", code=1)
+    assert all("REGRESSED" in failing[name] for name in ("terminal", "markdown", "comment", "junit"))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "rules", "code"),
+    [
+        ("better", (), 3),
+        ("better", ("--metric", "clean_error"), 0),
+        ("worse", ("--metric", "consistency"), 1),
+        ("good", (), 3),
+        ("good", ("--metric", "clean_error", "--metric", "consistency"), 0),
+    ],
+)
+def test_a_run_that_lacks_cells_is_offered_as_a_baseline_nowhere(
+    stored_runs: Path, parts: Path, tmp_path: Path, candidate: str, rules: tuple[str, ...], code: int
+) -> None:
+    baseline = stored_runs / ("bad" if candidate == "better" else "good")
+    for name, text in everywhere(tmp_path, baseline, parts / candidate, *rules, code=code).items():
+        assert "--accept" not in text, name
+    if candidate == "better":
+        whole = everywhere(tmp_path, baseline, stored_runs / "good", *rules, code=0)
+        for name in ("terminal", "markdown", "comment", "json", "junit"):
+            assert f"{stored_runs / 'good'} --accept" in whole[name], name
+
+
+def test_a_run_with_holes_is_neither_judged_nor_accepted(
+    stored_runs: Path, tmp_path: Path, make_run: Callable[..., Any], store: Callable[..., Any]
+) -> None:
+    holes = store(tmp_path / "holes", make_run("holes", quality=2.2))
+    holes.file(Cell("corruption", "fog", 3)).unlink()
+    for arguments in ((stored_runs / "good", holes.path), (tmp_path / "b.json", holes.path, "--accept")):
+        said = call("gate", *arguments)
+        assert said.exit_code == 3
+        assert "corruption/fog/3" in said.output.replace("\n", " ")
+        assert "To accept" not in said.output
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_identity_compares_the_labels_that_the_named_numbers_are_of(
+    stored_runs: Path, parts: Path, tmp_path: Path, change_top1: Callable[..., Any]
+) -> None:
+    """Of other protocols neither a missing cell nor a changed label counts."""
+    good, part = stored_runs / "good", parts / "good"
+    said = call("gate", good, part)
+    assert said.exit_code == 3
+    assert "85 cells are on one side only" in said.output
+    assert "2 cells" in call("gate", good, part, "--metric", "consistency", "--metric", "clean_error").output
+    changed = Run.open(shutil.copytree(good, tmp_path / "changed"))
+    fog = Cell("corruption", "fog", 3)
+    changed.write(fog, change_top1(changed.read(fog), np.arange(7)))
+    said = call("gate", good, changed.path, "--metric", "mean_error")
+    assert said.exit_code == 1
+    assert "corruption/fog/3: 7 of 60 labels changed" in said.output
+    assert call("gate", good, changed.path, "--metric", "consistency").exit_code == 0
+    assert call("gate", good, changed.path).exit_code == 1
+
+
+def test_a_run_copied_without_its_normaliser_says_so_in_every_command(
+    tmp_path: Path, make_run: Callable[..., Any], store: Callable[..., Any]
+) -> None:
+    store(tmp_path / "there" / "alexnet", make_run("alexnet", quality=0.4))
+    whole = store(tmp_path / "there" / "net", make_run("net", normaliser="../alexnet"))
+    lonely = shutil.copytree(whole.path, tmp_path / "here" / "net")
+    words = f"there is no run in {(tmp_path / 'here' / 'alexnet').resolve()}"
+    advice = "A run is copied together with its normaliser: copy that folder too."
+    for arguments in (
+        ("gate", lonely, lonely),
+        ("compare", lonely, whole.path),
+        ("gate", tmp_path / "b.json", lonely, "--accept"),
+    ):
+        said = call(*arguments)
+        assert said.exit_code == 3, said.output
+        assert words in said.output.replace("\n", "")
+        assert advice in said.output
+    said = CliRunner().invoke(app, ["report", str(lonely), "--out", str(tmp_path / "report")])
+    assert said.exit_code == 0
+    told = f"Nothing is normalised: {words}, which the run names as its normaliser. {advice}"
+    assert "".join(told.split()) in "".join(said.output.split())
+    said = CliRunner().invoke(app, ["report", str(whole.path), "--out", str(tmp_path / "report")])
+    assert "Nothing is normalised" not in said.output
