@@ -245,8 +245,11 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _shown(field: dataclasses.Field[Any]) -> str | bool:
-    """The default of a list as it is typed."""
-    default = _default(field)
+    """The default of a list as it is typed; where a function makes it, what the function says of it."""
+    if field.default_factory is not dataclasses.MISSING:
+        words = (getattr(field.default_factory, "__doc__", None) or "").partition("\n")[0].rstrip(".")
+        return words if inspect.isfunction(field.default_factory) and words else False
+    default = field.default
     if isinstance(default, tuple):
         return ",".join(map(str, default)) or False
     return str(default) if isinstance(default, str | int | float) and not isinstance(default, bool) else False

@@ -248,11 +248,12 @@ def _protocols(backbone: str) -> TerminalList:
 def _numbers(backbone: str) -> TerminalList:
     from robustbench_lift.scores.numbers import NUMBERS
 
-    table = TerminalList("Numbers", ("key", "title", "better", "protocols", "definition"))
+    table = TerminalList("Numbers", ("key", "title", "better", "protocols", "gated", "definition"))
     for key, number in NUMBERS.items():
         name = f"{key}/CONDITION" if number.family else key
         definition = number.about + _origin("number", key)
-        table.add(name, number.title, number.direction, ", ".join(number.protocols), definition)
+        gated = "no, one of many" if number.family else "yes" if number.gated else "where it is named"
+        table.add(name, number.title, number.direction, ", ".join(number.protocols), gated, definition)
     return table
 
 

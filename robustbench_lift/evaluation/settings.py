@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import Doc
 
 from robustbench_lift.device import PRECISIONS, Precision
 from robustbench_lift.errors import UsageError
-from robustbench_lift.runs import Cell
 from robustbench_lift.shares import Share
+
+if TYPE_CHECKING:
+    from robustbench_lift.runs import Cell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

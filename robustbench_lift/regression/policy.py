@@ -12,7 +12,6 @@ from typing_extensions import Doc
 
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.files import TEXT_LIMIT, read_bytes
-from robustbench_lift.scores.numbers import gated, headlines
 
 Mode = Literal["auto", "identity", "candidate", "recipe"]
 MODES = get_args(Mode)
@@ -33,6 +32,13 @@ small training moves it (docs/gate.md, choosing margins). Other numbers and sing
 
 MOST_REPLICATES = 100_000
 """Bootstrap samples that fit into memory; 2,000 give an interval to a twentieth of its width."""
+
+
+def _gated() -> tuple[str, ...]:
+    """Those that `list numbers` marks as gated."""
+    from robustbench_lift.scores.numbers import gated  # loads NumPy, which `--help` need not wait for
+
+    return gated()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +62,7 @@ class Policy:
     ] = "auto"
     metrics: Annotated[
         tuple[str, ...], Doc("Headline numbers that can fail the gate; those that both sides have are tested.")
-    ] = field(default_factory=gated)
+    ] = field(default_factory=_gated)
     cells: Annotated[bool, Doc("Let single cells fail it too; they are shown in any case.")] = False
     margins: Annotated[
         Mapping[str, float],
@@ -85,6 +91,8 @@ class Policy:
     seed: Annotated[int, Doc("Seed of the bootstrap.")] = 0
 
     def __post_init__(self) -> None:
+        from robustbench_lift.scores.numbers import headlines
+
         _one_of("mode", self.mode, MODES)
         _one_of("correction", self.correction, CORRECTIONS)
         _one_of("on_missing", self.on_missing, ("fail", "warn"))
