@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,10 +130,10 @@ def main() -> None:
         folder = Path(temporary)
         spec = write(folder / "data", options.images, options.size)
 
-        def run(out: Path, **asked: object) -> None:
-            evaluate(net, spec, run=out, settings=settings, **asked)  # type: ignore[arg-type]
+        def run(out: Path, **asked: Any) -> None:
+            evaluate(net, spec, run=out, settings=settings, **asked)
 
-        fog = {"protocols": ("corruption",), "corruptions": ("fog",), "severities": (3,)}
+        fog: dict[str, Any] = {"protocols": ("corruption",), "corruptions": ("fog",), "severities": (3,)}
         forward = bare(net, spec, settings)
         cases: dict[str, Callable[[Path], None]] = {
             "bare forward": lambda out: forward(),
