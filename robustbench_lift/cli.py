@@ -6,11 +6,13 @@ carries (2 usage, 3 not comparable or incomplete); anything else is a bug of our
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -38,6 +40,8 @@ from robustbench_lift.text import printable, printed
 
 INTERNAL = 70
 INTERRUPTED = 130
+OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
+"""What writing to standard output fails with; files are written by functions that name them."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -51,6 +55,9 @@ class Guarded(typer.core.TyperGroup):
         """Read the options of the program itself."""
         try:
             return super().make_context(*args, **options)
+        except OSError as error:  # of --version and --help
+            _ended_by_output(error)
+            raise
         except Exception as error:
             self._name_commands(error)
             _make_printable(error)
@@ -70,15 +77,19 @@ class Guarded(typer.core.TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            try:
+                found = super().invoke(ctx)
+            except typer.Exit:
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()  # what cannot be written is told while there is somebody to tell it
+            return found
         except KeyboardInterrupt:
             print_error("stopped. What is complete is stored; the same command goes on from there.")
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # the reader went away (`| head`): nothing to tell, and no message from the interpreter's last flush
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except Exception as error:
+            if isinstance(error, OSError):
+                _ended_by_output(error)
             if type(error).__module__.partition(".")[0] in {"typer", "click"}:
                 _make_printable(error)
                 raise
@@ -136,6 +147,9 @@ def default(
 
 def main() -> None:
     """Entry point of `robustbench-lift`, `python -m robustbench_lift` and `run_benchmark.py`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller (`>&-`), who wants none of it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     names.working_folder_last()
     warnings.showwarning = _show_warning
     for name in ("SIGTERM", "SIGHUP"):
@@ -150,6 +164,19 @@ def main() -> None:
                 "Rename yours if your own modules import it."
             )
     app()
+
+
+def _ended_by_output(error: OSError) -> None:
+    """End where standard output takes nothing more: in silence where its reader went away (`| head`)."""
+    if not isinstance(error, BrokenPipeError):
+        if error.filename is not None or error.errno not in OUTPUT_ERRORS:
+            return
+        print_error(
+            f"standard output cannot be written: {error.strerror}. Send it somewhere with room; what is already stored "
+            "is kept, and the same command goes on from there."
+        )
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no message from the interpreter's last flush
+    sys.exit(0 if isinstance(error, BrokenPipeError) else StorageError.exit_code)
 
 
 def _make_printable(error: Exception) -> None:

@@ -32,12 +32,16 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary name of its own beside it, then renamed.
 
     Any number of processes, on any number of machines, may write one file at a time: one of them wins. What a killed
-    writer of the same file left behind is removed.
+    writer of the same file left behind is removed. A device, a pipe, or a link of /dev such as /dev/stdout is written
+    into and stays what it is.
 
     Raises:
         StorageError: the folder is read-only, the disk is full, a parent is a file.
     """
     try:
+        if _is_stream(path):
+            _pour(path, content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         for attempt in range(ATTEMPTS):
@@ -68,6 +72,32 @@ def _write(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether content goes into what is there: /dev/null, a named pipe, /dev/stdout, the /dev/fd/63 of `>(command)`."""
+    try:
+        kind = path.lstat().st_mode
+    except OSError:
+        return False
+    links = ("/dev", "/dev/fd", "/proc/self/fd")
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)) or (
+        stat.S_ISLNK(kind) and os.fspath(path.parent) in links
+    )
+
+
+def _pour(path: Path, content: bytes) -> None:
+    """Write into a device or a pipe; a pipe that nobody reads is an error, not waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0))
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISBLK(kind):
+            raise OSError(errno.EINVAL, "it is a disk, no file")
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb", closefd=False) as stream:
+            stream.write(content)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(stream: BinaryIO) -> bool:

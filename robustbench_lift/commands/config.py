@@ -18,8 +18,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.files import write_atomic
+from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.files import read_bytes, write_atomic
 from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def configured(
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > MOST:
-            raise UsageError(f"{printable(file)} is larger than {MOST:,} bytes: no file of options.")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bytes(file, limit=MOST).decode())
+    except DataError:
+        raise UsageError(f"{printable(file)} is larger than {MOST:,} bytes: no file of options.") from None
     except OSError as error:
         raise UsageError(f"--config {printable(file)} cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

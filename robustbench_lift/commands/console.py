@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class SafeConsole(Console):
-    """A console that every text passes through `printed`: names in it move no cursor and start no command of a job."""
+    """A console that every text passes through `printed`: names in it move no cursor and start no command of a job.
+
+    `:name:` is no emoji: specs and paths have colons.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"emoji": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as rich shows it."""
@@ -83,13 +89,13 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Advance]:
         yield _lines(title)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[doing]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=1.0, doing="")

@@ -153,14 +153,24 @@ def list_classes(store: Store, top: str, classes: Sequence[str], *, suffixes: fr
 
 
 def _walk(store: Store, top: str, *, deep: bool) -> Iterator[tuple[str, Entries]]:
-    """(path below `top`, what lies there) of a folder and, if `deep`, of all folders below it."""
-    waiting = [""]
+    """(path below `top`, what lies there) of a folder and, if `deep`, of all folders below it.
+
+    Raises:
+        DataError: a link leads back to a folder above it.
+    """
+    waiting: list[tuple[str, tuple[object, ...]]] = [("", ())]
     while waiting:
-        below = waiting.pop()
+        below, above = waiting.pop()
         entries = store.entries(join(top, below))
+        same = store.identity(join(top, below)) if entries.folders and deep else None
+        if same is not None and same in above:
+            raise DataError(
+                f"{join(store.location, printable(join(top, below)))} is a folder above it again: a link leads back, "
+                "and its images would be counted without end. Remove the link."
+            )
         yield below, entries
         if deep:
-            waiting.extend(join(below, name) for name in reversed(entries.folders))
+            waiting.extend((join(below, name), (*above, same)) for name in reversed(entries.folders))
 
 
 def normalized(name: str) -> str:

@@ -65,6 +65,10 @@ class Store(ABC):
     def blobs(self, paths: Sequence[str]) -> Blobs:
         """Files to read, in this order."""
 
+    def identity(self, path: str) -> object:
+        """What is equal for two paths of one folder, where links can give it two; None where they cannot."""
+        return None
+
     def folders(self, path: str) -> list[str]:
         """Names of the folders in a folder, sorted, hidden ones left out."""
         return self.entries(path).folders
@@ -117,6 +121,14 @@ class FolderStore(Store):
         except OSError as error:
             raise DataError(f"{printable(self.root / path)} cannot be listed: {error.strerror}.") from None
         return found
+
+    def identity(self, path: str) -> object:
+        """Device and number of a folder."""
+        try:
+            found = (self.root / path).stat()
+        except OSError as error:
+            raise DataError(f"{printable(self.root / path)} cannot be read: {error.strerror}.") from None
+        return found.st_dev, found.st_ino
 
     def blobs(self, paths: Sequence[str]) -> FolderBlobs:
         """Files to read."""

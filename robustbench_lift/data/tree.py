@@ -10,7 +10,6 @@ All cells of a tree show the same images; a cell that lacks some is refused with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from robustbench_lift.data.store import Blobs, FolderBlobs, FolderStore, Store, 
 from robustbench_lift.data.subset import Subset, limited_name, subset_rows
 from robustbench_lift.data.suites import suite_with
 from robustbench_lift.errors import DataError, IncompleteError
+from robustbench_lift.files import read_json
 from robustbench_lift.text import file_name, listed, printable
 
 ARCHIVE_OF: dict[str, str] = {
@@ -211,10 +211,10 @@ def origin(root: Path) -> dict[str, str]:
     published ones, so that scores on them do not stand beside official ones unmarked.
     """
     try:
-        settings = json.loads((root / "manifest.json").read_bytes())["settings"]
+        settings = read_json(root / "manifest.json")["settings"]
         given = {key: str(settings[key]) for key in ("variant", "seed") if key in settings}
         written = settings["layout"].startswith(("imagenet-", "cifar-"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, DataError, KeyError, TypeError, AttributeError):
         written = False
     if not written:
         return {"source": "official"}

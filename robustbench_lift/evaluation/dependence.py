@@ -1,10 +1,13 @@
 """Is a network a function of one image? Asked before its first cell, since everything after takes it for granted.
 
 Batch statistics at test time make an answer depend on the other images of the batch, dropout that is left on makes it
-change from call to call. Such numbers depend on batch size and shards, and no run can be repeated or resumed.
+change from call to call. Such numbers depend on batch size and shards, and no run can be repeated or resumed. The same
+answers show whether they are logits at all.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,11 +19,43 @@ TOLERANCE = 1e-3
 """Difference of logits, as a share of the largest, that rounding explains: float32 kernels differ by 1e-6 to 1e-5."""
 
 
-@torch.inference_mode()
-def dependence(model: LoadedModel, image: Tensor) -> str | None:
-    """How the answer to an image depends on more than the image, in words; None when it does not.
+PROBABILITIES = (
+    "its answers are no logits: they are probabilities, which sum to 1. Classes are right, but confidence and "
+    "calibration are of a softmax over them. Let the network return what comes before its softmax."
+)
 
-    The image and its negative are shown alone, together, and together once more, in float32.
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network answered to an image and its negative, float64 [2, ...]."""
+
+    together: Tensor
+    again: Tensor
+    """The same once more."""
+    alone: Tensor
+    """Each by itself."""
+
+    def dependence(self) -> str | None:
+        """How the answer to an image depends on more than the image, in words; None when it does not."""
+        if not bool(torch.isfinite(self.together).all()):
+            return None  # said by name when it is its cell's turn
+        bound = TOLERANCE * max(float(self.together.abs().max()), 1e-6)
+        if float((self.together - self.again).abs().max()) > bound:
+            return "its answers to the same images change from call to call (dropout or another random part is active)"
+        if float((self.together - self.alone).abs().max()) > bound:
+            return "its answer to an image depends on the other images of the batch (statistics of the batch are used)"
+        return None
+
+    def are_probabilities(self) -> bool:
+        """Whether each answer is of values from 0 that sum to 1, which logits never are."""
+        if self.together.dim() != 2 or self.together.shape[1] < 2 or bool((self.together < 0).any()):
+            return False
+        return float((self.together.sum(dim=1) - 1).abs().max()) < 1e-4
+
+
+@torch.inference_mode()
+def show(model: LoadedModel, image: Tensor) -> Answers:
+    """Show an image and its negative together, once more, and each alone, in float32.
 
     Args:
         model: the model, on the image's device.
@@ -31,21 +66,14 @@ def dependence(model: LoadedModel, image: Tensor) -> str | None:
 
     >>> from robustbench_lift.weights import load_model
     >>> image = torch.arange(3 * 64 * 64).view(3, 64, 64).to(torch.uint8)
-    >>> dependence(load_model("photos/resnet-lift"), image) is None
-    True
+    >>> answers = show(load_model("photos/resnet-lift"), image)
+    >>> answers.dependence() is None, answers.are_probabilities()
+    (True, False)
     """
     pair = torch.stack([image, 255 - image])
-    together = model.logits(pair).double()
-    again = model.logits(pair).double()
+    together, again = model.logits(pair).double(), model.logits(pair).double()
     alone = torch.cat([model.logits(pair[:1]), model.logits(pair[1:])]).double()
-    if not bool(torch.isfinite(together).all()):
-        return None  # said by name when it is its cell's turn
-    bound = TOLERANCE * max(float(together.abs().max()), 1e-6)
-    if float((together - again).abs().max()) > bound:
-        return "its answers to the same images change from call to call (dropout or another random part is active)"
-    if float((together - alone).abs().max()) > bound:
-        return "its answer to an image depends on the other images of the batch (statistics of the batch are used)"
-    return None
+    return Answers(together, again, alone)
 
 
 def refusal(model: LoadedModel, found: str) -> UsageError:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, IncompleteError, NoImageError, RobustbenchError, UsageError, unknown
-from robustbench_lift.evaluation.dependence import dependence, refusal
+from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
 from robustbench_lift.evaluation.identity import manifest
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
@@ -187,7 +187,9 @@ def _evaluate(
         models = [model.folded() for model in models]
     # of all models, before anything is written
     folded = {"networks": "folded"} if settings.fold else {}
-    marks = [own | _mark(model, image, settings) | folded for model, own in zip(models, prepared, strict=True)]
+    asked = [_asked(model, image, settings) for model in models]
+    models = [model for model, _ in asked]
+    marks = [own | mark | folded for own, (_, mark) in zip(prepared, asked, strict=True)]
     say = functools.partial(
         manifest,
         protocols=protocols,
@@ -208,6 +210,9 @@ def _evaluate(
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = _Reporter(progress, cells, runs[0])
+    for model in models:
+        if PROBABILITIES in model.notes:
+            report.say(f"note on {model.name}: {PROBABILITIES}")
     if (slow := slow_precision(engine.device, settings.precision)) is not None:
         report.say(slow)
     _merge_waiting(cells, runs, settings.shard, report)
@@ -302,22 +307,25 @@ def _first_image(protocol: EvaluationProtocol, engine: Engine) -> Tensor | None:
     return None
 
 
-def _mark(model: LoadedModel, image: Tensor | None, settings: Settings) -> dict[str, str]:
-    """What the signature says of a network that is no function of one image."""
+def _asked(model: LoadedModel, image: Tensor | None, settings: Settings) -> tuple[LoadedModel, dict[str, str]]:
+    """The model, noted where it answers with probabilities, and what the signature says of one that needs its batch."""
     if image is None:
-        return {}
+        return model, {}
     try:
-        found = dependence(model, image)
+        answers = show(model, image)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
         raise _no_memory(image) from None
+    if answers.are_probabilities():
+        model = replace(model, notes=(*model.notes, PROBABILITIES))
+    found = answers.dependence()
     if found is None:
-        return {}
+        return model, {}
     if not settings.allow_dependent:
         raise refusal(model, found)
     count = f"/{settings.shard.count}" if settings.shard.count > 1 else ""
-    return {"dependent": f"batch{settings.batch_size or 'default'}{count}"}
+    return model, {"dependent": f"batch{settings.batch_size or 'default'}{count}"}
 
 
 # ---------------------------------------------------------------- the cells that are to be done

@@ -31,6 +31,7 @@ from robustbench_lift.data.geometry import Geometry
 from robustbench_lift.errors import DataError
 from robustbench_lift.protocols.base import EvaluationProtocol
 from robustbench_lift.shares import Share
+from robustbench_lift.text import printable
 
 ROOM = 2
 """Times the size of the kept pixels that must be free: others write there too."""
@@ -53,7 +54,10 @@ class PreparedImages:
             if pixels is not None:
                 return torch.from_numpy(pixels), torch.as_tensor(self.images.labels[row])
         read = self.images.read(row)
-        prepared = np.ascontiguousarray(self.protocol.prepare(read).swapaxes(-1, -2).swapaxes(-2, -3))
+        try:
+            prepared = np.ascontiguousarray(self.protocol.prepare(read).swapaxes(-1, -2).swapaxes(-2, -3))
+        except DataError as error:  # the geometry does not know whose pixels it has
+            raise DataError(f"{printable(self.images.ids[row])}: {error}") from None
         if self.kept is not None:
             self.kept.put(row, prepared)
         tensor = torch.from_numpy(prepared)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
-from robustbench_lift.files import write_atomic
+from robustbench_lift.files import read_bytes, write_atomic
 from robustbench_lift.report.build import document
 from robustbench_lift.report.canvas import FORMATS as FIGURE_FORMATS
 from robustbench_lift.report.canvas import to_bytes
@@ -58,6 +58,10 @@ def open_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return runs
 
 
+DOCUMENT_LIMIT = 256 << 20
+"""Largest document that is read, in bytes."""
+
+
 def read_document(path: str | os.PathLike[str]) -> Document:
     """The document of an earlier report.
 
@@ -65,8 +69,8 @@ def read_document(path: str | os.PathLike[str]) -> Document:
         DataError: the file cannot be read or is not a report document.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(Path(path), limit=DOCUMENT_LIMIT).decode()
+    except (OSError, UnicodeDecodeError, DataError) as error:
         raise DataError(f"{path} cannot be read ({error}); expected the document.json of a report.") from None
     return Document.from_json(text)
 

@@ -324,6 +324,11 @@ def _compared_by_a_layer(module: nn.Module, key: str) -> bool:
 
 
 def _number(source: str, key: str, value: Tensor, own: Tensor | None, casts: set[str]) -> Tensor:
+    if value.is_meta:
+        raise CheckpointError(
+            f"{source}: {printable(key)} has a shape and no values (a meta tensor): the network was stored before its "
+            "weights were there. Store it again from the process that has them."
+        )
     if value.layout is not torch.strided or value.is_quantized:
         raise CheckpointError(f"{source}: {printable(key)} is sparse or quantised; store the weights as plain float32.")
     if own is not None and own.is_floating_point() != value.is_floating_point():

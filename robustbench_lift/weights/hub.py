@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robustbench_lift.errors import CheckpointError, UsageError
+from robustbench_lift.errors import CheckpointError, DataError, UsageError
+from robustbench_lift.files import read_json
 from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, check_network, class_names_of, number_of_classes
 from robustbench_lift.weights.fit import Renaming, built
@@ -179,8 +179,8 @@ def _in_folder(folder: Path) -> Path:
 def _config(path: Path) -> dict[str, Any]:
     """The config.json of a repository."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        config = read_json(path)
+    except (DataError, OSError) as error:
         raise CheckpointError(f"{printable(path)} cannot be read: {printable(str(error))}.") from None
     return config if isinstance(config, dict) else {}
 

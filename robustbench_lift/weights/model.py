@@ -176,7 +176,7 @@ def ask(network: Callable[[Tensor], Any], x: Tensor, name: str, *, hint: str = "
         answer = network(x)
     except RobustbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise
         raise UsageError(
@@ -190,6 +190,11 @@ def ask(network: Callable[[Tensor], Any], x: Tensor, name: str, *, hint: str = "
         raise UsageError(
             f"{name} answers with {what}; logits [{len(x)}, classes], or [{len(x)}, classes, height, width] of a "
             "segmentation network, were expected."
+        )
+    if answer.layout is not torch.strided or not answer.is_floating_point():
+        raise UsageError(
+            f"{name} answers with a tensor of {answer.dtype}, {answer.layout}; dense floating-point logits were "
+            "expected."
         )
     if answer.dim() == 4 and answer.shape[2:] != x.shape[2:]:
         return F.interpolate(answer, size=tuple(x.shape[2:]), mode="bilinear", align_corners=False)

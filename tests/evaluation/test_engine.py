@@ -359,3 +359,68 @@ def test_sigterm_ends_an_evaluation_with_130_and_says_what_is_kept(tmp_path: Pat
     assert process.returncode == 130, said
     assert "the same command goes on from there" in said
     assert list((tmp_path / "r").rglob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (lambda x: x > 0, r"torch\.bool"),
+        (lambda x: x.long(), r"torch\.int64"),
+        (lambda x: x.to(torch.complex64), r"torch\.complex64"),
+        (lambda x: x.to_sparse(), r"torch\.sparse_coo"),
+    ],
+)
+def test_answers_that_are_no_floating_point_numbers_are_refused(answer: Any, found: str, tmp_path: Path) -> None:
+    inner = net().eval()
+    model = LoadedModel.of(lambda x: answer(inner(x)), preprocessing=PLAIN, num_classes=CLASSES, name="mine")
+    with pytest.raises(UsageError, match=rf"mine answers with a tensor of .*{found}.*logits were expected"):
+        evaluate(model, clean(), run=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_network_that_ends_the_process_is_a_network_that_fails(tmp_path: Path) -> None:
+    def leaves(x: Tensor) -> Tensor:
+        raise SystemExit(0)
+
+    model = LoadedModel.of(leaves, preprocessing=PLAIN, num_classes=CLASSES)
+    with pytest.raises(UsageError, match="leaves failed on images of 32 x 32 pixels: SystemExit: 0"):
+        evaluate(model, clean(), run=tmp_path / "a")
+
+
+def test_probabilities_in_place_of_logits_are_noted(tmp_path: Path) -> None:
+    said: list[str] = []
+    for module in (net(), nn.Sequential(net(), nn.Softmax(dim=1))):
+        model = LoadedModel.of(module, preprocessing=PLAIN, num_classes=CLASSES, name="mine")
+        run = evaluate(model, clean(), run=tmp_path / str(len(said)), progress=lambda state: said.append(state.note))
+        noted = [note for note in run.manifest.model["notes"] if "probabilities, which sum to 1" in note]
+        assert len(noted) == ("Softmax" in repr(module))
+    assert [note for note in said if "note on mine: its answers are no logits" in note] != []
+
+
+def test_a_network_that_changes_its_input_changes_nobodys_answers(tmp_path: Path) -> None:
+    inner = net().eval()
+
+    def changing(x: Tensor) -> Tensor:
+        answer: Tensor = inner(x)
+        x.zero_()
+        return answer
+
+    functions = {"changing": changing, "after": inner}
+    models = [
+        LoadedModel.of(f, preprocessing=PLAIN, num_classes=CLASSES, name=name, weights_sha256=name)
+        for name, f in functions.items()
+    ]
+    first, second = evaluate(models, clean(), run=[tmp_path / "a", tmp_path / "b"], batch_size=4)
+    cell = first.expected[0]
+    for name, array in first.read(cell).arrays().items():
+        np.testing.assert_array_equal(second.read(cell).arrays()[name], array)
+    assert len(np.unique(first.read(cell).top1)) > 1
+
+
+def test_an_image_that_the_geometry_refuses_is_named(tmp_path: Path) -> None:
+    class Narrow(Noise):
+        def read(self, index: int) -> npt.NDArray[np.uint8]:
+            return super().read(index)[:20] if index == 7 else super().read(index)
+
+    with pytest.raises(IncompleteError, match=r"image/007: an image of 20x40 pixels is smaller than the 32-pixel crop"):
+        evaluate(net(), clean(Narrow()), run=tmp_path)

@@ -258,6 +258,16 @@ def test_values_that_are_not_numbers(value: float, net: nn.Module, tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
+def test_weights_without_values_are_refused(net: nn.Module, tmp_path: Path) -> None:
+    """As a process stores them that never had them: a rank of a sharded training, `with torch.device("meta")`."""
+    weights = state(net)
+    for key in ("fc.weight", "fc.bias"):
+        weights[key] = torch.empty_like(weights[key], device="meta")
+    torch.save(weights, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"w\.pt: fc\.(weight|bias) has a shape and no values \(a meta tensor\)"):
+        load_model(f"{SPEC}@{tmp_path / 'w.pt'}")
+
+
 @pytest.mark.parametrize("kind", ["integer", "sparse", "quantised"])
 def test_values_of_another_kind(kind: str, net: nn.Module, tmp_path: Path) -> None:
     weights = state(net)
