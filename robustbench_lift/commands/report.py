@@ -197,6 +197,12 @@ def _known(kind: str, names: Iterable[str] | None, known: Collection[str]) -> No
     """Refuse an unknown name before anything is computed or printed."""
     for name in names or ():
         if name not in (*known, "none"):
+            from robustbench_lift.paper import ITEMS
+
+            if name in ITEMS:
+                raise UsageError(
+                    f"{name} is no {kind} of a report, but an item of the paper: robustbench-lift paper {name}."
+                )
             raise unknown(kind, name, known)
 
 
