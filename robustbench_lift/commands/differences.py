@@ -77,7 +77,8 @@ def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: i
         shown = moved if rows == 0 else moved[:rows]
         to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", outcome, power=False))
     elif comparison.cells:
-        to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
+        cells = len(comparison.cells)
+        to.print(f"In {f'all {cells} cells' if cells > 1 else 'the one cell'} the same images are right.", markup=False)
     if comparison.one_sided:
         line(f"on one side only: {listed(comparison.one_sided, most=8)}")
     line(f"signature: {comparison.signature}")
