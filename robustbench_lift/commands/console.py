@@ -35,6 +35,15 @@ class SafeConsole(Console):
 console = SafeConsole(soft_wrap=False, highlight=False)
 errors = SafeConsole(stderr=True, highlight=False)
 
+LOG_WIDTH = 200
+"""Columns of a table where there is no terminal."""
+
+
+def for_tables() -> Console:
+    """Where tables are printed: on a terminal they fit its width, in a log file or a pipe every row stays one line."""
+    return console if console.is_terminal else SafeConsole(file=console.file, width=LOG_WIDTH, highlight=False)
+
+
 LONGEST_LINE, MOST_LINES = 1500, 60
 """Characters of a line of an error, and lines."""
 LINE_EVERY = 10.0

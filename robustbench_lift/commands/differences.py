@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from robustbench_lift.commands.console import SafeConsole, console, errors
+from robustbench_lift.commands.console import LOG_WIDTH, SafeConsole, errors, for_tables
 from robustbench_lift.errors import StorageError, unknown
 
 if TYPE_CHECKING:
     from robustbench_lift.regression import Comparison, Difference, Outcome
 
-LOG_WIDTH = 200
-"""Columns where there is no terminal."""
 FORMATS = ("text", "markdown", "json", "csv")
 
 
@@ -32,9 +30,7 @@ def show(comparison: Comparison, outcome: Outcome | None, form: str, out: Path |
     from robustbench_lift.regression.render import to_csv, to_json, to_markdown
 
     if form == "text" and out is None:
-        # on a terminal a table folds into its width; in a log file every row stays one line
-        to = console if console.is_terminal else SafeConsole(file=sys.stdout, width=LOG_WIDTH, highlight=False)
-        _print(to, comparison, outcome, rows)
+        _print(for_tables(), comparison, outcome, rows)
         return
     if form == "text":
         buffer = io.StringIO()
@@ -81,7 +77,8 @@ def _print(to: Console, comparison: Comparison, outcome: Outcome | None, rows: i
         shown = moved if rows == 0 else moved[:rows]
         to.print(_table(shown, f"Cells, worst first ({len(shown)} of {len(comparison.cells)})", outcome, power=False))
     elif comparison.cells:
-        to.print(f"In all {len(comparison.cells)} cells the same images are right.", markup=False)
+        cells = len(comparison.cells)
+        to.print(f"In {f'all {cells} cells' if cells > 1 else 'the one cell'} the same images are right.", markup=False)
     if comparison.one_sided:
         line(f"on one side only: {listed(comparison.one_sided, most=8)}")
     line(f"signature: {comparison.signature}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_lift.commands.console import console
+from robustbench_lift.commands.console import console, for_tables
 from robustbench_lift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def effective(
         name = f"{row['model']}{' (reference)' if row['reference'] else ''}"
         numbers = (row["accuracy"], row["shifted_accuracy"], row["predicted"])
         table.add_row(name, *(f"{100 * x:.1f}" for x in numbers), f"{100 * row['effective_robustness']:+.1f}")
-    console.print(table)
+    for_tables().print(table)
     console.print(f"line: {frame['line'].iloc[0]}", markup=False, soft_wrap=True)
     if out is not None:
         write_atomic(out, frame.to_csv(index=False).encode())

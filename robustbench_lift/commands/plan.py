@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from robustbench_lift.commands.console import console, doing, duration
+from robustbench_lift.commands.console import console, doing, duration, for_tables
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.run import Models, models_of
 from robustbench_lift.evaluation.settings import Settings
@@ -89,7 +89,7 @@ def plan(
         # with processes of their own, and on a device of its own, stages run side by side: then the longest counts
         stages = (reading, cost.rendering, cost.networks)
         total += max(stages) if settings.workers and engine.device.type == "cuda" else sum(stages)
-    console.print(table)
+    for_tables().print(table)
     console.print(f"about {duration(total)} in all, measured on a few images of every condition")
     console.print(
         f"{sizes.images:,} images are read, {sizes.cells:,} cells of {sizes.bytes / 1e6:,.1f} MB are stored",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from robustbench_lift.commands.console import console
+from robustbench_lift.commands.console import console, for_tables
 from robustbench_lift.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -160,15 +160,16 @@ def print_tables(made: Document, names: Sequence[str] | None = None) -> None:
     """Tables (the first of a report unless named), then what they show, their notes and the signature line, once."""
     from robustbench_lift.report.notes import short_signatures, signature_id, signature_text, summary
     from robustbench_lift.report.tables import headline_table, make_table
-    from robustbench_lift.tables.render import to_rich
+    from robustbench_lift.tables.terminal import to_rich
     from robustbench_lift.text import printable
 
     first = headline_table(made)
     names = (first,) if names is None else names
     tables = [make_table(made, name) for name in names]
     tag = f" [{', '.join(signature_id(group) for group in made.groups)}]"
+    screen = for_tables()
     for table in tables:
-        console.print(to_rich(replace(table, title=table.title + tag), notes=False))
+        screen.print(to_rich(replace(table, title=table.title + tag), notes=False))
     if first in names and (text := summary(made)):
         console.print(printable(text, limit=None), markup=False)
         console.print()
@@ -196,6 +197,12 @@ def _known(kind: str, names: Iterable[str] | None, known: Collection[str]) -> No
     """Refuse an unknown name before anything is computed or printed."""
     for name in names or ():
         if name not in (*known, "none"):
+            from robustbench_lift.paper import ITEMS
+
+            if name in ITEMS:
+                raise UsageError(
+                    f"{name} is no {kind} of a report, but an item of the paper: robustbench-lift paper {name}."
+                )
             raise unknown(kind, name, known)
 
 

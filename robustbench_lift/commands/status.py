@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_lift.commands.console import console, duration
+from robustbench_lift.commands.console import duration, for_tables
 from robustbench_lift.errors import IncompleteError
 from robustbench_lift.text import printable
 
@@ -34,7 +34,7 @@ def status(
 
     table = Table(title="Runs")
     for heading in ("run", "protocol", "cells", "begun", "time left", "shares without a file"):
-        table.add_column(heading, justify="left" if heading in ("run", "protocol") else "right")
+        table.add_column(heading, justify="left" if heading in ("run", "protocol") else "right", overflow="fold")
     missing = 0
     for run in open_runs(runs):
         for one in stand(run):
@@ -45,6 +45,6 @@ def status(
             table.add_row(
                 printable(run.path.name), one.protocol, f"{one.done} of {one.total}", str(one.begun), left, shown
             )
-    console.print(table)
+    for_tables().print(table)
     if missing:
         raise IncompleteError(f"{missing} cells are missing. The same `robustbench-lift run` goes on where it stopped.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_lift.commands.console import console, duration, progress
+from robustbench_lift.commands.console import console, duration, for_tables, progress
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.errors import UsageError
 from robustbench_lift.shares import Share
@@ -302,7 +302,7 @@ def _print_table(rows: list[SweepRow], recipe: Recipe) -> None:
         each = " ".join(f"{100 * error:.2f}" for error in row.errors)
         count = f"{len(row.errors)} of {len(row.errors) + row.missing}"
         sheet.add_row(row.network, f"{row.parameters:,}" if row.parameters else "-", count, mean, spread, each)
-    console.print(sheet)
+    for_tables().print(sheet)
 
 
 def _seed(text: str) -> int:

@@ -155,7 +155,8 @@ def to_markdown(comparison: Comparison, outcome: Outcome | None = None, *, limit
     else:
         lines.append("### Robustness compared")
     lines += ["", f"{code_span(comparison.baseline)} -> {code_span(comparison.candidate)}", ""]
-    lines += [f"> {markdown(note)}" for note in comparison.notes]
+    for note in comparison.notes:
+        lines += [f"> {markdown(note)}", ""]  # without the empty line the next note, or the table, would belong to it
     lines += _table(family(comparison, "headline"), outcome, power=True)
     level = f"{100 * comparison.confidence:g} %"
     lines += ["", f"The {level} intervals are of each number by itself; p and verdict are corrected for all numbers"]

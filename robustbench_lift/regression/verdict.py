@@ -227,7 +227,7 @@ def _judge(
     elif improved and policy.on_improved == "fail":
         code = REGRESSION
     if code == PASS:
-        reasons.insert(0, f"none of {len(everything)} numbers is worse beyond its margin and chance.")
+        reasons.insert(0, f"none of {len(everything)} numbers is worse by more than its margin and more than chance.")
     reasons += [_sentence(d, "better") for d in improved]
     tasks = {NUMBERS[name].record for name in tested}  # of a classifier nobody misses the numbers of label maps
     unknown = [

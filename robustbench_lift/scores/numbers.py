@@ -196,8 +196,8 @@ def number_of(name: str) -> Number:
 def title(name: str) -> str:
     """A number's name inside a line.
 
-    >>> title("mce"), title("clean_error"), title("ce/fog"), title("corruption/gaussian_noise/3")
-    ('mCE', 'clean error', 'CE fog', 'Gaussian noise, severity 3')
+    >>> title("mce"), title("clean_error"), title("ce/gaussian_noise"), title("corruption/gaussian_noise/3")
+    ('mCE', 'clean error', 'CE Gaussian noise', 'Gaussian noise, severity 3')
     >>> title("clean/clean/0"), title("shift/crop/0")
     ('clean', 'shift crop')
     """
@@ -212,7 +212,7 @@ def title(name: str) -> str:
     words = NUMBERS[head].title
     if words[1:2].islower():
         words = words[0].lower() + words[1:]
-    return f"{words} {condition}" if condition else words
+    return f"{words} {condition_words(condition)}" if condition else words
 
 
 def sign(name: str) -> int:

@@ -2,7 +2,8 @@
 
     table     columns with unit and direction, rows of values, notes
     marks     best, second best and ties
-    render    one renderer a format
+    render    one renderer a file format
+    terminal  on a screen of any width
     latex     booktabs
 
 Reports and comparisons both print through it.

@@ -1,4 +1,4 @@
-"""One renderer a format: a `Table` in, text (or a rich renderable) out."""
+"""One renderer a format: a `Table` in, text out; `terminal` has the one for a screen."""
 
 from __future__ import annotations
 
@@ -6,128 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from robustbench_lift.tables.latex import to_latex
 from robustbench_lift.tables.table import Column, Entry, Row, Table, interval, plain, text_of
 from robustbench_lift.text import code_span, markdown
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.table import Table as RichTable
 
 SCHEMA = 1
 """Version of the JSON layout of a table."""
 MARKS = {"best": "*", "second": "+", "": ""}
 
 
-UNIT_WIDTH = len("% lower")
-"""Characters of the longest part of a unit line that is not broken."""
-TEXT_WIDTH = 24
-"""Characters of a name before it is broken on a narrow console."""
-
-
 def suffix(entry: Entry) -> str:
     """The marks of an entry as text: `*`, `+`, `~`."""
     return MARKS[entry.mark] + ("~" if entry.tie else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Printed:
-    """A table for rich: intervals are printed where the console is wide enough, numbers are never cut."""
-
-    table: Table
-    """What to print."""
-    intervals: bool = True
-    """Whether intervals are wanted at all; every file has them."""
-    notes: bool = True
-    """Whether notes and signatures follow; without them, only the legend of the marks."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Table, notes, signatures."""
-        from rich.text import Text
-
-        wide = self.intervals and _width(self.table, intervals=True) <= options.max_width
-        shared = _unit_line(self.table)
-        yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
-        yield _grid(self.table, intervals=wide)
-        legend = ("* best, + second best, ~ tied with the best; - unknown.",) if self.table.is_marked else ()
-        for line in (*legend, *((*self.table.notes, *self.table.signatures) if self.notes else ())):
-            yield Text(plain(line), style="dim")
-        yield Text("")
-
-
-def to_rich(table: Table, *, intervals: bool = True, notes: bool = True) -> Printed:
-    """A renderable for rich: the table, then notes and signatures where wanted."""
-    return Printed(table, intervals, notes)
-
-
-def _unit_line(table: Table) -> str:
-    """Unit and direction when all columns of numbers share them, so that they are said once, in the title."""
-    units = {c.unit_text for c in table.columns if c.unit != "text"}
-    return units.pop() if len(units) == 1 else ""
-
-
-def _cells(table: Table, k: int, *, intervals: bool) -> list[tuple[str, str, str]]:
-    """(number, marks padded to one width, interval) of column k."""
-    column = table.columns[k]
-    entries = [row.entries[k] for row in table.rows]
-    width = max((len(suffix(e)) for e in entries), default=0)
-    return [
-        (plain(text_of(column, e)), suffix(e).ljust(width), interval(column, e) if intervals else "") for e in entries
-    ]
-
-
-def _needed(table: Table, k: int, *, intervals: bool) -> int:
-    """Characters that column k needs for its numbers."""
-    cells = _cells(table, k, intervals=intervals)
-    return max((max(len(text), len(span)) + len(marks) for text, marks, span in cells), default=1)
-
-
-def _width_of(table: Table, k: int, *, intervals: bool) -> int:
-    """Characters of column k: its numbers, and the longest word of its heading."""
-    column = table.columns[k]
-    needed = _needed(table, k, intervals=intervals)
-    words = max(len(word) for word in (column.short or column.title or "-").split())
-    if column.unit == "text":
-        return max(min(needed, TEXT_WIDTH), words)
-    unit = 0 if _unit_line(table) or not column.unit_text else UNIT_WIDTH
-    return max(needed, min(words, TEXT_WIDTH), unit)
-
-
-def _width(table: Table, *, intervals: bool) -> int:
-    """Characters that the whole table needs."""
-    return sum(_width_of(table, k, intervals=intervals) + 2 for k in range(len(table.columns)))
-
-
-def _grid(table: Table, *, intervals: bool) -> RichTable:
-    import rich.box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shared = _unit_line(table)
-    grid = RichTable(box=rich.box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for k, column in enumerate(table.columns):
-        header = Text(plain(column.short or column.title), style="bold")
-        if column.unit_text and not shared:
-            header.append("\n" + column.unit_text.replace(",", ""), style="dim")
-        width = _width_of(table, k, intervals=intervals)
-        grid.add_column(header, justify="left" if column.unit == "text" else "right", width=width, overflow="fold")
-    styles = {"best": "bold green", "second": "underline", "": ""}
-    columns = [_cells(table, k, intervals=intervals) for k in range(len(table.columns))]
-    for position, row in enumerate(table.rows):
-        cells = []
-        for k, entry in enumerate(row.entries):
-            text, marks, span = columns[k][position]
-            cell = Text(text, style=styles[entry.mark] if row.ranked else "dim")
-            cell.append(marks)
-            if span:
-                cell.append(f"\n{span}{' ' * len(marks)}", style="not bold not underline dim")
-            cells.append(cell)
-        following = position + 1 < len(table.rows) and table.rows[position + 1].rule
-        grid.add_row(*cells, end_section=following)
-    return grid
 
 
 def to_markdown(table: Table) -> str:

@@ -20,6 +20,7 @@ import pytest
 import typer.main
 
 from robustbench_lift.cli import app
+from robustbench_lift.commands.run import _folder_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -188,6 +189,21 @@ def test_a_page_runs(page: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(3000)
 def test_the_tutorial_runs_to_its_end(tmp_path: Path) -> None:
     run_page("docs/tutorial.md", tmp_path, slow=True)
+
+
+def test_the_run_folders_that_the_tutorial_names_are_those_that_it_writes() -> None:
+    lines = [words for where, words, whole in COMMANDS if where == "docs/tutorial.md" and whole]
+    lines = [words[2:] if words[0] == "--plugin" else words for words in lines]
+    written = {
+        f"{words[words.index('--out') + 1]}/{_folder_name(word)}"
+        for words in lines
+        if words[0] == "run" and "--out" in words
+        for word in words
+        if "@" in word
+    }
+    named = {word for words in lines for word in words if word.startswith("runs/mine/")}
+    assert len(named) == 2
+    assert named <= written
 
 
 NAMES = """

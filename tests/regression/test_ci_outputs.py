@@ -43,7 +43,7 @@ class TestJunit:
             assert int(suite.get("failures", "0")) == len(suite.findall("testcase/failure"))
         assert suites["verdict"].find("testcase").get("time") == "1.250"
         names = {case.get("name") for case in suites["corruption"].findall("testcase")}
-        assert {"mCE", "relative mCE", "CE fog", "Fog, severity 5"} <= names
+        assert {"mCE", "relative mCE", "CE Fog", "Fog, severity 5"} <= names
         assert "error fog" not in names
 
     def test_a_failure_says_everything(self, regression: Any) -> None:

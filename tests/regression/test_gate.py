@@ -46,7 +46,7 @@ class TestCandidate:
     def test_a_gain_passes_and_is_told(self, good: Any, bad: Any) -> None:
         outcome = gate(bad, good, QUICK)
         assert outcome.exit_code == 0
-        assert outcome.reasons[0] == "none of 7 numbers is worse beyond its margin and chance."
+        assert outcome.reasons[0] == "none of 7 numbers is worse by more than its margin and more than chance."
         assert any(reason.startswith("mce: better by") for reason in outcome.reasons)
         assert outcome.reasons[-1] == f"to make the better run the baseline: {outcome.accept}"
 

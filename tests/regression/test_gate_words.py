@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_a_normaliser_of_few_flips_is_noted(
     store(tmp_path / "alexnet", make_run("alexnet", quality=2.0))
     a, b = (store(tmp_path / name, make_run(name, normaliser="../alexnet")) for name in "ab")
     assert any("FEW FLIPS" in note and "tilt" in note for note in compare(a, b, replicates=100).notes)
+
+
+def test_a_note_of_the_comment_ends_before_the_table(make_run: MakeRun, good: Any) -> None:
+    found = replace(compare(good, make_run("worse", quality=0.6), replicates=100), notes=("first", "second"))
+    lines = to_markdown(found).splitlines()
+    at = lines.index("> first")
+    assert lines[at : at + 4] == ["> first", "", "> second", ""]
+    assert lines[at + 4].startswith("| number |")
 
 
 def test_numbers_beyond_the_default_are_compared_when_asked_for(make_run: MakeRun, good: Any) -> None:

@@ -104,7 +104,9 @@ def test_files_lie_inside_the_folder_of_runs_unless_told(run_writer: Callable[..
     [
         (("--format", "docx"), "unknown report format 'docx'"),
         (("--table", "table-9"), "unknown table 'table-9'"),
-        (("--figure", "figure-8"), "unknown figure 'figure-8'"),
+        (("--figure", "figure-12"), "unknown figure 'figure-12'"),
+        (("--table", "table-1"), "robustbench-lift paper table-1"),
+        (("--figure", "figure-7"), "robustbench-lift paper figure-7"),
         (("--figure", "figure-9"), "needs corruption or perturbation cells"),
         (("--signature", "long"), "unknown signature 'long'"),
         (("--replicates", "-1"), "--replicates -1"),

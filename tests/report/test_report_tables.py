@@ -18,8 +18,9 @@ from robustbench_lift.report.schema import Model
 from robustbench_lift.report.tables import TABLES, available_tables, make_table
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.tables.latex import PAGE_ROWS, latex_escape, to_latex
-from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown, to_rich
+from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown
 from robustbench_lift.tables.table import Column, Entry, Row, Table
+from robustbench_lift.tables.terminal import to_rich
 
 MAP_TABLES = {"segmentation", "class-iou", "trimap-miou", "miou-per-corruption"}
 """Tables that need a segmentation network."""

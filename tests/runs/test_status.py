@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from typer.testing import CliRunner
 
 from robustbench_lift import evaluate
 from robustbench_lift.cli import app
+from robustbench_lift.commands import console
+from robustbench_lift.commands.console import SafeConsole
 from robustbench_lift.device import slow_precision
 from robustbench_lift.runs import Run
 from robustbench_lift.runs.status import status
@@ -46,9 +50,20 @@ def test_a_complete_run_has_nothing_left(run: Run) -> None:
     assert "5 of 5" in ended.output
 
 
-def test_missing_cells_and_silent_shares_are_named(run: Run, tmp_path: Path) -> None:
-    import shutil
+def test_a_long_name_is_never_cut(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "resnet8-maxpool-lift-with-a-name-that-is-longer-than-a-narrow-column-and-its-neighbours"
+    shutil.copytree(run.path, folder)
+    pipe = CliRunner().invoke(app, ["status", str(folder)])
+    assert folder.name in pipe.output
+    narrow = SafeConsole(file=io.StringIO(), width=60, force_terminal=True, no_color=True)
+    monkeypatch.setattr(console, "console", narrow)
+    CliRunner().invoke(app, ["status", str(folder)])
+    assert isinstance(narrow.file, io.StringIO)
+    assert "5 of 5" in narrow.file.getvalue()
+    assert "\u2026" not in narrow.file.getvalue()
 
+
+def test_missing_cells_and_silent_shares_are_named(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     shutil.copytree(run.path, folder)
     copy = Run.open(folder)
