@@ -39,7 +39,7 @@ SEGNETS: dict[Scale, tuple[Study, ...]] = {
             data="camvid",
             recipe="camvid-small",
             geometry="resize=90",
-            protocols=("clean",),
+            protocols=SHOWN,
             seeds=(0, 1, 2),
             gmacs=0.11,
             images=(367, 233),

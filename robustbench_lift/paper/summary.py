@@ -7,6 +7,7 @@ test images. The smallest and largest over seeds say how far it moves with anoth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -17,7 +18,7 @@ from robustbench_lift.paper.results import Results
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.bootstrap import percentile_interval, resample
 from robustbench_lift.scores.evidence import contributions, evidence_of
-from robustbench_lift.scores.numbers import NUMBERS
+from robustbench_lift.scores.numbers import number_of
 from robustbench_lift.scores.scoring import normaliser_of
 from robustbench_lift.tables.table import Column, Entry, Row, Table
 
@@ -38,7 +39,7 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
         results: whose networks.
         name: of the table's files.
         title: of the table.
-        numbers: keys of `NUMBERS`; those that no network has are left out.
+        numbers: names of numbers, `miou` or `trimap_miou/2`; those that no network has are left out.
     """
     found = results.by_network()
     scores = {label: {seed: _values(run, numbers) for seed, run in runs.items()} for label, runs in found.items()}
@@ -46,9 +47,9 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
     several = any(len(runs) > 1 for runs in found.values())
     columns = [Column("network", "Network", "text"), Column("seeds", "Seeds", "text")]
     for key in known:
-        columns.append(Column.of(NUMBERS[key]))
+        columns.append(_column(key))
         if several:
-            columns.append(Column(f"{key}_sd", f"{NUMBERS[key].title}, deviation over seeds", digits=2))
+            columns.append(Column(f"{_column(key).key}_sd", f"{_column(key).title}, deviation over seeds", digits=2))
     columns.append(Column("parameters", "Parameters", "count"))
     rows = []
     for label, runs in found.items():
@@ -105,9 +106,10 @@ def differences_table(
     known = [key for key in numbers if any(key in one for runs in vectors.values() for one in runs.values())]
     several = any(len(set(found[a]) & set(found[b])) > 1 for a, b in wanted)
     for key in known:
-        columns.append(Column(key, f"{NUMBERS[key].title}, difference", NUMBERS[key].unit, digits=2))
+        one = _column(key)
+        columns.append(Column(one.key, f"{one.title}, difference", one.unit, digits=2))
         if several:
-            columns.append(Column(f"{key}_seeds", "single seeds", "text"))
+            columns.append(Column(f"{one.key}_seeds", "single seeds", "text"))
     rows = []
     for a, b in wanted:
         seeds = sorted(set(vectors[a]) & set(vectors[b]))
@@ -170,12 +172,27 @@ def against(results: Results, reference: str) -> list[tuple[str, str]]:
     return [(reference, label) for label in labels if label != reference]
 
 
+def _column(name: str) -> Column:
+    """The column of a number, or of one member of a family.
+
+    >>> _column("miou").title, _column("trimap_miou/2").title
+    ('mIoU', 'Trimap mIoU (2)')
+    """
+    column, (_, slash, member) = Column.of(number_of(name)), name.partition("/")
+    return replace(column, key=f"{column.key}_{member}", title=f"{column.title} ({member})") if slash else column
+
+
+def _keys(numbers: Sequence[str]) -> list[str]:
+    return [number_of(name).key for name in numbers]
+
+
 def _vectors(run: Run, numbers: Sequence[str]) -> Vectors:
-    return {key: one for key, one in contributions(run, normaliser_of(run), numbers=numbers).items() if key in numbers}
+    found = contributions(run, normaliser_of(run), numbers=_keys(numbers))
+    return {key: one for key, one in found.items() if key in numbers}
 
 
 def _values(run: Run, numbers: Sequence[str]) -> dict[str, float]:
-    found = evidence_of(run, numbers=numbers).values(normaliser_of(run))
+    found = evidence_of(run, numbers=_keys(numbers)).values(normaliser_of(run))
     return {key: value for key, value in found.items() if key in numbers}
 
 
