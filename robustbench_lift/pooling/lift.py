@@ -213,11 +213,12 @@ class LiftDownPool(Lifting):
         """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
         pixels = to_pixels(even(x))
         calls = self._three(pixels)
-        self._losses = {}
         if self.training and self.constraint is not None:
             # a second graph that ends at the map: its gradient must differ from that of the output, not only vanish
             alone = self.gradient == "filters" and torch.is_grad_enabled()
             self._losses = self._constraints(self._three(pixels.detach()) if alone else calls)
+        elif self._losses:  # otherwise left alone: torch.export refuses a layer that sets an attribute
+            self._losses = {}
         _, columns_s, columns_d = calls
         return (*columns_s[:2], *columns_d[:2])
 

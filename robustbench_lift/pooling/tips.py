@@ -63,9 +63,10 @@ class TIPSPool(PoolingLayer):
     def pool(self, x: Tensor) -> Tensor:
         x = pad(x, x.shape[-1] % 2, 0, x.shape[-2] % 2, 0, mode="reflect")
         features = F.relu(self.filter(x))
-        self._losses = {}
         if self.training and self.constraint is not None:
             self._losses = {"undo_shift": F.mse_loss(features, self.shifted(x))}
+        elif self._losses:  # otherwise left alone: torch.export refuses a layer that sets an attribute
+            self._losses = {}
         shares = self.weights(features).unbind(2)
         first, *others = (share[:, :, None, None] * part for share, part in zip(shares, phases(x), strict=True))
         return first + others[0] + others[1] + others[2]
