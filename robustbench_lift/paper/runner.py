@@ -318,7 +318,8 @@ def make(
         if not member.trained and finished:
             say(f"{member.label}, seed {member.seed} ({mine.index(member) + 1} of {len(mine)}): {member.folder}")
             finished = _train(experiment, member, train, workers)
-    for study, waiting in _by_study([m for m in mine if m.trained and not m.evaluated]):
+    shown = [m for m in mine if m.trained and not m.evaluated] if finished else []  # who stops a training wants an end
+    for study, waiting in _by_study(shown):
         _evaluate(experiment, study, waiting, settings, say, progress)
     open_ = tuple(m for m in members if not (m.trained and m.evaluated))
     results = Results(

@@ -175,6 +175,15 @@ def test_a_stopped_training_leaves_no_page(places: dict[str, str], tmp_path: Pat
     assert len(results.open) == 6
     assert not files
 
+    def second(network: Any, recipe: Any, data: Any, folder: Path, seed: int) -> Any:
+        return (stopped if calls else trainer(calls))(network, recipe, data, folder, seed)
+
+    calls: list[str] = []
+    begun: list[str] = []
+    make(experiment, command="c", train=second, settings=SETTINGS, say=begun.append)
+    assert len(calls) == 1
+    assert len(begun) == 2, "what is trained is not evaluated by a command that was stopped"
+
 
 def test_data_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
     experiment = Experiment(item=ITEM, scale="small", out=tmp_path, places={})
