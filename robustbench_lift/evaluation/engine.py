@@ -35,7 +35,7 @@ from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_p
 from robustbench_lift.errors import DataError, IncompleteError, NoImageError, RobustbenchError, UsageError, unknown
 from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
 from robustbench_lift.evaluation.diagnosis import diagnose_chance
-from robustbench_lift.evaluation.identity import manifest
+from robustbench_lift.evaluation.identity import changed_since, files_sha256, manifest
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.reestimation import reestimated
 from robustbench_lift.evaluation.settings import Progress, Settings
@@ -223,10 +223,11 @@ def _evaluate(
     )
 
     def work() -> Iterator[_Task]:
+        seen: dict[int, tuple[ImageSet, str | None]] = {}
         for number, (protocol, cell) in enumerate(cells):
             pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
             if any(not r.has_share(cell, settings.shard) for _, r in pending):
-                task = _task(number, protocol, cell, pending, settings.shard)
+                task = _task(number, protocol, cell, pending, settings.shard, seen)
                 if unread.concerns(task):
                     unread.cells.append(cell)
                 else:
@@ -372,6 +373,8 @@ class _Task(Work):
     """Models without this cell."""
     waiting: list[tuple[LoadedModel, Run]]
     """Those of them without this job's share of it."""
+    files: str | None
+    """What the files of the images were when they were first shown."""
     answers: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
     """Of each that waits, the arrays of the record, made once for all rows: memory does not grow with the images."""
     done: int = 0
@@ -396,10 +399,13 @@ def _task(
     cell: Cell,
     pending: Sequence[tuple[LoadedModel, Run]],
     shard: Share,
+    seen: dict[int, tuple[ImageSet, str | None]],
 ) -> _Task:
     images = protocol.images(cell)
     for model, _ in pending:
         _require_same_classes(model, protocol, images)
+    if id(images) not in seen:
+        seen[id(images)] = images, files_sha256(images)
     return _Task(
         protocol=protocol,
         cell=cell,
@@ -409,6 +415,7 @@ def _task(
         record=_record(protocol),
         pending=pending,
         waiting=[(m, r) for m, r in pending if not r.has_share(cell, shard)],
+        files=seen[id(images)][1],
     )
 
 
@@ -764,6 +771,12 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
 
 def _store(task: _Task, settings: Settings) -> None:
     """Write the cell of each model that waited for it, or this job's share; whoever comes last merges."""
+    if changed_since(task.images, task.files):
+        raise DataError(
+            f"the images of {task.images.name} were changed while {task.cell.key} was evaluated: their files are no "
+            "longer those that it began with. This cell was not stored; what was stored before is of the images as "
+            "they were. Put them back and run the same command again, or evaluate the new ones with another --out."
+        )
     ids = [task.images.ids[i] for i in task.rows]
     known = task.record.known(task.images, task.rows)
     for (model, store), answers in zip(task.waiting, task.answers, strict=True):

@@ -93,10 +93,21 @@ def files_sha256(images: ImageSet) -> str | None:
     Ids and labels stay the same when pictures are exchanged under their names; this does not. None for images that do
     not lie in files.
     """
+    return _sampled(images)[0]
+
+
+def changed_since(images: ImageSet, begun: str | None) -> bool:
+    """Whether the files of a set are others than they were, by `files_sha256`; False where some cannot be read."""
+    now, readable = _sampled(images)
+    return readable and now != begun
+
+
+def _sampled(images: ImageSet) -> tuple[str | None, bool]:
+    """The digest, and whether all files of the sample could be read."""
     files = [found for name in ("blobs", "maps") if (found := getattr(images, name, None)) is not None]
     if not files:
-        return None
-    digest = hashlib.sha256()
+        return None, True
+    digest, readable = hashlib.sha256(), True
     for blobs in files:
         sizes = getattr(blobs, "sizes", None)
         if sizes is not None:
@@ -105,8 +116,9 @@ def files_sha256(images: ImageSet) -> str | None:
             try:
                 digest.update(hashlib.sha256(blobs.read(index)).digest())
             except DataError as error:  # named when it is its turn
+                readable = False
                 digest.update(type(error).__name__.encode())
-    return digest.hexdigest()
+    return digest.hexdigest(), readable
 
 
 def model_record(model: LoadedModel) -> dict[str, object]:

@@ -162,7 +162,16 @@ class Run:
         return found
 
     def write(self, cell: Cell, stored: Record, *, share: Share = WHOLE) -> None:
-        """Store a cell, or one job's share of it, whole or not at all."""
+        """Store a cell, or one job's share of it, whole or not at all.
+
+        Raises:
+            StorageError: the folder cannot be written, or is no longer that of the run.
+        """
+        if not (self.path / "run.json").exists():  # cells alone are no run, and nobody could read them
+            raise StorageError(
+                f"{self.path} was removed or emptied while the run was written: it has no run.json any more. Run the "
+                "same command again."
+            )
         write_atomic(self.share_file(cell, share), encode(stored, self._owner(cell, share)))
         if share.count == 1:
             self._remove_shares(cell)

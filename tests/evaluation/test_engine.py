@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from robustbench_lift.data.geometry import CenterCrop
-from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, UsageError
+from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError, UsageError
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.settings import Progress
 from robustbench_lift.protocols import Request
@@ -424,3 +425,67 @@ def test_an_image_that_the_geometry_refuses_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(IncompleteError, match=r"image/007: an image of 20x40 pixels is smaller than the 32-pixel crop"):
         evaluate(net(), clean(Narrow()), run=tmp_path)
+
+
+class Acting(nn.Module):
+    """A network during whose n-th call something happens."""
+
+    def __init__(self, call: int, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.inner, self.call, self.act, self.calls = net(), call, act, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.call:
+            self.act()
+        answer: Tensor = self.inner(x)
+        return answer
+
+
+def pictures(folder: Path, seed: int) -> None:
+    for k in range(2 * CLASSES):
+        file = folder / f"{k % CLASSES}" / f"{k}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng([seed, k]).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+
+
+def interrupted(tmp_path: Path, call: int, act: Callable[[], object]) -> Run:
+    """The run of three cells, 14 images each in 4 passes of 4, after 4 passes that ask what the network is."""
+    request = Request(
+        data=f"folder:{tmp_path / 'd'}?resize=none&crop={SIDE}",
+        protocols=("clean", "corruption"),
+        corruptions=("fog", "snow"),
+        severities=(1,),
+    )
+    model = LoadedModel.of(Acting(call, act), preprocessing=PLAIN, num_classes=CLASSES, name="net", weights_sha256="ab")
+    return evaluate(model, request, run=tmp_path / "r", batch_size=4)
+
+
+@pytest.mark.parametrize(("call", "cell", "stored"), [(5, "clean/clean/0", 0), (10, "corruption/fog/1", 1)])
+def test_pictures_that_change_under_way_are_scored_in_no_cell(
+    tmp_path: Path, call: int, cell: str, stored: int
+) -> None:
+    pictures(tmp_path / "d", 0)
+    with pytest.raises(DataError, match=f"the images of d were changed while {cell} was evaluated"):
+        interrupted(tmp_path, call, lambda: pictures(tmp_path / "d", 1))
+    assert len(Run.open(tmp_path / "r").missing()) == 3 - stored
+    with pytest.raises(IncomparableError, match="files"):
+        interrupted(tmp_path, 0, lambda: None)
+    pictures(tmp_path / "d", 0)
+    assert not interrupted(tmp_path, 0, lambda: None).missing()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="pixels are kept on Linux")
+def test_pictures_that_go_when_all_are_read_are_missed_by_nobody(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", 0)
+    assert not interrupted(tmp_path, 12, lambda: shutil.rmtree(tmp_path / "d")).missing()
+
+
+@pytest.mark.parametrize("call", [5, 10])
+def test_a_run_folder_that_goes_under_way_is_no_result(tmp_path: Path, call: int) -> None:
+    pictures(tmp_path / "d", 0)
+    with pytest.raises(StorageError, match=r"r was removed or emptied while the run was written"):
+        interrupted(tmp_path, call, lambda: shutil.rmtree(tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+    assert not interrupted(tmp_path, 0, lambda: None).missing()

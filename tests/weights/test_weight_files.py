@@ -257,7 +257,6 @@ def test_values_that_are_not_numbers(value: float, net: nn.Module, tmp_path: Pat
     assert not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
 def test_weights_without_values_are_refused(net: nn.Module, tmp_path: Path) -> None:
     """As a process stores them that never had them: a rank of a sharded training, `with torch.device("meta")`."""
     weights = state(net)
@@ -268,6 +267,7 @@ def test_weights_without_values_are_refused(net: nn.Module, tmp_path: Path) -> N
         load_model(f"{SPEC}@{tmp_path / 'w.pt'}")
 
 
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
 @pytest.mark.parametrize("kind", ["integer", "sparse", "quantised"])
 def test_values_of_another_kind(kind: str, net: nn.Module, tmp_path: Path) -> None:
     weights = state(net)
