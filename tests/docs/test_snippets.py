@@ -20,6 +20,7 @@ import pytest
 import typer.main
 
 from robustbench_lift.cli import app
+from robustbench_lift.commands.listing import LISTS
 from robustbench_lift.commands.run import _folder_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +134,12 @@ def test_commands_parse(page: str) -> None:
                 parse(words, whole=whole)
             except Exception as error:
                 raise AssertionError(f"{page}: robustbench-lift {shlex.join(words)}: {error}") from error
+
+
+def test_lists_that_are_named_exist() -> None:
+    named = {words[1] for _, words, _ in COMMANDS if words[:1] == ["list"] and len(words) > 1}
+    assert len(named) > 4
+    assert named <= set(LISTS)
 
 
 def test_a_command_that_does_not_parse_is_seen() -> None:
