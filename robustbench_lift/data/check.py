@@ -218,9 +218,15 @@ def _decoded(
     sizes: Counter[tuple[int, ...]] = Counter()
     broken: Counter[str] = Counter()
     first: dict[str, str] = {}
+    pictures: dict[bytes, int] = {}
+    twins: list[str] = []
     for done, row in enumerate(rows, start=1):
         try:
-            sizes[images.read(row).shape] += 1
+            pixels = images.read(row)
+            sizes[pixels.shape] += 1
+            other = pictures.setdefault(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(), row)
+            if images.labels[other] != images.labels[row]:
+                twins.append(f"{images.ids[other]} and {images.ids[row]}")
         except RobustbenchError as error:
             reason = str(error).replace(images.ids[row].rpartition("/")[2], "").partition(" ")[2]
             first.setdefault(reason, str(error))
@@ -242,6 +248,12 @@ def _decoded(
         sides = [side for found in sizes for side in found[-3:-1]]
         text = f"sides {min(sides)} to {max(sides)} pixels"
     yield Finding("ok", f"{sum(sizes.values()):,} files decoded, {text}")
+    if twins:
+        yield Finding(
+            "note",
+            f"{len(twins):,} of these pictures lie in another class too ({listed(twins, most=3)}): whatever a network "
+            "answers to them, it is wrong once.",
+        )
     if original and times == len(rows) and len(rows) > 1:
         yield Finding(
             "note",

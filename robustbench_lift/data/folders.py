@@ -140,7 +140,12 @@ def list_classes(store: Store, top: str, classes: Sequence[str], *, suffixes: fr
         if first[0] == second[0]:
             raise DataError(
                 f"{join(store.location, printable(top))} has two files for one image, {printable(first[1])} and "
-                f"{printable(second[1])}; remove one."
+                f"{printable(second[1])}"
+                + (
+                    ", whose names differ in their Unicode form alone; remove one."
+                    if normalized(first[1]) == normalized(second[1])
+                    else "; remove one."
+                )
             )
     ids, paths, owners = zip(*rows, strict=True) if rows else ((), (), ())
     return Listing(

@@ -116,6 +116,19 @@ def test_files_that_are_broken_alike_are_counted(make: SimpleNamespace, tmp_path
     assert "is empty" in found
 
 
+def test_pictures_that_lie_in_two_classes_are_noted(make: SimpleNamespace, tmp_path: Path) -> None:
+    files = make.validation(["a", "b", "c"], each=4)
+    root = make.write(tmp_path / "val", files)
+    assert texts(f"folder:{root}", "note", samples=None) == ""
+    names = sorted(files)
+    (root / "b" / "copy.JPEG").write_bytes(files[names[0]])
+    (root / "a" / "again.JPEG").write_bytes(files[names[1]])  # in its own class: nobody is wrong
+    found = texts(f"folder:{root}", "note", samples=None)
+    assert found.startswith(f"1 of these pictures lie in another class too ({names[0][:-5]} and b/copy)")
+    (root / "d").symlink_to("c")
+    assert texts(f"folder:{root}", "note", samples=None).startswith("5 of these pictures")
+
+
 def test_sequences_explain_their_difficulties(make: SimpleNamespace, tmp_path: Path) -> None:
     root = make.write(tmp_path / "p", make.clips(("shot_noise", "shot_noise_2"), side=224))
     spec = f"imagenet-p:{root}?classes=partial"

@@ -1,7 +1,8 @@
-"""Links in data sets: followed, unless they lead back."""
+"""Links in data sets: followed, unless they lead back; and names that look like one."""
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,4 +38,13 @@ def test_links_between_two_classes_that_lead_back_are_named(make: SimpleNamespac
     (root / "a" / "x").symlink_to("../b")
     (root / "b" / "y").symlink_to("../a")
     with pytest.raises(DataError, match="d/a/x/y is a folder above it again"):
+        open_images(f"folder:{root}")
+
+
+def test_two_files_whose_names_look_alike_are_told_apart(make: SimpleNamespace, tmp_path: Path) -> None:
+    forms = [unicodedata.normalize(form, "a/\u00e9.png") for form in ("NFC", "NFD")]
+    root = make.write(tmp_path / "d", dict.fromkeys(forms, b"x"))
+    if len(list((root / "a").iterdir())) < 2:
+        pytest.skip("this file system has one name for both")
+    with pytest.raises(DataError, match=r"two files for one image.* differ in their Unicode form alone; remove one"):
         open_images(f"folder:{root}")
