@@ -447,7 +447,8 @@ def pictures(folder: Path, seed: int) -> None:
         file = folder / f"{k % CLASSES}" / f"{k}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng([seed, k]).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(file)
+        Image.fromarray(pixels).save(file.with_suffix(".new"), "PNG")
+        file.with_suffix(".new").replace(file)  # a reader ahead never meets half of a picture
 
 
 def interrupted(tmp_path: Path, call: int, act: Callable[[], object]) -> Run:
