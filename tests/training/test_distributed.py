@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 
 from robustbench_lift.training import Recipe, distributed, state
 from robustbench_lift.training.samples import normalise
+
+Line = dict[str, Any]
 
 PROGRAM = """
 import importlib.util, sys
@@ -79,19 +82,22 @@ def start(program: str, out: Path, *, ranks: int, words: str = "") -> list[tuple
             process.kill()
 
 
+def by_one_and_by_two(program: str, out: Path, *, atol: float) -> list[tuple[Line, Line]]:
+    """Train by one process and by two: the weights are equal, and these are the lines of both logs."""
+    for name, ranks in (("one", 1), ("two", 2)):
+        for code, complaint in start(program, out / name, ranks=ranks):
+            assert code == 0, complaint
+    one, two = (load_file(out / name / state.FINAL) for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=atol)
+    logs = [(out / name / state.LOG).read_text().splitlines() for name in ("one", "two")]
+    return [(json.loads(a), json.loads(b)) for a, b in zip(*logs, strict=True)]
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """50 images in batches of 9 (the last of 5) and 23 test images divide evenly by nothing here."""
-    for name, ranks in (("one", 1), ("two", 2)):
-        for code, complaint in start(PROGRAM, tmp_path / name, ranks=ranks):
-            assert code == 0, complaint
-    one, two = (load_file(tmp_path / name / state.FINAL) for name in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / state.LOG).read_text().splitlines()] for name in ("one", "two")
-    ]
-    for a, b in zip(*lines, strict=True):
+    for a, b in by_one_and_by_two(PROGRAM, tmp_path, atol=1e-6):
         assert (a["train_images"], a["test_images"]) == (b["train_images"], b["test_images"]) == (50, 23)
         assert a["test_error"] == pytest.approx(b["test_error"], abs=1e-12)
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-5)
@@ -156,16 +162,7 @@ train(Network("plain-maps", "max"), recipe, MapSource(Scenes("train", 13), recip
 @pytest.mark.slow
 def test_two_processes_equal_one_where_every_pixel_has_a_class(tmp_path: Path) -> None:
     """13 images in batches of 6, 5 test images, weights of classes: sums over pixels, not means of means."""
-    for name, ranks in (("one", 1), ("two", 2)):
-        for code, complaint in start(MAPS, tmp_path / name, ranks=ranks):
-            assert code == 0, complaint
-    one, two = (load_file(tmp_path / name / state.FINAL) for name in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
-    lines = [
-        [json.loads(line) for line in (tmp_path / name / state.LOG).read_text().splitlines()] for name in ("one", "two")
-    ]
-    for a, b in zip(*lines, strict=True):
+    for a, b in by_one_and_by_two(MAPS, tmp_path, atol=1e-5):
         assert (a["train_images"], a["test_images"]) == (b["train_images"], b["test_images"])
         assert a["test_error"] == pytest.approx(b["test_error"], abs=1e-4)
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
