@@ -33,11 +33,23 @@ def version(package: str) -> str | None:
 
 
 def git_revision(folder: Path | None = None) -> str | None:
-    """The revision of the checkout that this code runs from, with `-dirty` when files differ; None outside git."""
+    """The revision of the checkout that this code runs from, with `-dirty` when files differ; None outside git.
+
+    Nothing is written: `git describe --dirty` would lock the user's index, and a kill would leave the lock behind.
+    """
     where = folder or Path(__file__).parent
+    revision = _git(where, "describe", "--always", "--abbrev=12", "--exclude=*")
+    changed = _git(where, "status", "--porcelain", "--untracked-files=no")
+    if not revision or changed is None:
+        return None
+    return f"{revision}-dirty" if changed else revision
+
+
+def _git(where: Path, *words: str) -> str | None:
+    """What git answers; None where it cannot."""
     try:
         found = subprocess.run(
-            ["git", "-c", "core.fsmonitor=false", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words],
             cwd=where,
             capture_output=True,
             text=True,
@@ -46,4 +58,4 @@ def git_revision(folder: Path | None = None) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    return found.stdout.strip() if found.returncode == 0 else None

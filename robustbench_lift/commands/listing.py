@@ -252,7 +252,7 @@ def _numbers(backbone: str) -> TerminalList:
     for key, number in NUMBERS.items():
         name = f"{key}/CONDITION" if number.family else key
         definition = number.about + _origin("number", key)
-        gated = "no, one of many" if number.family else "yes" if number.gated else "where it is named"
+        gated = "no" if number.family else "yes" if number.gated else "where it is named"
         table.add(name, number.title, number.direction, ", ".join(number.protocols), gated, definition)
     return table
 

@@ -47,9 +47,10 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
     several = any(len(runs) > 1 for runs in found.values())
     columns = [Column("network", "Network", "text"), Column("seeds", "Seeds", "text")]
     for key in known:
-        columns.append(_column(key))
+        one = _column(key)
+        columns.append(one)
         if several:
-            columns.append(Column(f"{_column(key).key}_sd", f"{_column(key).title}, deviation over seeds", digits=2))
+            columns.append(Column(f"{one.key}_sd", f"{one.title}, deviation over seeds", digits=2))
     columns.append(Column("parameters", "Parameters", "count"))
     rows = []
     for label, runs in found.items():
