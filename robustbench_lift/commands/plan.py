@@ -96,10 +96,9 @@ def plan(
         soft_wrap=True,
     )
     for protocol in plans:
-        if (key := kept.shared(protocol)) in decoded:
-            size = protocol.count() * 3 * protocol.geometry.side**2 / 1e9  # type: ignore[attr-defined]
+        if (key := kept.shared(protocol)) in decoded and (size := kept.size(protocol)):
             console.print(
-                f"{protocol.name}: images are decoded once, {size:.2g} GB of their pixels are kept in "
+                f"{protocol.name}: images are decoded once, {size / 1e9:.2g} GB of their pixels are kept in "
                 f"{tempfile.gettempdir()} during the run, where twice that must be free (--no-keep decodes for every "
                 "cell)",
                 soft_wrap=True,
