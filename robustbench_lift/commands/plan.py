@@ -142,11 +142,11 @@ def sizes_of(protocol: EvaluationProtocol, frames: int, models: int) -> Sizes:
 
     import numpy as np
 
-    from robustbench_lift.runs.cells import Predictions
+    from robustbench_lift.protocols.base import stored_by
 
     cells, images = len(protocol.cells()), protocol.count() * len(protocol.cells())
     stored = 0
-    for kind, shape in getattr(protocol, "record", Predictions).ARRAYS.values():
+    for kind, shape in stored_by(protocol).ARRAYS.values():
         # a first letter is the frames of an image; other letters, such as classes, count once
         items = math.prod(size for size in shape if isinstance(size, int))
         stored += np.dtype(kind).itemsize * items * (frames if shape and isinstance(shape[0], str) else images)
@@ -188,8 +188,9 @@ def _measure(
     known: dict[tuple[int, ...], float],
 ) -> _Cost:
     """What one image of a condition costs; `known` are seconds of the networks for an image, by its frames' shape."""
-    from robustbench_lift.evaluation.engine import Shown, Work, by_size
+    from robustbench_lift.evaluation.engine import by_size
     from robustbench_lift.evaluation.prepared import PreparedImages
+    from robustbench_lift.evaluation.work import Shown, Work
 
     images = protocol.images(cell)
     prepared = PreparedImages(protocol, images)

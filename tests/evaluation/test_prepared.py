@@ -19,7 +19,7 @@ from robustbench_lift.data import folders, labelmaps
 from robustbench_lift.evaluation import prepared
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.prepared import KeptPixels
-from robustbench_lift.evaluation.settings import Progress
+from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.shares import Share
 from robustbench_lift.weights import LoadedModel, Preprocessing
 
