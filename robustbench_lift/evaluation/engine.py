@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import os
 import queue
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -557,17 +558,25 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items, made by a thread that is at most `depth` ahead; its errors are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=depth)
+    # not queue.Queue: a signal that is handled inside its get can leave its lock taken, and its thread waits for ever
+    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(depth):
+        room.put(None)
     stop = threading.Event()
+    # the thread starts while signals wait, since that is as unsafe as get, and hands its mask to processes it starts
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
 
     def put(item: tuple[T | None, BaseException | None]) -> bool:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                return True
-        return False
+        room.get()
+        if stop.is_set():
+            return False
+        ready.put(item)
+        return True
 
     def work() -> None:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for item in items:
                 if not put((item, None)):
@@ -581,10 +590,17 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
                 close()
 
     thread = threading.Thread(target=work, daemon=True, name="render-ahead")
-    thread.start()
     try:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            thread.start()
+        finally:
+            if mask is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while True:
             item, error = ready.get()
+            room.put(None)
             if isinstance(error, StopIteration):
                 return
             if error is not None:
@@ -593,7 +609,9 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
             yield item
     finally:
         stop.set()
-        thread.join()
+        room.put(None)  # it may be waiting for room
+        if thread.ident is not None:  # a signal may come before it starts
+            thread.join()
 
 
 # ---------------------------------------------------------------- what becomes of a cell

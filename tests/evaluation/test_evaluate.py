@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -290,6 +293,38 @@ def test_a_caller_that_leaves_early_stops_the_thread() -> None:
     assert next(stream) == 0
     stream.close()
     assert not any(thread.name == "render-ahead" for thread in threading.enumerate())
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers are of Unix")
+def test_a_signal_at_any_moment_ends_the_stream() -> None:
+    code = """
+import itertools, random, signal
+from robustbench_lift.evaluation.engine import ahead
+
+class Ended(BaseException):
+    pass
+
+def end(number, frame):
+    raise Ended
+
+signal.signal(signal.SIGALRM, end)
+random = random.Random(0)
+for _ in range(400):
+    stream = ahead(itertools.count(), 2)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
+            for _ in stream:
+                pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            stream.close()
+    except Ended:
+        pass
+"""
+    # in a process of its own, which can be ended where a lock is never given back
+    ended = subprocess.run([sys.executable, "-c", code], timeout=240, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
