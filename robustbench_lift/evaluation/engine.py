@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import os
 import queue
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
 from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
 from robustbench_lift.evaluation.identity import changed_since, manifest
@@ -554,64 +554,6 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
     if count != 1:
         raise DataError(f"a record without an axis for frames takes one frame an image, not {count}.")
     return array
-
-
-def ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items, made by a thread that is at most `depth` ahead; its errors are raised here."""
-    # not queue.Queue: a signal that is handled inside its get can leave its lock taken, and its thread waits for ever
-    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-    room: queue.SimpleQueue[None] = queue.SimpleQueue()
-    for _ in range(depth):
-        room.put(None)
-    stop = threading.Event()
-    # the thread starts while signals wait, since that is as unsafe as get, and hands its mask to processes it starts
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
-
-    def put(item: tuple[T | None, BaseException | None]) -> bool:
-        room.get()
-        if stop.is_set():
-            return False
-        ready.put(item)
-        return True
-
-    def work() -> None:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((None, StopIteration()))
-        except BaseException as error:  # raised again in the caller's thread
-            put((None, error))
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=work, daemon=True, name="render-ahead")
-    try:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            thread.start()
-        finally:
-            if mask is not None:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        while True:
-            item, error = ready.get()
-            room.put(None)
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            assert item is not None
-            yield item
-    finally:
-        stop.set()
-        room.put(None)  # it may be waiting for room
-        if thread.ident is not None:  # a signal may come before it starts
-            thread.join()
 
 
 # ---------------------------------------------------------------- what becomes of a cell

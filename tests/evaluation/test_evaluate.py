@@ -17,7 +17,8 @@ from torch import Tensor
 
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
-from robustbench_lift.evaluation.engine import ahead, evaluate
+from robustbench_lift.evaluation.ahead import ahead
+from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.protocols.clean import Clean
@@ -299,7 +300,7 @@ def test_a_caller_that_leaves_early_stops_the_thread() -> None:
 def test_a_signal_at_any_moment_ends_the_stream() -> None:
     code = """
 import itertools, random, signal
-from robustbench_lift.evaluation.engine import ahead
+from robustbench_lift.evaluation.ahead import ahead
 
 class Ended(BaseException):
     pass
