@@ -1,8 +1,8 @@
 """An iterator that a thread works ahead of, and that a signal may end at any moment.
 
-An exception that a signal handler raises, as Ctrl-C does, may come between any two steps of Python code. Inside `get` of
-a queue.Queue, or while `Thread.start` waits, it can leave a lock taken, for which the other thread then waits for ever.
-So the queues here are those in C, and signals wait while the thread starts.
+An exception that a signal handler raises, as Ctrl-C does, may come between any two steps of Python code. Inside `get`
+of a queue.Queue, or while `Thread.start` waits, it can leave a lock taken, for which the other thread then waits for
+ever. So the queues here are those in C, and signals wait while the thread starts.
 """
 
 from __future__ import annotations
