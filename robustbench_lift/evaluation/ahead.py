@@ -26,27 +26,22 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     room: queue.SimpleQueue[None] = queue.SimpleQueue()
     for _ in range(depth):
         room.put(None)
-    stop = threading.Event()
+    left = False
     # signals wait while the thread starts; it takes the mask of before, which processes that it starts get from it
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
-
-    def put(item: tuple[T | None, BaseException | None]) -> bool:
-        room.get()
-        if stop.is_set():
-            return False
-        ready.put(item)
-        return True
 
     def work() -> None:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for item in items:
-                if not put((item, None)):
+                room.get()
+                if left:
                     return
-            put((None, StopIteration()))
+                ready.put((item, None))
+            ready.put((None, StopIteration()))
         except BaseException as error:  # raised again in the caller's thread
-            put((None, error))
+            ready.put((None, error))
         finally:
             close = getattr(items, "close", None)
             if close is not None:
@@ -63,15 +58,15 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while True:
             item, error = ready.get()
-            room.put(None)
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
             assert item is not None
+            room.put(None)
             yield item
     finally:
-        stop.set()
-        room.put(None)  # it may be waiting for room
+        left = True
+        room.put(None)  # the thread may be waiting for room
         if thread.ident is not None:  # a signal may come before it starts
             thread.join()
