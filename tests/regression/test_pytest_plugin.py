@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import robustbench_lift
+
+ROOT = Path(robustbench_lift.__file__).parents[1]
+"""Where the package that is tested lies: installed, or a checkout on the path."""
 PLUGIN = "robustbench_lift.regression.pytest_plugin"
 
 
@@ -19,7 +23,12 @@ def run_pytest(folder: Path, body: str, *options: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
 
 
