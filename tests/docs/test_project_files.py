@@ -76,11 +76,10 @@ def test_every_dependency_has_a_floor_that_is_tested() -> None:
     assert r"([\w.-]+)>=([\d.]+)" in read("noxfile.py")
 
 
-def test_the_container_leaves_out_what_is_not_needed() -> None:
+def test_the_container_is_a_slim_image_that_runs_the_command() -> None:
     lines = read("Dockerfile").splitlines()
     assert [line for line in lines if line.startswith("FROM ")] == ["FROM python:3.12-slim-bookworm"]
     assert 'ENTRYPOINT ["robustbench-lift"]' in lines
-    assert {".git", ".venv", "runs"} <= set(read(".dockerignore").split())
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
