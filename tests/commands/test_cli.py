@@ -88,6 +88,15 @@ def test_the_script_is_the_same_thing() -> None:
         (("list", "poolingz"), 2, "Did you mean 'poolings'"),
         (("list", "poolings", "--backbone", "resnet5"), 2, "resnet50"),
         (("report", "no/such/run"), 2, "no/such/run does not exist"),
+        (("report",), 2, "For example: robustbench-lift report runs/photos"),
+        (("gate", "baseline.json"), 2, "For example: robustbench-lift gate baseline.json runs/photos/resnet-lift"),
+        (("train", "photos"), 2, "For example: robustbench-lift train photos --model resnet8/lift"),
+        (("run", "photos/resnet-lift", "--device", "gpu"), 2, "Use auto, cpu, cuda"),
+        (
+            ("run", "resnet50/lift@https://a.b/w.pt"),
+            2,
+            "is an address of https; weights are read from files",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
