@@ -6,6 +6,8 @@ python benchmarks/pooling.py --networks                      # ResNet-50 with ea
 
 One round times every candidate once, in turn, so that all see the same machine; printed are the median of milliseconds
 over rounds and the median of the ratios within rounds. Memory formats: nchw (contiguous) and nhwc (channels_last).
+`bytes moved` is the time of copying as many bytes as any layer must read and write: a limit that
+no layer can beat on this machine, however it computes.
 """
 
 from __future__ import annotations
@@ -87,6 +89,18 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def bytes_moved(x: Tensor, *, backward: bool) -> Callable[[], object]:
+    """A copy of as many bytes as a pooling by two must move.
+
+    Forward the map is read and a quarter written; backward the map and the gradient of the result are read, and the
+    gradient of the map is written. A copy of n values reads and writes them: half of the sum is copied.
+    """
+    values = x.numel() * (1.25 + (2.25 if backward else 0.0))
+    source = torch.zeros(int(values / 2), dtype=x.dtype, device=x.device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
 def forward_only(layer: nn.Module, x: Tensor) -> Callable[[], object]:
     def run() -> object:
         with torch.no_grad():
@@ -134,11 +148,12 @@ def layers(arguments: argparse.Namespace) -> None:
             columns = {}
             for title, timed in (("forward", forward_only), ("forward+backward", forward_backward)):
                 runs = {name: timed(layer, x.clone(memory_format=memory_format)) for name, layer in built.items()}
+                runs["bytes moved"] = bytes_moved(x, backward=timed is forward_backward)
                 columns[title] = median_times(runs, baseline="max", rounds=arguments.rounds, device=arguments.device)
             torch._dynamo.reset()
             print(f"\n{arguments.batch} x {channels} x {side} x {side}, {label}")
             print(f"{'':22}{'forward':>10}{'/max':>8}{'fwd+bwd':>12}{'/max':>8}   ms, ratio")
-            for name in built:
+            for name in (*built, "bytes moved"):
                 (f, f_ratio), (b, b_ratio) = columns["forward"][name], columns["forward+backward"][name]
                 print(f"{name:22}{f:10.2f}{f_ratio:8.2f}{b:12.2f}{b_ratio:8.2f}")
             for suffix in ("", ", compiled"):

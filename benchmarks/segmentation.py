@@ -4,11 +4,12 @@ python benchmarks/segmentation.py                          # SegNet of a quarter
 python benchmarks/segmentation.py --width 1 --size 1024x512 --images 8
 python benchmarks/segmentation.py --large 2048x1024        # the images that memory is measured with
 
-In one process, taking turns: the same number of forward passes on preloaded tensors, a clean cell from PNG files, and a
-corruption cell. What a run begins with, such as asking whether the network is a function of one image, is left out by
-taking the difference of two numbers of images. Prints medians and ratios to the bare forward pass; the bytes that a
-cell stores an image; how many pixels a second are counted; and the peak memory of a run of few large images and of four
-times as many.
+In one process, taking turns: the same number of forward passes on preloaded tensors, a clean cell from PNG files, and
+three cells of a corruption, which show the same images. What a run begins with, such as asking whether the network is a
+function of one image, is left out by taking the difference of two numbers of images. Prints the median time of a cell,
+by the clock and of all processors together, and the medians of its ratios to the bare forward passes of the same turn;
+the bytes that a cell stores an image; how many pixels a second are counted; and the peak memory of a run of few large
+images and of four times as many.
 """
 
 from __future__ import annotations
@@ -105,6 +106,15 @@ def peak_of(count: int, size: tuple[int, int], width: float) -> None:
     print(f"peak memory {peak:.0f} MB with {count} images of {size[0]} x {size[1]}", flush=True)
 
 
+Times = np.ndarray[tuple[int], np.dtype[np.float64]]
+"""Seconds by the clock, and of all processors together, which other load on the machine changes little."""
+
+
+def now() -> Times:
+    """The two clocks."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def sides(text: str) -> tuple[int, int]:
     """Width and height of `480x320`."""
     width, _, height = text.partition("x")
@@ -129,33 +139,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         spec = write(folder / "data", options.images, options.size)
-        fog: dict[str, Any] = {"protocols": ("corruption",), "corruptions": ("fog",), "severities": (3,)}
+        fog: dict[str, Any] = {"protocols": ("corruption",), "corruptions": ("fog",), "severities": (1, 3, 5)}
         forward = bare(net, spec, settings)
 
-        def run(name: str, asked: dict[str, Any]) -> float:
-            """Seconds a cell, without what a run begins with: those of all images less those of a quarter."""
+        def run(name: str, asked: dict[str, Any], cells: int) -> Times:
+            """Of a cell, without what a run begins with: those of all images less those of an eighth."""
             took = []
-            for limit in (options.images // 4, options.images):
-                start = time.perf_counter()
+            for limit in (options.images // 8, options.images):
+                start = now()
                 evaluate(net, spec, run=folder / f"{name}-{limit}", settings=settings, limit=limit, **asked)
-                took.append(time.perf_counter() - start)
-            return (took[1] - took[0]) * 4 / 3
+                took.append(now() - start)
+            return (took[1] - took[0]) * 8 / 7 / cells
 
-        seconds: dict[str, list[float]] = {}
-        for repeat in range(options.repeats + 1):
-            start = time.perf_counter()
+        turns: list[dict[str, Times]] = []
+        for turn in range(options.repeats + 1):
+            start = now()
             forward()
+            between = now() - start
             found = {
-                "bare forward": time.perf_counter() - start,
-                "clean, from PNG files": run(f"{repeat}-clean", {"protocols": ("clean",)}),
-                "fog, on the fly": run(f"{repeat}-fog", fog),
+                "clean, from PNG files": run(f"{turn}-clean", {"protocols": ("clean",)}, 1),
+                "fog, on the fly": run(f"{turn}-fog", fog, 3),
             }
-            if repeat:
-                for name, value in found.items():
-                    seconds.setdefault(name, []).append(value)
-        reference = statistics.median(seconds["bare forward"])
-        for name, values in seconds.items():
-            print(f"{name:24s} {statistics.median(values):8.2f} s  ratio {statistics.median(values) / reference:5.2f}")
+            start = now()
+            forward()  # before and after, since machines grow warm
+            turns.append({"bare forward": (between + now() - start) / 2, **found})
+        for name in turns[0]:
+            seconds = np.median([turn[name] for turn in turns[1:]], axis=0)
+            ratios = np.median([turn[name] / turn["bare forward"] for turn in turns[1:]], axis=0)
+            wall, processor = (f"{s:8.2f} s, ratio {r:4.2f}" for s, r in zip(seconds, ratios, strict=True))
+            print(f"{name:24s} {wall}; of processors {processor}")
         stored = sum(file.stat().st_size for file in (folder / f"0-clean-{options.images}").rglob("*.npz"))
         print(f"a cell stores {stored / options.images:.0f} bytes an image ({CLASSES} classes)")
     print(f"choosing and counting: {counted(options.large):.0f} million pixels a second of processor time")

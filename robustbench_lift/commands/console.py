@@ -15,7 +15,7 @@ from rich.text import Text
 from robustbench_lift.text import printed
 
 if TYPE_CHECKING:
-    from robustbench_lift.evaluation.settings import Progress as State
+    from robustbench_lift.evaluation.progress import Progress as State
 
 
 class SafeConsole(Console):

@@ -25,7 +25,7 @@ from robustbench_lift.text import printable
 from robustbench_lift.training.settings import Seconds, TrainingSettings
 
 if TYPE_CHECKING:
-    from robustbench_lift.evaluation.settings import Progress
+    from robustbench_lift.evaluation.progress import Progress
     from robustbench_lift.paper.runner import Experiment
     from robustbench_lift.training import Network, Recipe, TrainingOutcome
     from robustbench_lift.training.data import TrainingData

@@ -73,7 +73,7 @@ def report(
     from robustbench_lift.report import document, open_runs, read_document, render_all
     from robustbench_lift.report.figures import FIGURES
     from robustbench_lift.report.files import FORMATS
-    from robustbench_lift.report.tables import TABLES, available_tables
+    from robustbench_lift.report.registry import TABLES, available_tables
 
     _known("table", table, TABLES)
     _known("figure", figure, FIGURES)
@@ -159,7 +159,7 @@ def _hub_results(made: Document, where: Path, results: Sequence[str]) -> list[Pa
 def print_tables(made: Document, names: Sequence[str] | None = None) -> None:
     """Tables (the first of a report unless named), then what they show, their notes and the signature line, once."""
     from robustbench_lift.report.notes import short_signatures, signature_id, signature_text, summary
-    from robustbench_lift.report.tables import headline_table, make_table
+    from robustbench_lift.report.registry import headline_table, make_table
     from robustbench_lift.tables.terminal import to_rich
     from robustbench_lift.text import printable
 

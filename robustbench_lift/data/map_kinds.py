@@ -26,17 +26,17 @@ def _maps(name: str, title: str, splits: tuple[str, ...], opener: str) -> None:
     """A kind of images with label maps."""
 
     def images(spec: DataSpec) -> ImageSet:
-        from robustbench_lift.data import labelmaps
+        from robustbench_lift.data import label_layouts
 
-        opened: ImageSet = getattr(labelmaps, opener)(spec.path, spec.options.get("split", splits[0]))
+        opened: ImageSet = getattr(label_layouts, opener)(spec.path, spec.options.get("split", splits[0]))
         return opened
 
     def training(spec: DataSpec) -> tuple[Opener, Opener | None]:
-        from robustbench_lift.data import labelmaps
+        from robustbench_lift.data import label_layouts
 
         chosen = spec.options.get("split", splits[1])
-        return (lambda: getattr(labelmaps, opener)(spec.path, chosen)), (
-            lambda: getattr(labelmaps, opener)(spec.path, splits[0])
+        return (lambda: getattr(label_layouts, opener)(spec.path, chosen)), (
+            lambda: getattr(label_layouts, opener)(spec.path, splits[0])
         )
 
     register_kind(
@@ -67,7 +67,7 @@ _maps("camvid", "CamVid in SegNet's layout: train, trainannot, ...", ("test", "t
 
 
 def _open_label_folder(spec: DataSpec) -> ImageSet:
-    from robustbench_lift.data.labelmaps import open_label_folder
+    from robustbench_lift.data.label_layouts import open_label_folder
 
     given = {key: spec.options.get(key) for key in ("classes", "void", "name")}
     folders = {key: spec.options[key] for key in ("images", "labels") if key in spec.options}

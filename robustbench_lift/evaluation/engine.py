@@ -20,33 +20,34 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
-from robustbench_lift.errors import DataError, IncompleteError, NoImageError, RobustbenchError, UsageError, unknown
+from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
 from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
-from robustbench_lift.evaluation.diagnosis import diagnose_chance
-from robustbench_lift.evaluation.identity import changed_since, files_sha256, manifest
+from robustbench_lift.evaluation.identity import changed_since, manifest
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
+from robustbench_lift.evaluation.progress import Progress, Reporter
 from robustbench_lift.evaluation.reestimation import reestimated
-from robustbench_lift.evaluation.settings import Progress, Settings
-from robustbench_lift.protocols.base import EvaluationProtocol
+from robustbench_lift.evaluation.settings import Settings
+from robustbench_lift.evaluation.unread import HOPELESS, Unread
+from robustbench_lift.evaluation.work import Shown, Task, Work
+from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel, load_model
-from robustbench_lift.weights.model import in_memory, task_of
+from robustbench_lift.weights.model import in_memory
 from robustbench_lift.workers import ReadingPool
 
 T = TypeVar("T")
@@ -66,8 +67,6 @@ LARGE = 512 * 512
 LEAST_PASS = 8
 """Frames of the smallest pass; fewer are filled up, since libraries compute one to three images by other kernels, whose
 rounding would make stored probabilities depend on how images were split."""
-HOPELESS = 16
-"""Images of a cell that cannot be read before a single one can: then something else is wrong than an image."""
 
 
 @overload
@@ -151,7 +150,7 @@ def evaluate(
         models = [_model(one, engine.device, classes, modes) for one in asked]
         _told_apart(models)
         for one in models:
-            _same_task(one.task, one.name, protocols[0])
+            require_same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
 
@@ -202,32 +201,32 @@ def _evaluate(
         for protocol in protocols:
             images = protocol.images(protocol.cells()[0])
             for model in models:
-                _require_same_classes(model, protocol, images)
+                require_same_classes(model, protocol, images)
     runs = [
         ScoredRun.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)
     ]
     if settings.compile:
         models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
-    report = _Reporter(progress, cells, runs[0])
+    report = Reporter(progress, cells, runs[0])
     for model in models:
         if PROBABILITIES in model.notes:
             report.say(f"note on {model.name}: {PROBABILITIES}")
     if (slow := slow_precision(engine.device, settings.precision)) is not None:
         report.say(slow)
     _merge_waiting(cells, runs, settings.shard, report)
-    unread = _Unread()
+    unread = Unread()
     kept = KeptImages(
         [p for p, cell in cells if not all(r.has_share(cell, settings.shard) for r in runs)] if settings.keep else [],
         settings.shard,
     )
 
-    def work() -> Iterator[_Task]:
+    def work() -> Iterator[Task]:
         seen: dict[int, tuple[ImageSet, str | None]] = {}
         for number, (protocol, cell) in enumerate(cells):
             pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
             if any(not r.has_share(cell, settings.shard) for _, r in pending):
-                task = _task(number, protocol, cell, pending, settings.shard, seen)
+                task = Task.of(number, protocol, cell, pending, settings.shard, seen)
                 if unread.concerns(task):
                     unread.cells.append(cell)
                 else:
@@ -236,7 +235,7 @@ def _evaluate(
     # the work is taken ahead, in the thread that renders: the next cells are listed and read while one is shown
     with contextlib.closing(kept), contextlib.closing(engine.stream(work(), kept)) as shown:
         for batch in shown:
-            task = cast(_Task, batch.work)
+            task = cast(Task, batch.work)
             if batch.failed:
                 unread.note(task, batch.failed)
             if batch.frames is not None:
@@ -348,143 +347,8 @@ def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tenso
     ]
 
 
-@dataclass(kw_only=True, eq=False)
-class Work:
-    """One cell, and which of its images are to be shown."""
-
-    protocol: EvaluationProtocol
-    cell: Cell
-    images: ImageSet
-    rows: Sequence[int]
-    """Indices into `images`, at least one."""
-    failed: bool = False
-    """Whether an image could not be read: then the others are only read, to name all that cannot."""
-
-
-@dataclass(kw_only=True, eq=False)
-class _Task(Work):
-    """A cell under way: who is still to answer, and what they have answered."""
-
-    number: int
-    """Position among all cells."""
-    record: type[Record]
-    """What is stored of an answer."""
-    pending: Sequence[tuple[LoadedModel, Run]]
-    """Models without this cell."""
-    waiting: list[tuple[LoadedModel, Run]]
-    """Those of them without this job's share of it."""
-    files: str | None
-    """What the files of the images were when they were first shown."""
-    answers: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
-    """Of each that waits, the arrays of the record, made once for all rows: memory does not grow with the images."""
-    done: int = 0
-    """Images that were shown or could not be read."""
-
-    def take(self, model: int, rows: Sequence[int], answers: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Note what a waiting model answered to some rows."""
-        while len(self.answers) <= model:
-            self.answers.append({})
-        arrays = self.answers[model]
-        first, step = self.rows[0], self.rows[1] - self.rows[0] if len(self.rows) > 1 else 1
-        places = [(row - first) // step for row in rows]
-        for name, values in answers.items():
-            if name not in arrays:
-                arrays[name] = np.empty((len(self.rows), *values.shape[1:]), values.dtype)
-            arrays[name][places] = values
-
-
-def _task(
-    number: int,
-    protocol: EvaluationProtocol,
-    cell: Cell,
-    pending: Sequence[tuple[LoadedModel, Run]],
-    shard: Share,
-    seen: dict[int, tuple[ImageSet, str | None]],
-) -> _Task:
-    images = protocol.images(cell)
-    for model, _ in pending:
-        _require_same_classes(model, protocol, images)
-    if id(images) not in seen:
-        seen[id(images)] = images, files_sha256(images)
-    return _Task(
-        protocol=protocol,
-        cell=cell,
-        images=images,
-        rows=range(shard.index, len(images.ids), shard.count),
-        number=number,
-        record=_record(protocol),
-        pending=pending,
-        waiting=[(m, r) for m, r in pending if not r.has_share(cell, shard)],
-        files=seen[id(images)][1],
-    )
-
-
-def _record(protocol: EvaluationProtocol) -> type[Record]:
-    return getattr(protocol, "record", Predictions)
-
-
-def _combining(batch: Shown) -> Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] | None:
-    """How a protocol that compares the frames of an image makes what is stored; None for those that do not."""
-    work = batch.work
-    combine = getattr(work.protocol, "combine", None)
-    if combine is None:
-        return None
-    ids = [work.images.ids[row] for row in batch.rows]
-    made: Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] = partial(
-        combine, work.cell, targets=batch.targets.cpu(), ids=ids
-    )
-    return made
-
-
-ANSWERS = {"classification": "one class for an image", "segmentation": "a class for every pixel"}
-"""What networks of a task answer, in words."""
-
-
-def _same_task(task: str | None, model: str, protocol: EvaluationProtocol) -> None:
-    """Refuse a classifier on label maps, and a segmentation network on labels."""
-    wanted = _record(protocol).TASK
-    if task is not None and task != wanted:
-        named = {"classification": "resnet50/lift@FILE", "segmentation": "segnet/lift@FILE"}[wanted]
-        raise UsageError(
-            f"{model} is a network for {task}, which answers {ANSWERS[task]}; {protocol.data.name} needs {wanted}: "
-            f"{ANSWERS[wanted]}. Name such a network, for example {named}, or other data."
-        )
-
-
-def _require_same_classes(model: LoadedModel, protocol: EvaluationProtocol, images: ImageSet) -> None:
-    """Refuse a network of another task, or of another number of classes than the images are of."""
-    _same_task(model.task, model.name, protocol)
-    outputs = outputs_of(images)
-    wanted = len(images.class_names) if outputs is None else outputs.of
-    if model.num_classes != wanted:
-        raise _other_classes(model, model.num_classes, protocol.data.name, images, wanted)
-
-
-def _other_classes(model: LoadedModel, outputs: int, data: str, images: ImageSet, classes: int) -> DataError:
-    from robustbench_lift.data.classes import wnids
-
-    met = len(np.unique(images.labels))
-    advice = "Evaluate a checkpoint trained for these classes."
-    if outputs == len(wnids()) and set(images.class_names) < set(wnids()):
-        advice = (
-            "These classes are some of ImageNet's: for a network of all 1,000 say imagenet:PATH?classes=partial, which "
-            "keeps their indices (imagenet-c: and imagenet-p: take it too)."
-        )
-    elif outputs == met < classes and set(images.class_names) <= set(wnids()):
-        advice = (
-            f"The images are of {met} of them: for a network that was trained on these alone, in sorted order, "
-            "say imagenet:PATH?classes=subset (imagenet-c: and imagenet-p: take it too), or folder:PATH."
-        )
-    elif model.spec.endswith("@random"):
-        advice = f"Untrained networks take their classes from the spec: ?num_classes={classes}."
-    return DataError(
-        f"{model.name} has {outputs} outputs, the data set {data} has {classes} classes: its answers cannot be scored. "
-        f"{advice}"
-    )
-
-
 def _merge_waiting(
-    cells: list[tuple[EvaluationProtocol, Cell]], runs: Sequence[Run], shard: Share, report: _Reporter
+    cells: list[tuple[EvaluationProtocol, Cell]], runs: Sequence[Run], shard: Share, report: Reporter
 ) -> None:
     """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
     for run in runs:
@@ -498,7 +362,7 @@ def _merge_waiting(
         pending = [r for r in runs if not r.has(cell)]
         if shard.index >= runs[0].manifest.images(protocol.name):  # more jobs than images
             for run in pending:
-                run.write(cell, _record(protocol).none(), share=shard)
+                run.write(cell, stored_by(protocol).none(), share=shard)
         if pending and all(r.has_share(cell, shard) for r in pending):
             for run in pending:
                 run.merge(cell, shard.count)
@@ -506,21 +370,6 @@ def _merge_waiting(
 
 
 # ---------------------------------------------------------------- reading, rendering, forward passes
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A batch of a cell on its way to the networks."""
-
-    work: Work
-    rows: list[int]
-    """Rows of the frames, indices into the images."""
-    frames: Tensor | None
-    """uint8 [n, T, 3, h, w] on the device; None where the cell cannot be completed."""
-    targets: Tensor
-    """[n, ...] what answers are measured by, on the device."""
-    failed: list[tuple[int, RobustbenchError]] = field(default_factory=list)
-    """Rows that could not be read, and why."""
 
 
 class Engine:
@@ -575,7 +424,7 @@ class Engine:
         """Frames of a batch: fewer where images are large, so that memory stays flat."""
         if self.settings.batch_size is not None:
             return self.batch_size
-        return min(self.batch_size, _record(one.protocol).READ * one.protocol.frames(one.cell))
+        return min(self.batch_size, stored_by(one.protocol).READ * one.protocol.frames(one.cell))
 
     def rendered(self, one: Work, rows: list[int], images: Tensor, targets: Tensor) -> Iterator[Shown]:
         """The frames of a batch; in halves when memory runs out, which changes no frame."""
@@ -612,14 +461,14 @@ class Engine:
     def answer(self, model: LoadedModel, shown: Shown) -> dict[str, npt.NDArray[Any]]:
         """What is stored of a model's answers to a batch that has frames."""
         assert shown.frames is not None
-        record = _record(shown.work.protocol)
+        record = stored_by(shown.work.protocol)
         return self.predict(
             model,
             shown.frames,
             shown.targets,
             record=record,
             outputs=outputs_of(shown.work.images),
-            combine=_combining(shown),
+            combine=shown.combining(),
         )
 
     @torch.inference_mode()
@@ -661,7 +510,7 @@ class Engine:
             if logits is None:  # outside the except block, whose exception would keep the activations
                 self._back_off(len(piece), piece)
                 continue
-            _check_logits(logits, model, record)
+            check_logits(logits, model, record)
             logits = logits if outputs is None else outputs(logits)
             found.append({k: v.cpu() for k, v in record.measure(logits, wanted[start : start + len(piece)]).items()})
             start += len(piece)
@@ -704,26 +553,6 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
     if count != 1:
         raise DataError(f"a record without an axis for frames takes one frame an image, not {count}.")
     return array
-
-
-def _check_logits(logits: Tensor, model: LoadedModel, record: type[Record]) -> None:
-    """Refuse answers that cannot be scored.
-
-    Raises:
-        DataError: a logit is not a number, there is another number of classes, or the network does something else.
-    """
-    if task_of(logits) != record.TASK:
-        raise DataError(
-            f"{model.name} answers {ANSWERS[task_of(logits)]}; the data need {record.TASK}: {ANSWERS[record.TASK]}."
-        )
-    if logits.shape[1] != model.num_classes:
-        raise DataError(f"{model.name} answers with {logits.shape[1]} values, expected {model.num_classes} classes.")
-    # a sum is finite only if all that enters it is, and reads the logits once; of large ones it may overflow
-    if not bool(logits.sum().isfinite()) and not bool(logits.isfinite().all()):
-        raise DataError(
-            f"{model.name} answers with NaN or infinity. Check the checkpoint (`robustbench-lift check`), the "
-            "normalisation and, with --precision fp16, the range."
-        )
 
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
@@ -770,7 +599,7 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
 # ---------------------------------------------------------------- what becomes of a cell
 
 
-def _store(task: _Task, settings: Settings) -> None:
+def _store(task: Task, settings: Settings) -> None:
     """Write the cell of each model that waited for it, or this job's share; whoever comes last merges."""
     if changed_since(task.images, task.files):
         raise DataError(
@@ -784,7 +613,7 @@ def _store(task: _Task, settings: Settings) -> None:
         stored = task.record.from_rows(ids, {**known, **answers})
         judged = not settings.allow_chance and not getattr(task.images, "adversarial", False)
         if isinstance(stored, Predictions) and judged:
-            _stop_at_chance(model, task.cell, stored, len(task.images.class_names))
+            stop_at_chance(model, task.cell, stored, len(task.images.class_names))
         if isinstance(stored, PixelCounts) and settings.shard.count == 1 and not stored.counts[..., 1].any():
             raise DataError(
                 f"no pixel of the {len(stored.ids):,} label maps of {task.images.name} has a known class: all are void."
@@ -793,93 +622,3 @@ def _store(task: _Task, settings: Settings) -> None:
         store.write(task.cell, stored, share=settings.shard)
     for _, store in task.pending:
         store.merge(task.cell, settings.shard.count)
-
-
-def _stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, classes: int) -> None:
-    top1 = predictions.top1[:, 0]
-    error = float((top1 != predictions.labels).mean())
-    found = diagnose_chance(error, classes, images=len(top1), cell=cell, labels=predictions.labels, top1=top1)
-    if found is not None:
-        raise DataError(
-            f"{model.name}: {found}\nThe run stops here and keeps what was stored before; "
-            "--allow-chance goes on nevertheless."
-        )
-
-
-class _Unread:
-    """Images that could not be read: named and counted, and the cells that need them left out."""
-
-    NAMED = 20
-
-    def __init__(self) -> None:
-        self.cells: list[Cell] = []
-        self._errors: dict[str, RobustbenchError] = {}
-        self._sets: list[ImageSet] = []
-
-    def note(self, task: _Task, failed: list[tuple[int, RobustbenchError]]) -> None:
-        """Some images of a cell could not be read.
-
-        Raises:
-            RobustbenchError: the first, when not one image of the cell could be.
-        """
-        if task.done == 0 and len(failed) >= min(HOPELESS, len(task.rows)):
-            raise failed[0][1]
-        if task.cell not in self.cells:
-            self.cells.append(task.cell)
-            self._sets.append(task.images)
-        self._errors |= {str(error): error for _, error in failed}
-
-    def concerns(self, task: _Task) -> bool:
-        """Whether a cell shows images of which some are known to be unreadable."""
-        return any(task.images is one for one in self._sets)
-
-    def complain(self, cells: int) -> None:
-        """End with what could not be read.
-
-        Raises:
-            IncompleteError: some image is damaged.
-            NoImageError: all that could not be read are other things than images, so that the data are to be mended.
-        """
-        if not self._errors:
-            return
-        named = list(self._errors)[: self.NAMED]
-        more = len(self._errors) - len(named)
-        count = "1 image" if len(self._errors) == 1 else f"{len(self._errors)} images"
-        others = all(isinstance(error, NoImageError) for error in self._errors.values())
-        raise (NoImageError if others else IncompleteError)(
-            f"{count} cannot be read:\n  "
-            + "\n  ".join(named)
-            + (f"\n  and {more} more" if more else "")
-            + f"\n{len(self.cells)} of {cells} cells need them and were not stored; no mean is taken over the rest. "
-            "What else was asked for is stored. Replace the images and run the same command again: it goes on from "
-            "there."
-        )
-
-
-class _Reporter:
-    """Reports where the evaluation stands, in cells, images and the share of all frames."""
-
-    def __init__(
-        self,
-        progress: Callable[[Progress], None] | None,
-        cells: Sequence[tuple[EvaluationProtocol, Cell]],
-        run: Run,
-    ) -> None:
-        self._progress = progress
-        # all cells of a protocol show the same images: none of them has to be listed for their number
-        costs = [run.manifest.images(protocol.name) * protocol.frames(cell) for protocol, cell in cells]
-        self._until = [0, *np.cumsum(costs).tolist()]
-        self._last = Progress(cells[0][1], 0, len(cells), 0, 1)
-
-    def batch(self, cell: Cell, number: int, done: int, images: int) -> None:
-        """A batch of a cell is done."""
-        before, after = self._until[number], self._until[number + 1]
-        fraction = (before + (after - before) * done / images) / self._until[-1]
-        self._last = Progress(cell, number + (done == images), len(self._until) - 1, done, images, fraction)
-        if self._progress is not None:
-            self._progress(self._last)
-
-    def say(self, note: str) -> None:
-        """Something to say once."""
-        if self._progress is not None:
-            self._progress(replace(self._last, note=note))

@@ -10,9 +10,9 @@ import numpy as np
 
 from robustbench_lift.data.base import ImageSet, fingerprint, left_out_of
 from robustbench_lift.errors import DataError, IncomparableError
-from robustbench_lift.protocols.base import EvaluationProtocol
+from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
 from robustbench_lift.provenance import environment
-from robustbench_lift.runs import Manifest, Predictions
+from robustbench_lift.runs import Manifest
 from robustbench_lift.weights import LoadedModel
 
 SAMPLE = 256
@@ -61,7 +61,7 @@ def manifest(
             f"one run is over one data set, not over {shown}. Build its protocols with one Request, or give them one "
             "identity."
         )
-    mapped = any(getattr(protocol, "record", Predictions).TASK == "segmentation" for protocol in protocols)
+    mapped = any(stored_by(protocol).TASK == "segmentation" for protocol in protocols)
     common = {
         "data": f"{whole.name}@{whole.fingerprint[:8]}",
         "n": str(whole.images),

@@ -1,13 +1,15 @@
 """Images as a protocol takes them, decoded once: what the reading processes read from.
 
 The 75 cells of a generated ImageNet-C show the same images. Their pixels, decoded, resized and cropped, are kept in one
-temporary file that all processes map: the first cell fills it, the others copy from it. The file has no name from the
-moment it exists, so that nothing stays behind however the process ends, and its space is reserved at once, so that a
-full disk is found before the first image. Where there is no room for it, images are decoded for every cell.
+temporary file that all processes map, and label maps with them: the first cell fills it, the others copy from it. The
+file has no name from the moment it exists, so that nothing stays behind however the process ends, and its space is
+reserved at once, so that a full disk is found before the first image. Where there is no room for it, images are decoded
+for every cell.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -26,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustbench_lift.data.base import ImageSet, has_maps
+from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.geometry import Geometry
 from robustbench_lift.errors import DataError
 from robustbench_lift.protocols.base import EvaluationProtocol
@@ -35,7 +37,13 @@ from robustbench_lift.text import printable
 
 ROOM = 2
 """Times the size of the kept pixels that must be free: others write there too."""
+LOOKED_AT = 8
+"""Images whose sizes are looked at where a geometry leaves them as they are; larger ones are decoded for every cell."""
 _PAGE = 4096
+_PARTS, _DIMENSIONS = 2, 4
+"""Arrays of a row, pixels and label maps, and dimensions that each may have."""
+_HEAD = 1 + _PARTS * _DIMENSIONS
+"""Numbers before the arrays of a row: their checksum and their shapes, 0 where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,59 +57,60 @@ class PreparedImages:
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         """uint8 [..., 3, h, w], and what the answer is measured by: the label, or the protocol's own `target`."""
-        if self.kept is not None:
-            pixels = self.kept.get(row)
-            if pixels is not None:
-                return torch.from_numpy(pixels), torch.as_tensor(self.images.labels[row])
+        pixels, *rest = (None if self.kept is None else self.kept.get(row)) or self.read(row)
+        # a label needs no room: it is in memory
+        return torch.from_numpy(pixels), torch.as_tensor(rest[0] if rest else self.images.labels[row])
+
+    def read(self, row: int) -> list[npt.NDArray[Any]]:
+        """Pixels and, where answers are measured by something else than the label, that: read and kept."""
         read = self.images.read(row)
         try:
-            prepared = np.ascontiguousarray(self.protocol.prepare(read).swapaxes(-1, -2).swapaxes(-2, -3))
+            found = [np.ascontiguousarray(self.protocol.prepare(read).swapaxes(-1, -2).swapaxes(-2, -3))]
         except DataError as error:  # the geometry does not know whose pixels it has
             raise DataError(f"{printable(self.images.ids[row])}: {error}") from None
-        if self.kept is not None:
-            self.kept.put(row, prepared)
-        tensor = torch.from_numpy(prepared)
         target = getattr(self.protocol, "target", None)
-        if target is None:
-            return tensor, torch.as_tensor(self.images.labels[row])
-        return tensor, torch.as_tensor(target(self.images, row, read.shape[:2]))
+        if target is not None and (measured := target(self.images, row, read.shape[:2])).ndim:
+            found.append(measured)
+        if self.kept is not None:
+            self.kept.put(row, found)
+        return found
 
 
 class KeptPixels:
-    """Pixels by row in a file without a name, written and read by any process.
+    """Arrays by row in a file without a name, written and read by any process.
 
-    A row counts as kept when its checksum is that of its pixels, which also holds while another process writes it.
+    A row counts as kept when its checksum is that of its arrays, which also holds while another process writes it.
 
-    >>> kept = KeptPixels.reserve(range(1, 9, 2), (3, 2, 2))
-    >>> kept is None or (kept.get(3) is None and kept.put(3, np.ones((3, 2, 2), np.uint8)) and int(kept.get(3).sum()))
+    >>> kept = KeptPixels.reserve(range(1, 9, 2), room=12)
+    >>> kept is None or (kept.get(3) is None and kept.put(3, [np.ones((3, 2, 2), np.uint8)]) and kept.get(3)[0].sum())
     12
     """
 
-    def __init__(self, file: int, rows: range, shape: tuple[int, ...]) -> None:
-        self._file, self._rows, self._shape = file, rows, shape
+    def __init__(self, file: int, rows: range, room: int) -> None:
+        self._file, self._rows, self._room = file, rows, room
         self._map: mmap.mmap | None = None
         self._owned = True
 
     @staticmethod
-    def size(rows: Sequence[int], shape: tuple[int, ...]) -> int:
+    def size(rows: Sequence[int], room: int) -> int:
         """Bytes of the file.
 
-        >>> KeptPixels.size(range(50_000), (3, 224, 224)) / 1e9
-        7.526801408
+        >>> KeptPixels.size(range(50_000), 3 * 224 * 224) / 1e9
+        7.5300864
         """
-        return _head(rows) + len(rows) * math.prod(shape)
+        return _heads(rows) + len(rows) * room
 
     @classmethod
-    def reserve(cls, rows: range, shape: tuple[int, ...]) -> KeptPixels | None:
+    def reserve(cls, rows: range, room: int) -> KeptPixels | None:
         """Room for the pixels of some rows; None where there is none, or the system has no such files.
 
         Args:
             rows: of the images of this job.
-            shape: of one prepared image, uint8 [3, h, w].
+            room: bytes for the arrays of one image.
         """
         if not (hasattr(os, "posix_fallocate") and Path("/proc/self/fd").is_dir()):
             return None
-        size = cls.size(rows, shape)
+        size = cls.size(rows, room)
         try:
             folder = tempfile.gettempdir()
             if shutil.disk_usage(folder).free < ROOM * size:
@@ -115,23 +124,35 @@ class KeptPixels:
         except OSError:
             os.close(file)
             return None
-        return cls(file, rows, shape)
+        return cls(file, rows, room)
 
-    def get(self, row: int) -> npt.NDArray[np.uint8] | None:
-        """A copy of the pixels of a row, uint8 [3, h, w]; None where they are not kept (yet)."""
-        sums, pixels = self._views(row)
-        if not sums[0]:
+    def get(self, row: int) -> list[npt.NDArray[np.uint8]] | None:
+        """A copy of the arrays of a row; None where they are not kept (yet)."""
+        head, place = self._views(row)
+        if not head[0]:
             return None
-        copy: npt.NDArray[np.uint8] = pixels.copy()
-        return copy if int(sums[0]) == _checksum(copy) else None
+        checksum, shapes = int(head[0]), [[n for n in one if n] for one in head[1:].reshape(_PARTS, -1).tolist()]
+        sizes = [math.prod(shape) for shape in shapes if shape]
+        if sum(sizes) > self._room:  # half written
+            return None
+        copy = place[: sum(sizes)].copy()
+        if checksum != _checksum(head[1:], copy):
+            return None
+        ends = np.cumsum(sizes)[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(copy, ends), shapes, strict=False)]
 
-    def put(self, row: int, pixels: npt.NDArray[np.uint8]) -> bool:
-        """Keep the pixels of a row; those of another shape are not kept, and False says so."""
-        if pixels.shape != self._shape:
+    def put(self, row: int, arrays: Sequence[npt.NDArray[np.uint8]]) -> bool:
+        """Keep the arrays of a row; those that need more room are not kept, and False says so."""
+        if sum(array.size for array in arrays) > self._room or any(array.dtype != np.uint8 for array in arrays):
             return False
-        sums, place = self._views(row)
-        place[...] = pixels
-        sums[0] = _checksum(pixels)
+        head, place = self._views(row)
+        whole = np.concatenate([array.ravel() for array in arrays])
+        shapes = np.zeros((_PARTS, _DIMENSIONS), np.uint64)
+        for shape, array in zip(shapes, arrays, strict=False):
+            shape[: array.ndim] = array.shape
+        place[: len(whole)] = whole
+        head[1:] = shapes.ravel()
+        head[0] = _checksum(shapes, whole)
         return True
 
     def close(self) -> None:
@@ -143,29 +164,28 @@ class KeptPixels:
 
     def _views(self, row: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
         if self._map is None:
-            self._map = mmap.mmap(self._file, self.size(self._rows, self._shape))
-        place, count = self._rows.index(row), math.prod(self._shape)
-        sums = np.frombuffer(self._map, np.uint64, 1, offset=8 * place)
-        pixels = np.frombuffer(self._map, np.uint8, count, offset=_head(self._rows) + place * count)
-        return sums, pixels.reshape(self._shape)
+            self._map = mmap.mmap(self._file, self.size(self._rows, self._room))
+        place = self._rows.index(row)
+        head = np.frombuffer(self._map, np.uint64, _HEAD, offset=8 * _HEAD * place)
+        return head, np.frombuffer(self._map, np.uint8, self._room, offset=_heads(self._rows) + place * self._room)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": f"/proc/{os.getpid()}/fd/{self._file}", "rows": self._rows, "shape": self._shape}
+        return {"path": f"/proc/{os.getpid()}/fd/{self._file}", "rows": self._rows, "room": self._room}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(os.open(state["path"], os.O_RDWR), state["rows"], state["shape"])  # type: ignore[misc]
+        self.__init__(os.open(state["path"], os.O_RDWR), state["rows"], state["room"])  # type: ignore[misc]
 
     def __del__(self) -> None:
         if self.__dict__.get("_owned"):
             self.close()
 
 
-def _head(rows: Sequence[int]) -> int:
-    return -(-8 * len(rows) // _PAGE) * _PAGE
+def _heads(rows: Sequence[int]) -> int:
+    return -(-8 * _HEAD * len(rows) // _PAGE) * _PAGE
 
 
-def _checksum(pixels: npt.NDArray[np.uint8]) -> int:
-    return zlib.crc32(pixels.data) | 1 << 32  # never 0, which is no row
+def _checksum(shapes: npt.NDArray[np.uint64], pixels: npt.NDArray[np.uint8]) -> int:
+    return zlib.crc32(pixels.data, zlib.crc32(shapes.tobytes())) | 1 << 32  # never 0, which is no row
 
 
 class KeptImages:
@@ -197,14 +217,24 @@ class KeptImages:
             self._kept[key] = self._reserve(protocol, images)
         return self._kept[key]
 
-    def _reserve(self, protocol: EvaluationProtocol, images: ImageSet) -> KeptPixels | None:
-        rows = range(self._share.index, len(images.ids), self._share.count)
-        try:
-            shape = tuple(PreparedImages(protocol, images)[rows[0]][0].shape)
-        except (DataError, IndexError):
+    def size(self, protocol: EvaluationProtocol) -> int | None:
+        """Bytes of the file that keeps the pixels of a protocol's images; None where it keeps none."""
+        if self.shared(protocol) is None:
             return None
-        kept = KeptPixels.reserve(rows, shape)
-        size, where = KeptPixels.size(rows, shape) / 1e9, tempfile.gettempdir()
+        images = protocol.images(protocol.cells()[0])
+        rows, room = self._rows(images), _room(protocol, images, self._rows(images))
+        return KeptPixels.size(rows, room) if room else None
+
+    def _rows(self, images: ImageSet) -> range:
+        return range(self._share.index, len(images.ids), self._share.count)
+
+    def _reserve(self, protocol: EvaluationProtocol, images: ImageSet) -> KeptPixels | None:
+        rows = self._rows(images)
+        room = _room(protocol, images, rows)
+        if not room:
+            return None
+        kept = KeptPixels.reserve(rows, room)
+        size, where = KeptPixels.size(rows, room) / 1e9, tempfile.gettempdir()
         if kept is None:
             self._notes.put(
                 f"images are decoded again for every cell: {where} has not twice the {size:.2g} GB of their pixels free"
@@ -225,15 +255,26 @@ class KeptImages:
                 kept.close()
 
 
+def _room(protocol: EvaluationProtocol, images: ImageSet, rows: range) -> int:
+    """Bytes that the arrays of one image need; 0 where none can be read."""
+    samples, side = PreparedImages(protocol, images), protocol.geometry.side  # type: ignore[attr-defined]
+    room = 0
+    for row in rows[:: -(-len(rows) // LOOKED_AT)]:
+        with contextlib.suppress(DataError):  # named when it is its turn
+            arrays = samples.read(row)
+            room = max(room, sum(array.nbytes for array in arrays))
+            if arrays[0].shape[-2:] == (side, side):  # as all others
+                break
+    return room
+
+
 def _alike(protocol: EvaluationProtocol) -> tuple[int, str] | None:
     """What cells have in common whose images can be kept; None where nothing is gained.
 
-    Label maps are read with each image, images in memory need no decoding, and whole images differ in size.
+    Images in memory need no decoding.
     """
     geometry: Geometry | None = getattr(protocol, "geometry", None)
-    if geometry is None or not geometry.side:
+    if geometry is None:
         return None
     images = protocol.images(protocol.cells()[0])
-    if has_maps(images) or hasattr(images, "content"):
-        return None
-    return id(images), geometry.text
+    return None if hasattr(images, "content") else (id(images), geometry.text)

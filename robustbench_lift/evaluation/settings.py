@@ -12,7 +12,7 @@ from robustbench_lift.errors import UsageError
 from robustbench_lift.shares import Share
 
 if TYPE_CHECKING:
-    from robustbench_lift.runs import Cell
+    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,23 +82,3 @@ class Settings:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
         if self.workers < 0:
             raise UsageError(f"the number of workers is 0 or more, not {self.workers}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where an evaluation stands, reported after every batch."""
-
-    cell: Cell
-    """The cell under way."""
-    cells_done: int
-    """Cells complete, those found on disk included."""
-    cells_total: int
-    """All cells."""
-    images_done: int
-    """Images of this cell that are done."""
-    images_total: int
-    """Images of this cell."""
-    fraction: float = 0.0
-    """Share of all frames of all cells that is done, 0..1."""
-    note: str = ""
-    """Something to say once: a smaller batch after running out of memory."""

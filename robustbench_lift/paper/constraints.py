@@ -49,9 +49,10 @@ STUDIES = (
         },
         seeds=SEEDS,
         training_images=5_000,
-        protocols=("clean",),
+        protocols=("clean", "corruption", "shift"),
+        options={"limit": 2_000, "storage": "none"},
         gmacs=0.013,
-        images=(5_000, 10_000),
+        images=(5_000, 2_000),
     ),
     Study(
         name="constraints-imagenette",

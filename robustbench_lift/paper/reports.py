@@ -22,7 +22,7 @@ def document_of(results: Results) -> Document:
 
 def report_table(results: Results, name: str) -> Table:
     """A table of the report."""
-    from robustbench_lift.report.tables import make_table
+    from robustbench_lift.report.registry import make_table
 
     return make_table(document_of(results), name)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import DataError, RobustbenchError, UsageError
-from robustbench_lift.evaluation.settings import Progress, Settings
+from robustbench_lift.evaluation.progress import Progress
+from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.files import read_json
 from robustbench_lift.paper.item import Item, Scale, Study
 from robustbench_lift.paper.output import RECORD, write_item

@@ -12,7 +12,7 @@ TITLE = "robustness to corruptions and perturbations by pooling (ResNet-50)"
 
 def render(results: Results) -> Rendering:
     """mCE and mFR, normalised and not, consistency, clean error; and CE by corruption."""
-    from robustbench_lift.report.tables import make_table
+    from robustbench_lift.report.registry import make_table
 
     made = document_of(results)
     return Rendering(tables=tuple(make_table(made, name) for name in ("table-5", "per-corruption", "per-perturbation")))

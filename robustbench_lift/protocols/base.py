@@ -122,6 +122,12 @@ class EvaluationProtocol(Protocol):
         ...
 
 
+def stored_by(protocol: EvaluationProtocol) -> type[Record]:
+    """What cells of a protocol store."""
+    found: type[Record] = getattr(protocol, "record", Predictions)
+    return found
+
+
 PROTOCOLS: dict[str, Any] = {}
 """Name -> class of protocols; each has `build(request, opened) -> EvaluationProtocol`."""
 

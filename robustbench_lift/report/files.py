@@ -16,8 +16,8 @@ from robustbench_lift.report.canvas import to_bytes
 from robustbench_lift.report.export import file_stem, model_index, tidy_csv, timm_csv
 from robustbench_lift.report.figures import available_figures, make_figure
 from robustbench_lift.report.notes import Signature, short_signatures
+from robustbench_lift.report.registry import available_tables, make_table
 from robustbench_lift.report.schema import Document
-from robustbench_lift.report.tables import available_tables, make_table
 from robustbench_lift.runs import Run
 from robustbench_lift.tables.render import TEXT
 

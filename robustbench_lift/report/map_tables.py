@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from robustbench_lift.report.notes import ranked
+from robustbench_lift.report.registry import by_model, columns_of, made_table, marked, measured, table
 from robustbench_lift.report.schema import Document
-from robustbench_lift.report.tables import by_model, columns_of, made_table, marked, measured, table
 from robustbench_lift.scores.numbers import NUMBERS
 from robustbench_lift.tables.table import Column, Entry, Row, Table
 

@@ -26,8 +26,8 @@ from robustbench_lift.report.notes import (
     summary,
 )
 from robustbench_lift.report.pictures import LOSSLESS, PhotoPictures, data_uri, strip
+from robustbench_lift.report.registry import available_tables, headline_table, make_table
 from robustbench_lift.report.schema import Document, Flips
-from robustbench_lift.report.tables import available_tables, headline_table, make_table
 from robustbench_lift.tables.table import Entry, Table, interval, number, plain, text_of
 from robustbench_lift.text import condition_words, listed
 

@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom: `train`, its epochs, its steps, its tests, and what ends it early.
+"""The training loop, to be read from top to bottom: `train`, its epochs, its steps, and what ends it early.
 
 Every random draw is a function of (seed, epoch, step or sample); the state on disk holds tensors and counters and no
 generator. A training that is killed goes on from the last state and ends with the weights that it would have had.
@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from robustbench_lift.data.base import ImageSet, fingerprint, has_maps
@@ -28,14 +27,14 @@ from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.networks import BACKBONES
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws, state
+from robustbench_lift.training.counters import Counters
 from robustbench_lift.training.maps import (
     MapSource,
     MapTestImages,
     map_accuracy,
-    map_counts,
-    map_error,
     map_loss,
 )
+from robustbench_lift.training.measure import measure
 from robustbench_lift.training.network import Builder, Network
 from robustbench_lift.training.objective import (
     Average,
@@ -518,141 +517,6 @@ class Trainer:
             f"--set learning_rate={smaller_rate(recipe):.2g}"
             + (", or --precision bf16." if self.settings.precision == "fp16" else ".")
         )
-
-
-class Counted(NamedTuple):
-    """Sums over all processes since the last reading."""
-
-    loss: float
-    """Sum of the task loss over the images."""
-    auxiliary: float
-    """Sum of the weighted auxiliary loss over the images."""
-    correct: float
-    """Images that were classified correctly."""
-    images: float
-    """Images."""
-    diverged: bool
-    """Whether any process met a loss beyond the limit."""
-    bad_step: int | None
-    """The first such step of this process."""
-    bad_loss: float
-    """Its mean task loss."""
-
-
-class Counters:
-    """Sums of a part of an epoch, kept on the device so that a step never waits for the host.
-
-    >>> counters = Counters(torch.device("cpu"), limit=10.0)
-    >>> counters.add(torch.tensor(6.0), 0.0, torch.tensor(2), images=3)
-    >>> counters.end_step(4)
-    >>> counters.read()
-    Counted(loss=6.0, auxiliary=0.0, correct=2.0, images=3.0, diverged=False, bad_step=None, bad_loss=0.0)
-    """
-
-    def __init__(self, device: torch.device, *, limit: float) -> None:
-        """Count on a device; a step whose mean loss is beyond `limit`, or NaN, is bad."""
-        self._limit = limit
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
-        self._step = torch.zeros(1, dtype=torch.float64, device=device)
-        # steps ended so far, the first bad one among them and its loss
-        self._ended = torch.zeros((), dtype=torch.float64, device=device)
-        self._bad = torch.tensor([math.inf, 0.0], dtype=torch.float64, device=device)
-        self._images = self._step_images = self._first = self._count = 0
-
-    def add(self, loss: Tensor, auxiliary: Tensor | float, correct: Tensor, *, images: int) -> None:
-        """Count one forward pass: sum of its task loss, mean auxiliary loss, correct images."""
-        sums = loss.detach().double()
-        self._sums[0] += sums
-        self._step += sums
-        self._sums[1] += (auxiliary.detach() if isinstance(auxiliary, Tensor) else auxiliary) * images
-        self._sums[2] += correct
-        self._images += images
-        self._step_images += images
-
-    def end_step(self, step: int) -> None:
-        """Judge the step that the last forward passes belong to; steps follow one another."""
-        if self._count == 0:
-            self._first = step
-        self._count += 1
-        mean = self._step[0] / self._step_images
-        bad = ~(mean.abs() <= self._limit) & torch.isinf(self._bad[0])
-        self._bad = torch.where(bad, torch.stack([self._ended, mean]), self._bad)
-        self._ended += 1
-        self._step.zero_()
-        self._step_images = 0
-
-    def read(self) -> Counted:
-        """The sums over all processes since the last reading; waits for the device."""
-        bad_index, bad_loss = self._bad.tolist()
-        diverged = math.isfinite(bad_index)
-        mine = torch.tensor([float(self._images), float(diverged)], dtype=torch.float64)
-        loss, auxiliary, correct, images, spoiled = distributed.total(
-            torch.cat([self._sums, mine.to(self._sums.device)])
-        ).tolist()
-        self._sums.zero_()
-        self._images = 0
-        step = self._first + int(bad_index) if diverged else None
-        return Counted(loss, auxiliary, correct, images, spoiled > 0, step, bad_loss)
-
-
-# ---------------------------------------------------------------- tests
-
-
-class Measured(NamedTuple):
-    """Error and loss over a whole image set."""
-
-    error: float
-    """Fraction of images whose top-1 class is wrong; 1 - mIoU where every pixel has a class."""
-    loss: float
-    """Mean cross-entropy, nats."""
-    images: int
-    """How many images were counted."""
-
-
-def measure(
-    module: nn.Module,
-    images: TestImages | MapTestImages,
-    *,
-    recipe: Recipe,
-    device: torch.device,
-    precision: str = "fp32",
-    channels_last: bool = False,
-    stop: Callable[[], bool] | None = None,
-) -> Measured | None:
-    """Error and loss of a network in eval mode, every image once; it goes back to the mode it was in.
-
-    Returns:
-        Sums over all processes: every image counts once, however they are batched and divided. None when `stop`, asked
-        after each batch, ended it.
-    """
-    was_training = module.training
-    module.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
-    counts: Tensor | None = None
-    try:
-        with torch.no_grad(), autocast(device, precision), contextlib.closing(images.batches(device)) as batches:
-            for batch, labels in batches:
-                logits = module(normalise(batch, recipe, channels_last=channels_last)).float()
-                if labels.dim() == 3:
-                    found = map_counts(logits, labels)
-                    counts = found if counts is None else counts + found
-                    if logits.shape[2:] != labels.shape[1:]:
-                        logits = functional.interpolate(logits, labels.shape[1:], mode="bilinear")
-                    loss = map_loss(logits, labels, weights=None).sum()
-                    correct = torch.zeros((), device=device)
-                else:
-                    loss = functional.cross_entropy(logits, labels, reduction="sum")
-                    correct = (logits.argmax(1) == labels).sum()
-                count = torch.tensor(len(labels), device=device)
-                sums += torch.stack([loss.double(), correct.double(), count.double()])
-                if stop is not None and stop():
-                    return None
-    finally:
-        module.train(was_training)
-    loss_sum, correct_sum, count_sum = distributed.total(sums).tolist()
-    if counts is not None:
-        return Measured(map_error(distributed.total(counts)), loss_sum / count_sum, round(count_sum))
-    return Measured(1 - correct_sum / count_sum, loss_sum / count_sum, round(count_sum))
 
 
 # ---------------------------------------------------------------- what ends a training early

@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
-from robustbench_lift.commands.plan import Sizes, sizes_of
-from robustbench_lift.evaluation.engine import Engine, Shown
+from robustbench_lift.evaluation.engine import Engine
+from robustbench_lift.evaluation.estimate import Sizes, sizes_of
+from robustbench_lift.evaluation.work import Shown
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.weights import LoadedModel
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError, UsageError
 from robustbench_lift.evaluation.engine import evaluate
-from robustbench_lift.evaluation.settings import Progress
+from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.protocols import Request
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.runs import Cell, Record, Run, record

@@ -15,7 +15,8 @@ from torch import Tensor
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
 from robustbench_lift.evaluation.engine import ahead, evaluate
-from robustbench_lift.evaluation.settings import Progress, Settings
+from robustbench_lift.evaluation.progress import Progress
+from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.runs import Cell, Predictions, Run
 from robustbench_lift.shares import Share

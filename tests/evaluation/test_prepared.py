@@ -15,15 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustbench_lift.data import folders
+from robustbench_lift.data import folders, labelmaps
 from robustbench_lift.evaluation import prepared
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.prepared import KeptPixels
-from robustbench_lift.evaluation.settings import Progress
+from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.shares import Share
 from robustbench_lift.weights import LoadedModel, Preprocessing
 
 ROWS, SHAPE = range(2, 14, 3), (3, 8, 8)
+ROOM = 3 * 8 * 8 + 2 * 8 * 8
 
 
 class Quadrants(nn.Module):
@@ -117,6 +118,45 @@ def test_processes_and_shares_keep_their_own(pictures: Path, tmp_path: Path) -> 
     assert set(Path(tempfile.gettempdir()).glob("robustbench-lift-*")) <= before
 
 
+def test_label_maps_are_decoded_once_with_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (tmp_path / "d" / part).mkdir(parents=True)
+    for k in range(12):
+        shape = (40 + 8 * (k % 3 == 0), 48)
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(tmp_path / f"d/images/{k:02d}.png")
+        Image.fromarray(rng.integers(0, 3, shape, dtype=np.uint8)).save(tmp_path / f"d/labels/{k:02d}.png")
+    seen: Counter[tuple[str, int]] = Counter()
+    for name in ("read", "target"):
+        one = getattr(labelmaps.StoredLabelMaps, name)
+
+        def counted(self: Any, index: int, *rest: Any, _one: Any = one, _name: str = name) -> Any:
+            seen[_name, index] += 1
+            return _one(self, index, *rest)
+
+        monkeypatch.setattr(labelmaps.StoredLabelMaps, name, counted)
+    network = LoadedModel.of(nn.Conv2d(3, 3, 1), name="pixelwise", num_classes=3)
+    found = []
+    for keep in (True, False):
+        seen.clear()
+        evaluate(
+            network,
+            f"label-folder:{tmp_path / 'd'}?classes=3",
+            run=tmp_path / str(keep),
+            protocols=("clean", "corruption"),
+            corruptions=("brightness", "contrast"),
+            severities=(1, 4),
+            keep=keep,
+            device="cpu",
+        )
+        # every second image, and the first of all, are looked at before
+        assert sum(seen.values()) == (12 + 6 + 1 if keep else 12 * 5 + 1) * 2
+        root = tmp_path / str(keep) / "cells"
+        found.append({str(file.relative_to(root)): np.load(file)["counts"] for file in sorted(root.rglob("*.npz"))})
+    assert len(found[0]) == 5
+    assert all(np.array_equal(found[0][cell], found[1][cell]) for cell in found[0])
+
+
 def test_without_room_images_are_decoded_again_and_it_is_said(
     pictures: Path, tmp_path: Path, decoded: Counter[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,20 +168,29 @@ def test_without_room_images_are_decoded_again_and_it_is_said(
 
 
 def test_rows_are_kept_across_processes_and_damage_is_noticed() -> None:
-    kept = KeptPixels.reserve(ROWS, SHAPE)
+    kept = KeptPixels.reserve(ROWS, ROOM)
     assert kept is not None
-    pixels = np.random.default_rng(1).integers(0, 256, SHAPE, dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    pixels, labels = rng.integers(0, 256, SHAPE, dtype=np.uint8), rng.integers(0, 20, (2, 4, 16), dtype=np.uint8)
     other = pickle.loads(pickle.dumps(kept))
     assert kept.get(5) is None
-    assert other.put(5, pixels)
+    assert other.put(5, [pixels, labels])
     found = kept.get(5)
     assert found is not None
-    assert np.array_equal(found, pixels)
+    assert len(found) == 2
+    assert np.array_equal(found[0], pixels)
+    assert np.array_equal(found[1], labels)
+    assert kept.put(2, [pixels[:, :3]])
+    assert [array.shape for array in kept.get(2) or []] == [(3, 3, 8)]
     assert kept.get(8) is None
-    assert not kept.put(8, pixels[:, :4])
-    _, place = kept._views(5)
-    place[0, 0, 0] ^= 1
+    assert not kept.put(8, [pixels, pixels])
+    head, place = kept._views(5)
+    place[0] ^= 1
     assert other.get(5) is None, "half-written pixels are decoded again"
+    place[0] ^= 1
+    assert other.get(5) is not None
+    head[2] += 1
+    assert other.get(5) is None, "a shape that is not that of the pixels"
     kept.close()
     kept.close()
-    assert torch.from_numpy(found).sum() == int(pixels.sum())
+    assert torch.from_numpy(found[0]).sum() == int(pixels.sum())

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from robustbench_lift.commands.report import register
 from robustbench_lift.errors import DataError, RobustbenchError, StorageError, UsageError
 from robustbench_lift.report import Document, render_all
-from robustbench_lift.report.tables import TABLES
+from robustbench_lift.report.registry import TABLES
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.tables.latex import latex_escape
 

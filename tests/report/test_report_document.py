@@ -19,8 +19,8 @@ from robustbench_lift.report import Document, document, frame, open_runs, read_d
 from robustbench_lift.report.export import TIDY, tidy_csv
 from robustbench_lift.report.groups import labels_of
 from robustbench_lift.report.notes import glossary, normaliser_notes
+from robustbench_lift.report.registry import TABLES, make_table
 from robustbench_lift.report.schema import Model
-from robustbench_lift.report.tables import TABLES, make_table
 from robustbench_lift.runs import Cell, Predictions, Run
 from robustbench_lift.scores import NUMBERS, Number, intervals, measured_normaliser, register_number
 
@@ -330,7 +330,7 @@ def test_a_number_of_a_plug_in_gets_a_column(
     run_writer: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robustbench_lift.scores.numbers.NUMBERS", numbers := dict(NUMBERS))
-    for module in ("scores.evidence", "report.notes", "report.tables"):
+    for module in ("scores.evidence", "report.notes", "report.registry", "report.tables"):
         monkeypatch.setattr(f"robustbench_lift.{module}.NUMBERS", numbers)
     confident = lambda cell, stored: stored.confidence[:, 0]  # noqa: E731
     for key, family in (("mean_confidence", False), ("confidence", True)):

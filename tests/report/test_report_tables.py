@@ -15,8 +15,8 @@ from rich.console import Console
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.report import Document, document, open_runs
+from robustbench_lift.report.registry import TABLES, available_tables, make_table
 from robustbench_lift.report.schema import Model
-from robustbench_lift.report.tables import TABLES, available_tables, make_table
 from robustbench_lift.runs import Cell, Run
 from robustbench_lift.tables.latex import PAGE_ROWS, latex_escape, to_latex
 from robustbench_lift.tables.render import TEXT, to_csv, to_data, to_markdown

@@ -10,8 +10,8 @@ from statistics import fmean
 import pytest
 
 from robustbench_lift.report import document, open_runs
+from robustbench_lift.report.registry import available_tables, make_table
 from robustbench_lift.report.schema import Document
-from robustbench_lift.report.tables import available_tables, make_table
 from robustbench_lift.runs import Cell, Run
 
 

@@ -30,7 +30,7 @@ from robustbench_lift.training import (
     state,
     train,
 )
-from robustbench_lift.training.loop import measure
+from robustbench_lift.training.measure import measure
 from robustbench_lift.training.objective import cutmix, parameter_groups
 from robustbench_lift.training.samples import TestImages, normalise
 

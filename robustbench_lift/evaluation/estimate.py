@@ -1,0 +1,180 @@
+"""What a run will cost, measured on a few images of every condition before it starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from robustbench_lift.evaluation.engine import CPU_PIXELS, LEAST_PASS, Engine, by_size
+from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
+from robustbench_lift.evaluation.work import Shown, Work
+from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
+from robustbench_lift.runs import Cell
+from robustbench_lift.weights import LoadedModel
+
+R = TypeVar("R")
+TYPICAL = 3
+"""The severity that stands for the others of its condition."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a run reads and stores."""
+
+    images: int = 0
+    """Images that are read, once for each cell."""
+    cells: int = 0
+    """Files, over all models."""
+    bytes: int = 0
+    """Of all cells, before compression, without the ids."""
+
+    def __add__(self, other: Sizes) -> Sizes:
+        return Sizes(self.images + other.images, self.cells + other.cells, self.bytes + other.bytes)
+
+
+def sizes_of(protocol: EvaluationProtocol, frames: int, models: int) -> Sizes:
+    """The sizes of one protocol.
+
+    Args:
+        protocol: its cells are counted.
+        frames: of all of them.
+        models: networks that answer.
+    """
+    cells, images = len(protocol.cells()), protocol.count() * len(protocol.cells())
+    stored = 0
+    for kind, shape in stored_by(protocol).ARRAYS.values():
+        # a first letter is the frames of an image; other letters, such as classes, count once
+        items = math.prod(size for size in shape if isinstance(size, int))
+        stored += np.dtype(kind).itemsize * items * (frames if shape and isinstance(shape[0], str) else images)
+    return Sizes(images, cells * models, stored * models)
+
+
+@dataclass(kw_only=True)
+class Cost:
+    """Of a protocol or a part of it, for all models together: seconds of each stage by itself, and of processors."""
+
+    frames: float = 0
+    reading: float = 0.0
+    """In one process; several divide it."""
+    rendering: float = 0.0
+    networks: float = 0.0
+    processors: float = 0.0
+    """All stages, summed over the cores that they keep busy."""
+
+    def add(self, other: Cost, times: float = 1.0) -> None:
+        """Add another so many times."""
+        self.frames += other.frames * times
+        self.reading += other.reading * times
+        self.rendering += other.rendering * times
+        self.networks += other.networks * times
+        self.processors += other.processors * times
+
+    def seconds(self, workers: int, cores: int) -> float:
+        """How long the stages take side by side.
+
+        Reading and rendering are one thread where no process reads. The longest stage counts, or all of them where they
+        need more cores than there are.
+
+        >>> Cost(reading=1, rendering=2, networks=4, processors=11).seconds(workers=0, cores=2)
+        5.5
+        """
+        stages = (self.reading / workers, self.rendering) if workers else (self.reading + self.rendering,)
+        return max(*stages, self.networks, self.processors / cores)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one protocol of a run will cost."""
+
+    protocol: EvaluationProtocol
+    cost: Cost
+    sizes: Sizes
+    kept: int | None
+    """Bytes of the file that keeps prepared images, where they are decoded once and this protocol is the first."""
+
+    def seconds(self, workers: int) -> float:
+        """How long it takes, without what a run begins and ends with."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.cost.seconds(workers, cores)
+
+
+def estimates(
+    engine: Engine, protocols: Sequence[EvaluationProtocol], models: Sequence[LoadedModel]
+) -> Iterator[Estimate]:
+    """The cost of each protocol, measured when it is asked for."""
+    settings = engine.settings
+    kept = KeptImages([one for one in protocols for _ in one.cells()] if settings.keep else [], settings.shard)
+    decoded: set[tuple[int, str]] = set()
+    for protocol in protocols:
+        cost, cells, room = _cost(engine, protocol, models), len(protocol.cells()), None
+        if (key := kept.shared(protocol)) is not None:
+            once = 0.0 if key in decoded else cost.reading / cells
+            cost.processors -= cost.reading - once
+            cost.reading = once
+            room = kept.size(protocol) if key not in decoded else None
+            decoded.add(key)
+        yield Estimate(protocol, cost, sizes_of(protocol, round(cost.frames), len(models)), room)
+
+
+def _cost(engine: Engine, protocol: EvaluationProtocol, models: Sequence[LoadedModel]) -> Cost:
+    """What a protocol costs: that of a typical cell of each condition, as often as there are cells."""
+    conditions: dict[str, list[Cell]] = {}
+    for cell in protocol.cells():
+        conditions.setdefault(cell.condition, []).append(cell)
+    known: dict[tuple[int, ...], Cost] = {}
+    cost = Cost()
+    for cells in conditions.values():
+        typical = min(cells, key=lambda cell: abs(cell.severity - TYPICAL))
+        cost.add(_measured(engine, protocol, typical, models, known), protocol.count() * len(cells))
+    return cost
+
+
+def _measured(
+    engine: Engine,
+    protocol: EvaluationProtocol,
+    cell: Cell,
+    models: Sequence[LoadedModel],
+    known: dict[tuple[int, ...], Cost],
+) -> Cost:
+    """What one image of a cell costs; `known` is the cost of the networks for an image, by its frames' shape."""
+    images = protocol.images(cell)
+    prepared = PreparedImages(protocol, images)
+    pixels, _ = prepared[0]
+    # as many frames as a forward pass of the run has: a few cost more each
+    frames = max(LEAST_PASS, CPU_PIXELS // (pixels.shape[-1] * pixels.shape[-2]))
+    count = min(max(1, frames // protocol.frames(cell)), len(images.ids))
+    reading, groups = _timed(lambda: by_size([prepared[row] for row in range(count)]))
+    places, batch, targets = max(groups, key=lambda group: len(group[0]))  # of the size that most of them have
+    work = Work(protocol=protocol, cell=cell, images=images, rows=places)
+    batch, targets = batch.to(engine.device), targets.to(engine.device)
+    rendering, shown = _timed(lambda: protocol.render(cell, batch, [images.ids[row] for row in places]))
+    seen = Shown(work, places, shown, targets)
+    shape = tuple(shown.shape[1:])
+    if shape not in known:  # what networks cost does not depend on what the images show
+        times = [_timed(lambda one=model: engine.answer(one, seen))[0] for model in models]  # type: ignore[misc]
+        known[shape] = Cost(
+            networks=sum(time for time, _ in times) / len(places),
+            processors=sum(processors for _, processors in times) / len(places),
+        )
+    cost = Cost(
+        frames=shown.shape[1],
+        reading=reading[0] / count,
+        rendering=rendering[0] / len(places),
+        processors=reading[1] / count + rendering[1] / len(places),
+    )
+    cost.add(known[shape])
+    return cost
+
+
+def _timed(work: Callable[[], R]) -> tuple[tuple[float, float], R]:
+    """Seconds of the second call by the clock and of all cores: the first one warms up."""
+    work()
+    clock, cores = time.perf_counter(), time.process_time()
+    result = work()
+    return (time.perf_counter() - clock, time.process_time() - cores), result
