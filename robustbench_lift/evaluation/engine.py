@@ -556,25 +556,27 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
 
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items, made by a thread that is at most `depth` ahead; its errors are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
+    """The same items, made by a thread that is at most `depth` ahead; its errors are raised here.
 
-    def put(item: tuple[T | None, BaseException | None]) -> bool:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                return True
-        return False
+    The two queues are C's, and nothing waits with a timeout: the locks of a Python queue can be left held by a signal in
+    the caller's thread, and this one would wait for them for ever.
+    """
+    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+    left = False
+    for _ in range(depth):
+        room.put(None)
 
     def work() -> None:
         try:
             for item in items:
-                if not put((item, None)):
+                room.get()
+                if left:
                     return
-            put((None, StopIteration()))
+                ready.put((item, None))
+            ready.put((None, StopIteration()))
         except BaseException as error:  # raised again in the caller's thread
-            put((None, error))
+            ready.put((None, error))
         finally:
             close = getattr(items, "close", None)
             if close is not None:
@@ -589,10 +591,12 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
                 return
             if error is not None:
                 raise error
+            room.put(None)
             assert item is not None
             yield item
     finally:
-        stop.set()
+        left = True
+        room.put(None)
         thread.join()
 
 

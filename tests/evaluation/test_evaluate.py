@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -290,6 +292,30 @@ def test_a_caller_that_leaves_early_stops_the_thread() -> None:
     assert next(stream) == 0
     stream.close()
     assert not any(thread.name == "render-ahead" for thread in threading.enumerate())
+
+
+INTERRUPTED = """
+import faulthandler, itertools, signal
+from robustbench_lift.evaluation.engine import ahead
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+faulthandler.dump_traceback_later(200, exit=True)
+signal.signal(signal.SIGALRM, interrupt)
+for k in range(1000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + k * 2e-6)
+        for item in ahead(itertools.count(), 2):
+            pass
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_a_signal_at_any_moment_leaves_no_thread_that_waits_for_ever() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
