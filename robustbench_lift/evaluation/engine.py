@@ -558,8 +558,8 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items, made by a thread that is at most `depth` ahead; its errors are raised here.
 
-    The two queues are C's, and nothing waits with a timeout: the locks of a Python queue can be left held by a signal in
-    the caller's thread, and this one would wait for them for ever.
+    The two queues are C's, and nothing waits with a timeout: the locks of a Python queue can be left held by a signal
+    in the caller's thread, and this one would wait for them for ever.
     """
     ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     room: queue.SimpleQueue[None] = queue.SimpleQueue()
