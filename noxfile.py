@@ -20,6 +20,8 @@ from pathlib import Path
 import nox
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+EXTRAS = ("video", "models", "wavelets")
+"""What users may install beside the core; the rest is for developers."""
 nox.options.sessions = ["tests", "floors"]
 nox.options.error_on_missing_interpreters = False
 
@@ -43,8 +45,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def floors(session: nox.Session) -> None:
-    """The quick tests with the lowest dependencies of the core that pyproject.toml allows."""
+    """The quick tests with the lowest dependencies of the package that pyproject.toml allows, extras included."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    session.install(".[dev]", *lowest(project["dependencies"]))
+    extras = [one for name in EXTRAS for one in project["optional-dependencies"][name]]
+    session.install(".[dev]", *lowest([*project["dependencies"], *extras]))
     quiet = ("-W", "ignore::DeprecationWarning")  # of old releases that meet newer ones of what they depend on
     session.run("pytest", "-q", "-n", "auto", *quiet, *session.posargs, env={"OMP_NUM_THREADS": "1"})
