@@ -1,5 +1,6 @@
 # CPU image: docker build -t robustbench-lift . && docker run --rm robustbench-lift
-# Results are kept with: docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/runs:/work/runs" robustbench-lift
+# Results are kept with:
+#   mkdir -p runs && docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/runs:/work/runs" robustbench-lift
 FROM python:3.12-slim-bookworm
 
 # what opencv-python links against and a slim image lacks

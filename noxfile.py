@@ -5,11 +5,10 @@ With CUDA-free wheels: `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 Run for 0.1.0 on Linux (x86-64, two cores), each in an environment of its own:
 
 - Python 3.11 with the newest dependencies (PyTorch 2.14): all quick tests, every time.
+- Python 3.12 and 3.14 with the same: the tests of metrics, runs, regression, weights, commands and training.
 - Python 3.13 with the same: the tests of commands, runs, training, reading processes, trees and killed commands.
 - Python 3.11 with the lowest (PyTorch 2.6, torchvision 0.21, numpy 1.26, scipy 1.12, pandas 2.2): the tests of metrics,
   corruptions, networks, pooling, commands, runs, scores and regression.
-
-Python 3.12 and 3.14 are in the workflow of .github and were not run by hand.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from pathlib import Path
 import nox
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+EXTRAS = ("video", "models", "wavelets")
+"""What users may install beside the core; the rest is for developers."""
 nox.options.sessions = ["tests", "floors"]
 nox.options.error_on_missing_interpreters = False
 
@@ -44,8 +45,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def floors(session: nox.Session) -> None:
-    """The quick tests with the lowest dependencies of the core that pyproject.toml allows."""
+    """The quick tests with the lowest dependencies of the package that pyproject.toml allows, extras included."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    session.install(".[dev]", *lowest(project["dependencies"]))
+    extras = [one for name in EXTRAS for one in project["optional-dependencies"][name]]
+    session.install(".[dev]", *lowest([*project["dependencies"], *extras]))
     quiet = ("-W", "ignore::DeprecationWarning")  # of old releases that meet newer ones of what they depend on
     session.run("pytest", "-q", "-n", "auto", *quiet, *session.posargs, env={"OMP_NUM_THREADS": "1"})

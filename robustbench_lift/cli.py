@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -91,6 +92,7 @@ class Guarded(typer.core.TyperGroup):
             if isinstance(error, OSError):
                 _ended_by_output(error)
             if type(error).__module__.partition(".")[0] in {"typer", "click"}:
+                _show_example(error)
                 _make_printable(error)
                 raise
             code = getattr(error, "exit_code", None)
@@ -177,6 +179,14 @@ def _ended_by_output(error: OSError) -> None:
         )
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no message from the interpreter's last flush
     sys.exit(0 if isinstance(error, BrokenPipeError) else StorageError.exit_code)
+
+
+def _show_example(error: Exception) -> None:
+    """Where a command was given too little, show what its help shows."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    found = re.search(r"Example: `([^`]+)`", getattr(command, "help", None) or "")
+    if found and type(error).__name__ == "MissingParameter":
+        error.message = f"For example: {found[1]}"  # type: ignore[attr-defined]
 
 
 def _make_printable(error: Exception) -> None:

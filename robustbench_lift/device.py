@@ -39,7 +39,7 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"unknown device {name!r}: auto, cpu, cuda, cuda:1, ...") from None
+        raise UsageError(f"unknown device {name!r}. Use auto, cpu, cuda, or cuda:1 and so on.") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: only cpu and cuda are supported.")
     if device.type == "cpu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -54,6 +55,21 @@ def test_the_wheel_carries_its_data_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "/test" in f"/{name}" or name.endswith((".jpg", ".JPEG"))]
     assert "robustbench_lift/data/imagenet_wnids.tsv" in names
     assert {Path(name).suffix for name in names if "report/templates/" in name} >= {".html", ".css", ".js"}
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_built_from(wheel: Path, tmp_path: Path) -> None:
+    first, *lines = [one for one in (ROOT / ".dockerignore").read_text().splitlines() if not one.startswith("#")]
+    assert first == "*"
+    for name in [one.removeprefix("!") for one in lines if one.startswith("!")]:
+        there = ROOT / name
+        if there.is_dir():
+            shutil.copytree(there, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(there, tmp_path)
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(tmp_path)]
+    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    (made,) = (tmp_path / "dist").glob("*.whl")
+    assert set(zipfile.ZipFile(made).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_shipped_weights_are_small(wheel: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from corruptions.errors import CorruptionError
-from corruptions.opencv import cv2
+from corruptions.opencv import cv2, require_opencv
 from corruptions.registry import plugin_modules
 
 T = TypeVar("T")
@@ -32,11 +32,13 @@ def in_parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iter
 
     Raises:
         CorruptionError: a worker was killed, most often for lack of memory.
+        OpenCVError: OpenCV cannot be imported.
     """
     if workers == 1:
         for job in jobs:
             yield work(job)
         return
+    require_opencv()  # here it can be told; in the start of a worker it would be a broken pool
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_start, initargs=(plugin_modules(),)
     )

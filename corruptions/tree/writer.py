@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from corruptions.errors import CorruptionError
+from corruptions.opencv import require_opencv
 from corruptions.tree.arrays import write_arrays
 from corruptions.tree.pool import in_parallel, usable_cores
 from corruptions.tree.record import TreeRecord, open_record, read_checksums
@@ -78,6 +79,7 @@ def write_tree(
 
     Raises:
         CorruptionError: the source has no images, the folder cannot be written or holds something else.
+        OpenCVError: OpenCV cannot be imported.
     """
     if workers is not None and workers < 1:
         raise CorruptionError(f"{workers} workers: use at least 1.")
@@ -87,6 +89,7 @@ def write_tree(
         raise CorruptionError(f"share {share[0]}/{share[1]} does not exist: i/n goes from 1/n to n/n.")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise CorruptionError(f"device {device}: this PyTorch sees no CUDA device. Use cpu, or check the driver.")
+    require_opencv()
     folder = scan(source, limit)
     with open_record(out, source, share) as record:
         record.begin(spec, folder)

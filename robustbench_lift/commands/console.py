@@ -36,12 +36,18 @@ console = SafeConsole(soft_wrap=False, highlight=False)
 errors = SafeConsole(stderr=True, highlight=False)
 
 LOG_WIDTH = 200
-"""Columns of a table where there is no terminal."""
+"""Columns of a table where there is no terminal, unless it needs more."""
 
 
-def for_tables() -> Console:
-    """Where tables are printed: on a terminal they fit its width, in a log file or a pipe every row stays one line."""
-    return console if console.is_terminal else SafeConsole(file=console.file, width=LOG_WIDTH, highlight=False)
+def for_tables(needed: int = 0) -> Console:
+    """Where tables are printed: on a terminal they fit its width, in a log file or a pipe every row stays one line.
+
+    Args:
+        needed: columns that the table takes with every row on one line.
+    """
+    if console.is_terminal:
+        return console
+    return SafeConsole(file=console.file, width=max(LOG_WIDTH, needed), highlight=False)
 
 
 LONGEST_LINE, MOST_LINES = 1500, 60

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from robustbench_lift.commands.console import console
+from robustbench_lift.commands.console import for_tables
 from robustbench_lift.errors import RobustbenchError, unknown
 
 if TYPE_CHECKING:
@@ -36,12 +36,10 @@ def list_(
 
     Example: `robustbench-lift list poolings --backbone resnet18`
     """
-    if kind is None:
-        console.print(_overview())
-    elif kind in LISTS:
-        console.print(LISTS[kind](backbone))
-    else:
+    if kind is not None and kind not in LISTS:
         raise unknown("list", kind, LISTS)
+    table = _overview() if kind is None else LISTS[kind](backbone)
+    for_tables(table.width).print(table)
 
 
 @dataclass
@@ -55,6 +53,12 @@ class TerminalList:
     def add(self, *cells: str) -> None:
         """Add a row of plain text; brackets in it are no markup."""
         self.rows.append(cells)
+
+    @property
+    def width(self) -> int:
+        """Columns of a terminal on which every row is one line."""
+        lengths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        return sum(lengths) + 3 * len(lengths) + 1
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table, or the blocks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -204,9 +205,12 @@ def _folder_name(spec: str, *, long: bool = False) -> str:
     ('resnet-lift', 'resnet50-lift-best')
     >>> _folder_name("resnet8/lift?kernel_size=7@seed1/best.pt", long=True)
     'resnet8-lift-kernel_size-7-seed1-best'
+    >>> _folder_name("hf:./nets/mine"), _folder_name("hf:~/mine@../best.pt")
+    ('hf-nets-mine', 'hf-mine-best')
     """
     model, _, file = spec.partition("@")
-    head, _, options = model.removeprefix("photos/").partition("?")
+    path, _, options = model.removeprefix("photos/").partition("?")
+    head = "-".join(part for part in re.split("[:/]", path) if part not in ("", ".", "..", "~"))
     stem = Path(file).name.partition(".")[0]
     parts = (head, options, Path(file).parent.name, stem) if long else (head, stem)
     name = "-".join(part for part in parts if part)

@@ -44,7 +44,10 @@ class GeneratedCorruptions:
     """Every draw comes from (seed, corruption, severity, image id)."""
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Whatever has a kernel can be generated."""
+        """Whatever has a kernel can be generated; OpenCV, which many use, is asked for before the first cell."""
+        from corruptions.opencv import require_opencv
+
+        require_opencv()
 
     def fields(self, cells: dict[str, str]) -> dict[str, str]:
         """Everything that changes a pixel."""

@@ -49,7 +49,10 @@ class GeneratedSequences:
     """Every draw comes from (seed, perturbation, difficulty, image id)."""
 
     def require(self, conditions: Sequence[str], levels: Sequence[int]) -> None:
-        """Whatever has a kernel can be generated; storage needs its codec, which is asked for before the first cell."""
+        """Whatever has a kernel can be generated; OpenCV and a codec are asked for before the first cell."""
+        from corruptions.opencv import require_opencv
+
+        require_opencv()
         if self.storage == "h264":
             from corruptions.storage import require_video
 

@@ -17,10 +17,11 @@ Side = AcceptedBaseline | list[Run]
 
 
 def open_side(path: Path) -> Side:
-    """What lies at a path.
+    """What lies at a path; in a folder of runs, those that no other one has as its normaliser.
 
     Raises:
         IncompleteError: nothing is there.
+        UsageError: it is the report on the runs beside it.
         DataError: it is damaged, or an edited baseline.
     """
     if path.suffix == ".json":
@@ -28,12 +29,20 @@ def open_side(path: Path) -> Side:
     if (path / "run.json").exists() or not path.is_dir():
         return [Run.open(path)]
     seeds = sorted(child for child in path.iterdir() if (child / "run.json").exists())
+    if not seeds and (path / "document.json").exists():
+        raise UsageError(f"{path} is the report on the runs beside it. Name the folder that holds them: {path.parent}.")
     if not seeds:
         raise IncompleteError(
             f"{path} holds no run: neither a run.json nor folders with one. Name a folder that "
             "`robustbench-lift run --out` wrote, or a baseline file (*.json)."
         )
-    return [Run.open(seed) for seed in seeds]
+    return _judged([Run.open(seed) for seed in seeds])
+
+
+def _judged(runs: list[Run]) -> list[Run]:
+    """The runs without those that were made for another's sake, to divide its errors by."""
+    divide = {(run.path / run.manifest.normaliser).resolve() for run in runs if run.manifest.normaliser is not None}
+    return [run for run in runs if run.path.resolve() not in divide] or runs
 
 
 def open_runs(paths: list[Path]) -> list[Run]:

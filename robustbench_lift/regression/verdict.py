@@ -165,6 +165,12 @@ def _identity(comparison: Comparison, policy: Policy, commands: _Commands) -> Ou
                 f"{policy.flip_budget:g} %."
             )
     code = REGRESSION if reasons else PASS
+    if reasons:
+        reasons.insert(
+            0,
+            "the weights are the same, so the labels should be; another processor or version of PyTorch may change a "
+            "few: --flip-budget PERCENT allows them, --mode candidate asks whether robustness dropped instead.",
+        )
     if missing:
         reasons.append(
             f"{len(missing)} cells are on one side only (first: {missing[0]}): their labels were not compared."

@@ -359,6 +359,8 @@ def _mismatch(module: nn.Module, source: str, missing: list[str], unexpected: li
         parts.append("All that is missing belongs to pooling layers: the weights were trained with another pooling.")
     elif missing and len(missing) == total:
         parts.append("Nothing fits: it is another architecture, or its keys have other names.")
+    else:
+        parts.append("Name the network that these weights were trained as.")
     if re.search(r"-\d+-of-0*([2-9]|\d\d+)\.\w+", source):
         parts.append("The file is one part of a sharded checkpoint: name its index (....index.json) instead.")
     return " ".join(parts)

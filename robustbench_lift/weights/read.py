@@ -113,6 +113,11 @@ def read_raw(path: Path | str, *, sha256: str | None = None) -> RawWeights:
 
 
 def _missing(path: Path, error: OSError | ValueError) -> str:
+    if scheme := re.match("(https?|s3|gs):/", str(path)):
+        return (
+            f"{printable(path).replace(':/', '://', 1)} is an address of {scheme[1]}; weights are read from files. "
+            "Download it and name the file."
+        )
     try:
         siblings = [entry.name for entry in path.parent.iterdir()]
     except (OSError, ValueError):

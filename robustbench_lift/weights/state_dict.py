@@ -56,7 +56,7 @@ def find_state_dict(raw: RawWeights, *, ema: bool | None = None) -> StateDict:
         other = " It holds a moving average alone; ask for it with ema=true." if averaged and ema is False else ""
         raise CheckpointError(
             f"{raw.where} holds no state dict (found {keys or 'nothing'}; looked for tensors and under "
-            f"{', '.join(PLAIN)}).{other}"
+            f"{', '.join(PLAIN)}).{other} Store the network's own: torch.save(model.state_dict(), 'weights.pt')."
         )
     notes: tuple[str, ...] = ()
     if averaged is not None and plain is not None and plain.where != averaged.where:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
+from robustbench_lift.commands.console import SafeConsole
 from robustbench_lift.commands.listing import LISTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +88,15 @@ def test_the_script_is_the_same_thing() -> None:
         (("list", "poolingz"), 2, "Did you mean 'poolings'"),
         (("list", "poolings", "--backbone", "resnet5"), 2, "resnet50"),
         (("report", "no/such/run"), 2, "no/such/run does not exist"),
+        (("report",), 2, "For example: robustbench-lift report runs/photos"),
+        (("gate", "baseline.json"), 2, "For example: robustbench-lift gate baseline.json runs/photos/resnet-lift"),
+        (("train", "photos"), 2, "For example: robustbench-lift train photos --model resnet8/lift"),
+        (("run", "photos/resnet-lift", "--device", "gpu"), 2, "Use auto, cpu, cuda"),
+        (
+            ("run", "resnet50/lift@https://a.b/w.pt"),
+            2,
+            "is an address of https; weights are read from files",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
@@ -160,9 +171,27 @@ def test_what_a_model_leaves_open_is_told_before_it_is_evaluated(tmp_path: Path)
     assert "the weights are untrained" in stored.read_text()
 
 
+def on_a_screen(width: int, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """What a command prints on a terminal of this width."""
+    screen = SafeConsole(file=io.StringIO(), width=width, force_terminal=True, no_color=True, highlight=False)
+    monkeypatch.setattr("robustbench_lift.commands.console.console", screen)
+    assert CliRunner().invoke(app, list(arguments)).exit_code == 0
+    return re.sub(r"\x1b\[[\d;]*m", "", screen.file.getvalue())  # type: ignore[attr-defined]
+
+
 def test_listed_names_are_whole_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    assert "photos/resnet-average" in call("list", "checkpoints").stdout
+    shown = on_a_screen(60, monkeypatch, "list", "checkpoints")
+    assert "photos/resnet-average" in shown
+    assert max(map(len, shown.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("kind", ["suites", "numbers", "poolings"])
+def test_in_a_pipe_every_row_of_a_list_is_one_line_that_grep_finds_whole(kind: str) -> None:
+    table = LISTS[kind]("resnet8")
+    lines = CliRunner().invoke(app, ["list", kind, "--backbone", "resnet8"]).output.splitlines()
+    for row in table.rows:
+        (line,) = [line for line in lines if f"│ {row[0]} " in line]
+        assert all(cell in line for cell in row)
 
 
 def test_lists_print_what_there_is() -> None:
@@ -202,11 +231,7 @@ def test_a_traceback_is_shown_when_wanted_alone() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_a_list_breaks_no_word_of_an_option(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustbench_lift.commands.console import console
-
-    monkeypatch.setattr(console, "width", width)  # COLUMNS is read when the console is made, by whichever test is first
-    shown = CliRunner().invoke(app, ["list", "suites"])
-    assert shown.exit_code == 0
-    assert max(len(line) for line in shown.output.splitlines()) <= width
+    shown = on_a_screen(width, monkeypatch, "list", "suites")
+    assert max(len(line) for line in shown.splitlines()) <= width
     for word in ("tiny-imagenet-c:", "corruptions", "Perturbations"):
-        assert word in shown.output
+        assert word in shown

@@ -44,3 +44,10 @@ def test_what_is_not_well_formed_is_seen() -> None:
     with pytest.raises(AssertionError, match="inside a block"):
         outside_fences("```sh\nls\n\n```sh\nls\n```")
     assert headless(["", "| a | b |", "|---|---|", "| 1 | 2 |", "", "| 3 | 4 |"]) == ["| 3 | 4 |"]
+
+
+def test_the_readme_reads_in_a_terminal() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("<!-- table5 -->") : text.index("<!-- /table5 -->")]  # written by the program
+    lines = outside_fences(text.replace(table, ""))
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []

@@ -158,8 +158,8 @@ class TestGithub:
         changed, cell = make_run("m"), Cell("corruption", "fog", 1)
         changed.arrays[cell] = change_top1(changed.arrays[cell], np.array([7]))
         lines = ci.workflow_commands(gate(make_run("m"), changed, QUICK))
-        assert len(lines) == 1
-        assert "corruption/fog/1: 1 of 60 labels changed" in lines[0]
+        assert len(lines) == 2
+        assert "corruption/fog/1: 1 of 60 labels changed" in lines[1]
 
     def test_summary_only_in_a_workflow(self, regression: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

@@ -142,7 +142,9 @@ class TestIdentity:
         changed.arrays[cell] = change_top1(changed.arrays[cell], np.array([7]))
         outcome = gate(make_run("m"), changed, QUICK)
         assert outcome.exit_code == 1
-        assert outcome.reasons == ("corruption/fog/1: 1 of 60 labels changed (1.667%), the budget is 0 %.",)
+        hint, cell_of_it = outcome.reasons
+        assert "--mode candidate" in hint
+        assert cell_of_it == "corruption/fog/1: 1 of 60 labels changed (1.667%), the budget is 0 %."
         assert gate(make_run("m"), changed, policy(flip_budget=2.0)).exit_code == 0
 
     def test_cells_that_were_not_compared_are_told(self, make_run: Callable[..., Any], good: Any) -> None:

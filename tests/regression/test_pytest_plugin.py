@@ -5,9 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
+import robustbench_lift
+from robustbench_lift.cli import app
+
+ROOT = Path(robustbench_lift.__file__).parents[1]
+"""Where the package that is tested lies: installed, or a checkout on the path."""
 PLUGIN = "robustbench_lift.regression.pytest_plugin"
 
 
@@ -19,7 +26,12 @@ def run_pytest(folder: Path, body: str, *options: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
 
 
@@ -66,6 +78,17 @@ def test_options_stand_in_for_arguments(tmp_path: Path, stored_runs: Path) -> No
         "--robustness-policy=gate.toml",
     )
     assert "1 passed" in shown.stdout, shown.stdout
+
+
+def test_one_drop_fails_one_case_where_the_gate_advises_and_pytest_decides(stored_runs: Path, tmp_path: Path) -> None:
+    good, bad = str(stored_runs / "good"), str(stored_runs / "bad")
+    options = ["--metric", "mce", "--replicates", "100", "--junit", str(tmp_path / "gate.xml"), "--advisory"]
+    assert CliRunner().invoke(app, ["gate", good, bad, *options]).exit_code == 0
+    body = f"def test_it(robustness_gate):\n    robustness_gate({good!r}, {bad!r}, metrics=['mce'], replicates=100)\n"
+    run_pytest(tmp_path, body, "--junitxml=pytest.xml")
+    files = [ElementTree.parse(tmp_path / name) for name in ("gate.xml", "pytest.xml")]
+    assert [len(list(file.iter("failure"))) for file in files] == [0, 1]
+    assert [len(list(file.iter("skipped"))) for file in files] == [1, 0]
 
 
 @pytest.mark.parametrize("heavy", ["torch", "numpy", "scipy"])
