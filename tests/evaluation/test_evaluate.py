@@ -314,7 +314,8 @@ for _ in range(400):
     stream = ahead(itertools.count(), 2)
     try:
         try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
+            # and again: Python drops an exception that falls into a destructor
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3), 0.05)
             for _ in stream:
                 pass
         finally:
