@@ -48,6 +48,9 @@ def floors(session: nox.Session) -> None:
     """The quick tests with the lowest dependencies of the package that pyproject.toml allows, extras included."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [one for name in EXTRAS for one in project["optional-dependencies"][name]]
-    session.install(".[dev]", *lowest([*project["dependencies"], *extras]))
+    pins = lowest([*project["dependencies"], *extras])
+    session.install(".[all]", *pins)  # apart from the tools, among whose releases pip would search for minutes
+    session.install(".[dev]")
+    session.install(*pins)  # where a tool has lifted one
     quiet = ("-W", "ignore::DeprecationWarning")  # of old releases that meet newer ones of what they depend on
     session.run("pytest", "-q", "-n", "auto", *quiet, *session.posargs, env={"OMP_NUM_THREADS": "1"})
