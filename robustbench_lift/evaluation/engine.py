@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
 from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
 from robustbench_lift.evaluation.identity import changed_since, manifest
@@ -553,51 +554,6 @@ def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) ->
     if count != 1:
         raise DataError(f"a record without an axis for frames takes one frame an image, not {count}.")
     return array
-
-
-def ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items, made by a thread that is at most `depth` ahead; its errors are raised here.
-
-    The two queues are C's, and nothing waits with a timeout: the locks of a Python queue can be left held by a signal
-    in the caller's thread, and this one would wait for them for ever.
-    """
-    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-    room: queue.SimpleQueue[None] = queue.SimpleQueue()
-    left = False
-    for _ in range(depth):
-        room.put(None)
-
-    def work() -> None:
-        try:
-            for item in items:
-                room.get()
-                if left:
-                    return
-                ready.put((item, None))
-            ready.put((None, StopIteration()))
-        except BaseException as error:  # raised again in the caller's thread
-            ready.put((None, error))
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=work, daemon=True, name="render-ahead")
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            room.put(None)
-            assert item is not None
-            yield item
-    finally:
-        left = True
-        room.put(None)
-        thread.join()
 
 
 # ---------------------------------------------------------------- what becomes of a cell
