@@ -8,7 +8,7 @@ Run for 0.1.0 on Linux (x86-64, two cores), each in an environment of its own:
 - Python 3.12 and 3.14 with the same: the tests of metrics, runs, regression, weights, commands and training.
 - Python 3.13 with the same: the tests of commands, runs, training, reading processes, trees and killed commands.
 - Python 3.11 with the lowest (PyTorch 2.6, torchvision 0.21, numpy 1.26, scipy 1.12, pandas 2.2): the tests of metrics,
-  corruptions, networks, pooling, commands, runs, scores and regression.
+  corruptions, networks, pooling, commands, runs, scores, regression and weights, with the newest of the extras.
 """
 
 from __future__ import annotations
