@@ -8,7 +8,7 @@ Run for 0.1.0 on Linux (x86-64, two cores), each in an environment of its own:
 - Python 3.12 and 3.14 with the same: the tests of metrics, runs, regression, weights, commands and training.
 - Python 3.13 with the same: the tests of commands, runs, training, reading processes, trees and killed commands.
 - Python 3.11 with the lowest (PyTorch 2.6, torchvision 0.21, numpy 1.26, scipy 1.12, pandas 2.2): the tests of metrics,
-  corruptions, networks, pooling, commands, runs, scores and regression.
+  corruptions, networks, pooling, commands, runs, scores, regression and weights, with the newest of the extras.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ def floors(session: nox.Session) -> None:
     """The quick tests with the lowest dependencies of the package that pyproject.toml allows, extras included."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [one for name in EXTRAS for one in project["optional-dependencies"][name]]
-    session.install(".[dev]", *lowest([*project["dependencies"], *extras]))
+    pins = lowest([*project["dependencies"], *extras])
+    session.install(".[all]", *pins)  # apart from the tools, among whose releases pip would search for minutes
+    session.install(".[dev]")
+    session.install(*pins)  # where a tool has lifted one
     quiet = ("-W", "ignore::DeprecationWarning")  # of old releases that meet newer ones of what they depend on
     session.run("pytest", "-q", "-n", "auto", *quiet, *session.posargs, env={"OMP_NUM_THREADS": "1"})
