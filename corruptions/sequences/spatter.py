@@ -54,11 +54,11 @@ def spatter(
         layer = smooth_in_order(field, weights[len(weights) // 2 :].tolist())
     layer.masked_fill_(layer < threshold, 0.0)
     # a CPU has one image at a time in its caches
-    step = 1 if images.device.type == "cpu" else len(images)
-    layers = list(layer.split(step))
+    parts = len(images) if images.device.type == "cpu" else 1
+    layers = list(layer.chunk(parts))
     for i in range(count):
         frame = torch.empty_like(images)
-        for number, (part, target) in enumerate(zip(images.split(step), frame.split(step), strict=True)):
+        for number, (part, target) in enumerate(zip(images.chunk(parts), frame.chunk(parts), strict=True)):
             if i:
                 layers[number] = flow(layers[number], weights_down)
             target.copy_(water(part, layers[number], INTENSITY))
