@@ -124,7 +124,7 @@ def test_channels_follow_the_law_of_their_formula(law):
 def test_guide_tables_hold_the_exact_distribution():
     law = Shot(60)
     table = guide(law, torch.device("cpu"))
-    exact = (table.exact.view(256, 256).numpy() & ((1 << 49) - 1)) / 2.0**48
+    exact = (table.exact.view(256, -1).numpy() & ((1 << 49) - 1)) / 2.0**48
     assert np.abs(exact[:, :-1] - law.distribution()).max() < 2.0**-48
     settled = table.entries[table.entries >= 0].numel()
     assert settled > 0.97 * table.entries.numel()

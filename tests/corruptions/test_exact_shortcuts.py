@@ -67,7 +67,10 @@ def colours() -> torch.Tensor:
 
 @pytest.mark.parametrize("law", [Gaussian(0.2), Shot(5), Impulse(0.1), Speckle(0.4)])
 @pytest.mark.parametrize("images", [1, 5])
-def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images):
+@pytest.mark.parametrize("words", [True, False], ids=["tables of 16 bits", "of 8"])
+def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images, words, monkeypatch):
+    if not words:
+        monkeypatch.setattr(channel, "_looks_up_words", lambda: False)
     levels = torch.from_numpy(planes()[:images, None].repeat(3, axis=1))
 
     def draws():
