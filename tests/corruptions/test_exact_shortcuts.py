@@ -111,9 +111,12 @@ def test_fog_plane_by_plane_is_the_sum_of_the_batch():
     images = torch.from_numpy(planes()[:, None].repeat(3, axis=1))
     draws = np.random.RandomState(0)
     factors = draws.uniform(0.2, 0.5, len(images)).astype(np.float32)
-    added = (draws.uniform(0, 127, (len(images), *images.shape[-2:]))).astype(np.float32)
-    expected = truncate(images * torch.from_numpy(factors).view(-1, 1, 1, 1) + torch.from_numpy(added).unsqueeze(1))
-    assert torch.equal(fog._on_cpu(images, factors, added), expected)
+    maps = draws.uniform(0, 1, (len(images), *images.shape[-2:])).astype(np.float32)
+    scale, fogs = (
+        torch.from_numpy(part).view(len(images), 1, *part.shape[1:]) for part in (factors[:, None, None], maps)
+    )
+    expected = truncate(images * scale + fogs * (1.5 * 255) * scale)
+    assert torch.equal(fog._on_cpu(images, factors, maps, 1.5), expected)
 
 
 @pytest.mark.parametrize("scale", [0.6, 0.5, 0.25])
