@@ -120,7 +120,7 @@ class Draws:
         return self._signed(shape, 2.0**-31, below=128).erfinv_().mul_(math.sqrt(2.0))
 
     def _signed(self, shape: Sequence[int], unit: float, below: int = 0) -> Tensor:
-        """The upper 24 bits of the next 32-bit words, signed, with the bits `below` them, exact in float32, times `unit`.
+        """The upper 24 bits of the next 32-bit words, signed, and the bits `below` them, exact in float32, by `unit`.
 
         On a CPU an image at a time, in the caches.
         """

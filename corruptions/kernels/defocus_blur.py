@@ -183,8 +183,8 @@ def _bounds(padded: np.ndarray, kernel: np.ndarray, targets: np.ndarray) -> np.n
         torch.view_as_real(transform).mul_(spectrum)
         both = torch.view_as_real(torch.fft.ifft2(transform, norm="forward")).numpy()
         blurred = both[reach : reach + height, reach : reach + width]
-        # OpenCV rounds the sum to the nearest, which is its floor after 1/2 is taken off, and keeps it within 0..255. The
-        # second call takes the absolute value first, and is quicker: no sum is far enough below 0 for that to show.
+        # OpenCV rounds the sum to the nearest, which is its floor after 1/2 is taken off, and keeps it within 0..255.
+        # The second call takes the absolute value first, and is quicker: no sum is so far below 0 that it shows.
         cv2.addWeighted(blurred, 1.0, blurred, 0.0, middle - 0.5 - _DOUBT, lower, cv2.CV_8U)
         cv2.convertScaleAbs(blurred, upper, 1.0, middle - 0.5 + _DOUBT)
         cv2.split(upper, [targets[first], targets[last]])

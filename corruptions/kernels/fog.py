@@ -80,7 +80,7 @@ def fog(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) ->
 
 
 def _on_cpu(images: Tensor, factors: np.ndarray, fogs: np.ndarray, strength: float) -> Tensor:
-    """The truncated sum of each image and its fog, float32 [N, H, W], times its factor, plane by plane in the caches."""
+    """The truncated sum of each image and its fog map, float32 [N, H, W], plane by plane in the caches."""
     result = np.empty(images.shape, dtype=np.uint8)
     values = np.empty(images.shape[-2:], dtype=np.float32)
     for image, factor, fog_map, target in zip(images.numpy(), factors, fogs, result, strict=True):

@@ -60,7 +60,8 @@ def test_uniform_and_normal_follow_their_laws():
 
 def test_the_ends_of_the_normal_are_finite_and_symmetric():
     draws = Draws(0, "test", 1, ["x"])
-    draws.words_32 = lambda _count: torch.tensor([[-(2**31), 2**31 - 1, 0, -1]], dtype=torch.int32)
+    words = np.array([-(2**31), 2**31 - 1, 0, -1], dtype=np.int32).view(np.uint64)
+    draws.by_image = lambda: lambda _image, _count: words
     low, high, above, below = draws.normal((4,))[0].tolist()
     assert low == -high
     assert 5.2 < high < 5.6

@@ -112,11 +112,9 @@ def test_fog_plane_by_plane_is_the_sum_of_the_batch():
     draws = np.random.RandomState(0)
     factors = draws.uniform(0.2, 0.5, len(images)).astype(np.float32)
     maps = draws.uniform(0, 1, (len(images), *images.shape[-2:])).astype(np.float32)
-    scale, fogs = (
-        torch.from_numpy(part).view(len(images), 1, *part.shape[1:]) for part in (factors[:, None, None], maps)
-    )
-    expected = truncate(images * scale + fogs * (1.5 * 255) * scale)
-    assert torch.equal(fog._on_cpu(images, factors, maps, 1.5), expected)
+    scale = torch.from_numpy(factors).view(-1, 1, 1, 1)
+    expected = truncate(images * scale + torch.from_numpy(maps).unsqueeze(1) * 255.0 * scale)
+    assert torch.equal(fog._on_cpu(images, factors, maps, 1.0), expected)
 
 
 @pytest.mark.parametrize("scale", [0.6, 0.5, 0.25])
