@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corruptions.channel import few
 from corruptions.opencv import cv2
 
 Pixels = npt.NDArray[np.uint8]
@@ -133,8 +134,8 @@ class Warp:
             else:  # OpenCV would write into copies of parts
                 shown[first : first + 4] = cv2.split(level)
             if not where.exact:
-                place, channel = _close(fraction, 2 * self._margin)
-                doubtful.append((channel + first, place))
+                value = few((fraction <= 2 * self._margin).ravel())
+                doubtful.append(((value & 3) + first, value >> 2))
         if doubtful:
             plane, place = (np.concatenate(part) for part in zip(*doubtful, strict=True))
             row = place // columns
@@ -167,14 +168,6 @@ class Warp:
 
 
 _LOW_FIRST = sys.byteorder == "little"
-
-
-def _close(fraction: Pixels, most: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Flat positions in [h', w'] and channels of the fractions, uint8 [h', w', 4], that are at most so large."""
-    close = (fraction <= most).view(np.uint32).ravel()
-    pixels = np.flatnonzero(close != 0)  # a pixel at a time: four times fewer are searched
-    values = np.flatnonzero(close[pixels].view(np.bool_))
-    return pixels[values >> 2], values & 3
 
 
 def tilted(images: Pixels, maps: Iterator[tuple[npt.NDArray[np.float32], ...]]) -> Iterator[Pixels]:
