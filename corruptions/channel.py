@@ -264,7 +264,7 @@ def _settle(index: Tensor, found: Tensor, finer: Tensor, table: Guide) -> Tensor
 def _sample_on_cpu(levels: Tensor, law: Law, draws: Draws) -> Tensor:
     """`_sample` an image at a time, in the caches; what needs further bits is settled for all of them together."""
     table = guide(law, levels.device)
-    entries = table.entries.numpy()
+    entries = _entries(law)
     flat = levels.reshape(len(levels), -1).numpy()
     size = flat.shape[1]
     sent = (_Sums if table.bits == 16 else _Codes)(law, size)
@@ -340,9 +340,15 @@ _MARK_16, _MARK_8 = 0xFFFF, 128
 
 
 @lru_cache(maxsize=32)
+def _entries(law: Law) -> np.ndarray:
+    """The entries of the guide, for numpy."""
+    return guide(law, torch.device("cpu")).entries.numpy()
+
+
+@lru_cache(maxsize=32)
 def _halves(law: Law) -> np.ndarray:
     """What every bucket adds to a level and takes off it, in two bytes of which one is 0: uint16 [2^16]."""
-    entries = guide(law, torch.device("cpu")).entries.numpy()
+    entries = _entries(law)
     up_down = np.stack([entries, -entries], axis=-1).clip(0, 255).astype(np.uint8)
     return np.where(entries >= _STEPPED, np.uint16(_MARK_16), up_down.view(np.uint16)[:, 0])
 
@@ -353,7 +359,7 @@ def _codes(law: Law) -> np.ndarray:
 
     A difference of 128 is marked too, though it holds no step.
     """
-    entries = guide(law, torch.device("cpu")).entries.numpy().reshape(LEVELS, -1)
+    entries = _entries(law).reshape(LEVELS, -1)
     return np.where(entries >= _STEPPED, _MARK_8, entries - _INPUTS.astype(np.int16)).astype(np.uint8).ravel()
 
 
