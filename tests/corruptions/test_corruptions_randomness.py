@@ -43,6 +43,20 @@ def test_keys_differ_in_every_part_and_ids_may_be_numbers_or_text():
     assert (image_keys(0, "fog", 1, [5]) == image_keys(0, "fog", 1, ["5"])).all()
 
 
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_real_draws_an_image_at_a_time_are_those_of_the_batch(count):
+    def draws():
+        return Draws(7, "snow", 3, ["a", 12, "b/c.png"])
+
+    signed = draws().words_32(count).bitwise_and(-256)
+    unit = signed.float() * 2.0**-32 + 0.5
+    assert torch.equal(draws().uniform((count,)), unit)
+    assert torch.equal(draws().uniform((count,), -45.0, 45.0), unit * 90 - 45)
+    assert torch.equal(draws().uniform((count,), -0.5, 0.5), unit - 0.5)
+    assert torch.equal(draws().uniform((count,), -1.0, 1.0), unit * 2 - 1)
+    assert torch.equal(draws().normal((count,)), (signed + 128).float().mul(2.0**-31).erfinv() * 2**0.5)
+
+
 def kolmogorov(values, law) -> float:
     return stats.kstest(np.asarray(values, dtype=np.float64).ravel(), law).pvalue
 
