@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from corruptions.errors import CorruptionError, unknown
+from corruptions.layout import Pixels, channels_last, planes
 from corruptions.randomness import Draws, LegacyDraws
 from corruptions.registry import CORRUPTIONS, SIZES, VARIANTS
-
-Pixels = npt.NDArray[np.uint8]
 
 MINIMUM = 32
 """Shortest side, in pixels."""
@@ -122,7 +121,7 @@ def _production(
     for start in range(0, len(batch), step):
         piece = slice(start, start + step)
         draws = Draws(seed, name, level, ids[piece], batch.device)
-        result[piece] = corruption.apply(batch[piece].contiguous(), draws, level, variant=variant, table=table)
+        result[piece] = corruption.apply(planes(batch[piece]), draws, level, variant=variant, table=table)
     return result
 
 
@@ -279,5 +278,5 @@ def like(result: Tensor, images: Tensor | npt.NDArray[Any]) -> Tensor | Pixels:
     """The result in the kind and axes of the input."""
     if isinstance(images, Tensor):
         return result
-    arrays = np.ascontiguousarray(result.permute(0, 2, 3, 1).numpy())
+    arrays = channels_last(result)
     return arrays[0] if images.ndim == 3 else arrays

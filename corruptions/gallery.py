@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from corruptions.api import Pixels, corrupt
+from corruptions.api import corrupt
 from corruptions.errors import CorruptionError
 from corruptions.kernels import BENCHMARK, EXTRA
+from corruptions.layout import Pixels
 
 _SIDE = 224
 _SHOWN = 112  # every picture is shown at half its side

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from corruptions.api import MINIMUM, as_batch, check_ids, check_seed, choose_table
 from corruptions.errors import CorruptionError
+from corruptions.layout import Pixels, channels_last
 from corruptions.randomness import Draws, RandomSource
 from corruptions.registry import find_sequence, frame_count
 from corruptions.sequences.warps import centre_window, shown
-
-Pixels = npt.NDArray[np.uint8]
 
 DIFFICULTIES: tuple[int, ...] = (1, 2, 3)
 """Noise sequences get stronger; for the others a difficulty is the stride between the frames that are compared."""
@@ -84,6 +81,7 @@ def perturb(
         CorruptionError: an unknown name, difficulty or table, images of another type, shape or size, or a number of
             ids other than N.
 
+    >>> import numpy as np
     >>> frames = perturb(np.full((64, 64, 3), 128, np.uint8), "brightness", seed=1)
     >>> frames.shape, frames[0, 0, 0, 0], frames[15, 0, 0, 0], frames[30, 0, 0, 0]
     ((31, 64, 64, 3), np.uint8(51), np.uint8(128), np.uint8(204))
@@ -104,8 +102,8 @@ def perturb(
             result[:, i] = frame
     if isinstance(images, Tensor):
         return result
-    channels_last: Pixels = np.ascontiguousarray(result.movedim(2, -1).numpy())
-    return channels_last if images.ndim == 4 else channels_last[0]
+    arrays = channels_last(result)
+    return arrays if images.ndim == 4 else arrays[0]
 
 
 def frames(

@@ -18,16 +18,14 @@ here they show the centre as all other frames do.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
 from corruptions.errors import CorruptionError
+from corruptions.layout import Pixels, channels_last
 from corruptions.perturbations import frames, perturb
 from corruptions.randomness import Draws
 from corruptions.registry import find_sequence
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def resized(image: Image.Image, side: int) -> Image.Image:
@@ -89,14 +87,14 @@ def sequence(
     if size in entry.unprepared_at:
         draws = Draws(seed, name, difficulty if entry.noise else 1, [image_id], device)
         made = frames(_batch(image, device), name, size, draws, difficulty=difficulty)
-        pictures = (Image.fromarray(frame[0].permute(1, 2, 0).contiguous().cpu().numpy()) for frame in made)
+        pictures = (Image.fromarray(channels_last(frame[0])) for frame in made)
         return np.stack([np.asarray(_frame(picture, size)) for picture in pictures])
     shorter = {224: 256, 64: 64}.get(size)
     base = prepared(image, size) if shorter is None else resized(image, shorter)
     crop = None if shorter is None else size
     options = {"difficulty": difficulty, "seed": seed}
     found = perturb(_batch(base, device), name, ids=[image_id], table=size, crop=crop, **options)
-    return found[0].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return channels_last(found[0])
 
 
 def _frame(picture: Image.Image, size: int) -> Image.Image:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from corruptions.channel import few
 from corruptions.opencv import cv2
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
@@ -78,21 +79,23 @@ def _trimmed(radius: float, sigma: float) -> np.ndarray:
 
 
 def _on_cpu(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """uint8 [N, 3, H, W], plane by plane: whole sums for equal weights, float32 where that decides."""
+    """uint8 [N, 3, H, W]: whole sums for equal weights, float32 where that decides."""
     result = np.empty_like(images)
     height, width = images.shape[-2:]
+    sources, targets = images.reshape(-1, height, width), result.reshape(-1, height, width)
     uniform = _uniform(kernel)
-    for source, target in zip(images.reshape(-1, height, width), result.reshape(-1, height, width), strict=True):
+    if uniform is None and len(kernel) >= _WIDE:
+        _decided(sources, kernel, targets)
+        return result
+    for source, target in zip(sources, targets, strict=True):
         if uniform is not None:
             sums = cv2.filter2D(source.astype(np.float32), -1, uniform)  # whole numbers below 2^24
             count = int(uniform.sum())
             # Exact multiples of `count` lie a hair below or above a level, as the weights' sum does below or above 1.
             shift = 0.5 if kernel.sum(dtype=np.float64) > 1 else -0.5
             cv2.addWeighted(sums, 1 / count, sums, 0, shift / count - 0.5, target, cv2.CV_8U)
-        elif len(kernel) < _WIDE:
-            target[:] = _literally(source, kernel)
         else:
-            _decided(source, kernel, target)
+            target[:] = _literally(source, kernel)
     return result
 
 
@@ -100,7 +103,7 @@ _WIDE = 11
 """Side of a kernel from which on OpenCV filters by Fourier transforms."""
 
 _DOUBT = 5e-4
-"""Levels by which float32 transforms may be wrong: ten times the largest error seen."""
+"""Levels by which float32 transforms may be wrong: six times the largest error seen."""
 
 _CLOSE = 1e-9
 """Distance to a level, in levels, below which the order of summation in float64 decides."""
@@ -116,69 +119,91 @@ def _uniform(kernel: np.ndarray) -> np.ndarray | None:
     return inside.astype(np.float32) if (weights == weights[0]).all() else None
 
 
-def _decided(source: np.ndarray, kernel: np.ndarray, target: np.ndarray) -> None:
-    """Blur one plane in float32; pixels too close to a level for that are computed in float64."""
-    height, width = source.shape
+def _decided(sources: np.ndarray, kernel: np.ndarray, targets: np.ndarray) -> None:
+    """Blur planes [P, H, W] in float32; pixels too close to a level for that are computed in float64."""
+    height, width = sources.shape[1:]
     reach = len(kernel) // 2
-    size = _size(height, width, reach)
-    plane = np.zeros(size, np.float32)
-    part = plane[: height + 2 * reach, : width + 2 * reach]
-    cv2.copyMakeBorder(source.astype(np.float32), reach, reach, reach, reach, cv2.BORDER_REFLECT_101, part)
-    cv2.dft(plane, plane)
-    plane *= _spectrum(kernel.tobytes(), len(kernel), size)
-    cv2.idft(plane, plane, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-    blurred = plane[reach : reach + height, reach : reach + width]
-    # OpenCV rounds the sum to the nearest, which is its floor after 1/2 is taken off, and keeps it within 0..255.
-    lower = cv2.addWeighted(blurred, 1.0, blurred, 0.0, -0.5 - _DOUBT, dtype=cv2.CV_8U)
-    cv2.addWeighted(blurred, 1.0, blurred, 0.0, -0.5 + _DOUBT, target, cv2.CV_8U)
-    doubtful = lower != target
-    if np.count_nonzero(doubtful) > _MANY:
-        # Flat areas are whole levels but for the weights' sum.
-        square = np.ones(kernel.shape, np.uint8)
-        least, most = (find(source, square, borderType=cv2.BORDER_REFLECT_101) for find in (cv2.erode, cv2.dilate))
-        flat = doubtful & (least == most)
-        sums = np.arange(256.0) * kernel.sum(dtype=np.float64)
-        if (np.abs(sums - np.rint(sums)) < _CLOSE)[1:].any():
-            target[:] = _literally(source, kernel)
-            return
-        np.copyto(target, np.minimum(sums, 255.0).astype(np.uint8)[source], where=flat)
-        doubtful &= ~flat
-    rows, columns = np.divmod(np.flatnonzero(doubtful), width)
-    if len(rows) > _MOST:
-        target[:] = _literally(source, kernel)
-    elif len(rows):
-        padded = cv2.copyMakeBorder(source, reach, reach, reach, reach, cv2.BORDER_REFLECT_101)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape)[rows, columns]
-        exact = windows.reshape(len(rows), -1).astype(np.float64) @ kernel.astype(np.float64).ravel()
-        target[rows, columns] = np.minimum(exact, 255.0).astype(np.uint8)
-        if ((np.abs(exact - np.rint(exact)) < _CLOSE) & (exact > 0.5)).any():
-            target[:] = _literally(source, kernel)
+    border = (reach,) * 4
+    padded = np.empty((len(sources), height + 2 * reach, width + 2 * reach), np.uint8)
+    for source, wide in zip(sources, padded, strict=True):
+        cv2.copyMakeBorder(source, *border, cv2.BORDER_REFLECT_101, wide)
+    doubtful = _bounds(padded, kernel, targets)
+    whole = kernel.sum(dtype=np.float64)
+    square = np.ones(kernel.shape, np.uint8)
+    literal: set[int] = set()
+    found: list[np.ndarray] = []
+    for plane, (source, target, unsure) in enumerate(zip(sources, targets, doubtful, strict=True)):
+        if np.count_nonzero(unsure) > _MANY:
+            # Flat areas are whole levels but for the weights' sum.
+            ends = (find(source, square, borderType=cv2.BORDER_REFLECT_101) for find in (cv2.erode, cv2.dilate))
+            flat = unsure & np.equal(*ends)
+            sums = np.arange(256.0) * whole
+            if (np.abs(sums - np.rint(sums)) < _CLOSE)[1:].any():
+                literal.add(plane)
+                continue
+            np.copyto(target, cv2.LUT(source, np.minimum(sums, 255.0).astype(np.uint8)), where=flat)
+            unsure &= ~flat
+        places = few(unsure.ravel())
+        if len(places) > _MOST:
+            literal.add(plane)
+        else:
+            found.append(places + plane * height * width)
+    places = np.concatenate(found) if found else np.empty(0, np.int64)
+    line = places // width
+    corners = places + line * (2 * reach) + line // height * (2 * reach * padded.shape[2])
+    rows, columns = np.nonzero(kernel)
+    windows = padded.ravel().take(corners[:, None] + (rows * padded.shape[2] + columns))
+    exact = windows.astype(np.float64) @ kernel[rows, columns].astype(np.float64)
+    targets.reshape(-1)[places] = np.minimum(exact, 255.0)
+    undecided = (np.abs(exact - np.rint(exact)) < _CLOSE) & (exact > 0.5)
+    for plane in sorted(literal.union((line[undecided] // height).tolist())):
+        targets[plane] = _literally(sources[plane], kernel)
 
 
-def _size(height: int, width: int, reach: int) -> tuple[int, int]:
-    """The smallest plane for an image and its borders that is quick to transform."""
-    rows, columns = (cv2.getOptimalDFTSize(side + 2 * reach) for side in (height, width))
-    return rows, columns
+def _bounds(padded: np.ndarray, kernel: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Blur planes with their borders by Fourier transforms, and tell where float32 leaves the level open: bool.
+
+    The spectrum of a kernel that is its own mirror image is real, so two planes are the parts of one complex one.
+    """
+    count, height, width = targets.shape
+    reach = len(kernel) // 2
+    size = _quick_size(*padded.shape[1:])
+    spectrum = _spectrum(kernel.tobytes(), len(kernel), size)
+    # Levels count from 128, which halves the rounding errors.
+    middle = 128 * float(kernel.sum(dtype=np.float64))
+    plane = np.zeros((*size, 2), np.float32)
+    part = plane[: padded.shape[1], : padded.shape[2]]
+    pair = torch.view_as_complex(torch.from_numpy(plane))
+    lower, upper = (np.empty((height, width, 2), np.uint8) for _ in range(2))
+    doubtful = np.empty(targets.shape, np.bool_)
+    for first in range(0, count, 2):
+        last = min(first + 1, count - 1)
+        np.copyto(part, (cv2.merge([padded[first], padded[last]]) ^ 128).view(np.int8))
+        transform = torch.fft.fft2(pair)
+        torch.view_as_real(transform).mul_(spectrum)
+        both = torch.view_as_real(torch.fft.ifft2(transform, norm="forward")).numpy()
+        blurred = both[reach : reach + height, reach : reach + width]
+        # OpenCV rounds the sum to the nearest, which is its floor after 1/2 is taken off, and keeps it within 0..255.
+        # The second call takes the absolute value first, and is quicker: no sum is so far below 0 that it shows.
+        cv2.addWeighted(blurred, 1.0, blurred, 0.0, middle - 0.5 - _DOUBT, lower, cv2.CV_8U)
+        cv2.convertScaleAbs(blurred, upper, 1.0, middle - 0.5 + _DOUBT)
+        cv2.split(upper, [targets[first], targets[last]])
+        cv2.split((lower != upper).view(np.uint8), [doubtful[k].view(np.uint8) for k in (first, last)])
+    return doubtful
+
+
+def _quick_size(*sides: int) -> tuple[int, ...]:
+    """The smallest multiples of 8 from these on that are quick to transform."""
+    return tuple(8 * cv2.getOptimalDFTSize(-(-side // 8)) for side in sides)
 
 
 @lru_cache(maxsize=16)
-def _spectrum(weights: bytes, side: int, size: tuple[int, int]) -> np.ndarray:
-    """The Fourier transform of a kernel about the plane's corner, as factors of OpenCV's packed spectrum: float32.
-
-    A kernel that is its own mirror image has a real spectrum, which multiplies real and imaginary parts alike.
-    """
+def _spectrum(weights: bytes, side: int, size: tuple[int, ...]) -> Tensor:
+    """The Fourier transform of a kernel about the plane's corner, twice, over the plane's area: float32 [*size, 2]."""
     plane = np.zeros(size)
     plane[:side, :side] = np.frombuffer(weights, dtype=np.float32).reshape(side, side)
-    spectrum = np.fft.fft2(np.roll(plane, (-(side // 2), -(side // 2)), (0, 1))).real
-    rows, columns = size
-    packed = np.empty(size)
-    # Packed: each row holds Re 0, Re 1, Im 1, Re 2, ...; the columns of Re 0 and of the last Re are packed downwards.
-    across, down = (np.arange(1, side + 1) // 2 for side in (columns, rows))
-    packed[:] = spectrum[:, across]
-    packed[:, 0] = spectrum[down, 0]
-    if columns % 2 == 0:
-        packed[:, -1] = spectrum[down, columns // 2]
-    return packed.astype(np.float32)
+    spectrum = np.fft.fft2(np.roll(plane, (-(side // 2), -(side // 2)), (0, 1))).real / plane.size
+    return torch.from_numpy(np.stack([spectrum, spectrum], axis=-1).astype(np.float32))
 
 
 def _literally(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -189,12 +214,12 @@ def _literally(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     if len(kernel) < _WIDE:
         blurred = cv2.filter2D(unit, -1, kernel)
     else:
-        size = _size(height, width, reach)
+        size = [cv2.getOptimalDFTSize(side + 2 * reach) for side in (height, width)]
         below, right = size[0] - height - reach, size[1] - width - reach
         # What lies beyond the reach, up to a size that is quick to transform, enters no result.
         padded = cv2.copyMakeBorder(unit, reach, below, reach, right, cv2.BORDER_REFLECT_101)
         cv2.dft(padded, padded)
-        cv2.mulSpectrums(padded, _transform(kernel.tobytes(), len(kernel), size), 0, padded, conjB=True)
+        cv2.mulSpectrums(padded, _transform(kernel.tobytes(), len(kernel), tuple(size)), 0, padded, conjB=True)
         blurred = cv2.idft(padded, padded, flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)[:height, :width]
     np.clip(blurred, 0.0, 1.0, out=blurred)
     return np.asarray(np.multiply(blurred, 255.0, out=blurred).astype(np.uint8))
@@ -204,7 +229,7 @@ _UNIT = np.arange(256) / 255.0
 
 
 @lru_cache(maxsize=16)
-def _transform(weights: bytes, side: int, size: tuple[int, int]) -> np.ndarray:
+def _transform(weights: bytes, side: int, size: tuple[int, ...]) -> np.ndarray:
     """The Fourier transform of a kernel in a plane of this size; computed once, not once a plane as in OpenCV."""
     plane = np.zeros(size)
     plane[:side, :side] = np.frombuffer(weights, dtype=np.float32).reshape(side, side)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from corruptions.opencv import cv2
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT, truncate
@@ -72,20 +73,22 @@ def fog(images: Tensor, draws: RandomSource, parameters: tuple[float, float]) ->
     fogs = height_maps(draws, size, decay)[:, :height, :width].to(torch.float32)
     largest = images.amax((1, 2, 3)).to(torch.float64) / 255
     factor = (largest / (largest + strength)).to(torch.float32).view(-1, 1, 1, 1)
-    added = fogs.unsqueeze(1) * (strength * 255.0) * factor
     if images.device.type == "cpu":
-        return _on_cpu(images, factor.view(-1).numpy(), added[:, 0].numpy())
+        return _on_cpu(images, factor.view(-1).numpy(), fogs.numpy(), strength)
+    added = fogs.unsqueeze(1) * (strength * 255.0) * factor
     return truncate((images * factor).add_(added))
 
 
-def _on_cpu(images: Tensor, factors: np.ndarray, added: np.ndarray) -> Tensor:
-    """The truncated sum of each image times its factor and its fog, float32 [N, H, W], plane by plane in the caches."""
+def _on_cpu(images: Tensor, factors: np.ndarray, fogs: np.ndarray, strength: float) -> Tensor:
+    """The truncated sum of each image and its fog map, float32 [N, H, W], plane by plane in the caches."""
     result = np.empty(images.shape, dtype=np.uint8)
     values = np.empty(images.shape[-2:], dtype=np.float32)
-    for image, factor, layer, target in zip(images.numpy(), factors, added, result, strict=True):
+    for image, factor, fog_map, target in zip(images.numpy(), factors, fogs, result, strict=True):
+        levels = np.arange(256, dtype=np.float32) * factor
+        layer = fog_map * np.float32(strength * 255.0)
+        layer *= factor
         for plane, out in zip(image, target, strict=True):
-            np.copyto(values, plane)
-            values *= factor
+            cv2.LUT(plane, levels, values)
             values += layer
             values += np.float32(LIFT)
             np.copyto(out, values, casting="unsafe")  # neither part is negative, and their sum is at most 255 m

@@ -92,4 +92,8 @@ def snow(
         layer = move(layer.to(torch.float32), radius, sigma, degrees, darken=True)[..., :height, :width].round_()
     else:
         layer = moved_levels(layer.floor_(), radius, sigma, degrees, IMAGEMAGICK_LIFT).to(torch.float32)
-    return truncate(whiten(images, mix).add_(layer + layer.flip(2, 3)))
+    result = torch.empty_like(images)
+    parts = len(images) if images.device.type == "cpu" else 1  # a CPU has one image at a time in its caches
+    for image, flown, target in zip(*(batch.chunk(parts) for batch in (images, layer, result)), strict=True):
+        target.copy_(truncate(whiten(image, mix).add_(flown + flown.flip(2, 3))))
+    return result

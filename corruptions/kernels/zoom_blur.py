@@ -31,7 +31,7 @@ _LARGE = (_factors(1, 12), _factors(1, 16), _factors(2, 11), _factors(2, 13), _f
 _SMALL = (_factors(1, 7), _factors(1, 12), _factors(1, 16), _factors(1, 21), _factors(1, 26))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=5)  # all severities of a size, 60 MB at 224 pixels: `corrupt` goes through them with each few images
 def _blur_operator(height: int, width: int, factors: tuple[float, ...], trim: bool) -> scipy.sparse.csr_array:
     """Mean of the image and its zooms as one sparse matrix: float32 [H W, H W], some 40 entries a row."""
     total = scipy.sparse.eye_array(height * width, format="csr")

@@ -9,6 +9,7 @@ Shapes: N images, P planes, H x W pixels of the base, h x w of the frame; `image
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from corruptions.channel import few
 from corruptions.opencv import cv2
 
 Pixels = npt.NDArray[np.uint8]
@@ -39,9 +41,7 @@ class FrameGeometry(NamedTuple):
     x: npt.NDArray[np.float32]
     """Column in the base, pixel centres at whole numbers."""
     y: npt.NDArray[np.float32]
-    """Row in the base."""
-    inside: npt.NDArray[np.int32] | None
-    """All bits where a pixel shows the base, none where it is black; None where no pixel is."""
+    """Row in the base; where a pixel is black, the second row below it."""
     exact: bool
     """Positions are whole 1/16 pixels, so that results are whole 1/256 levels."""
 
@@ -55,12 +55,11 @@ def geometry(position: Position, height: int, width: int, window: tuple[int, int
     if not len(down):
         down = across = np.zeros(1, np.intp)
     part = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
-    shown = inside[part]
-    mask = None if shown.all() else -shown.astype(np.int32)
-    places = [place[part] - 0.5 for place in (x, y)]
+    places = [np.broadcast_to(place, inside.shape)[part] - 0.5 for place in (x, y)]
     exact = all(bool((16.0 * place == np.rint(16.0 * place)).all()) for place in places)
     x_single, y_single = (place.astype(np.float32) for place in places)
-    return FrameGeometry(int(down[0]), int(across[0]), x_single, y_single, mask, exact)
+    x_single[~inside[part]], y_single[~inside[part]] = 0, height + 1
+    return FrameGeometry(int(down[0]), int(across[0]), x_single, y_single, exact)
 
 
 def quads(images: Pixels) -> list[Pixels]:
@@ -70,25 +69,28 @@ def quads(images: Pixels) -> list[Pixels]:
     return [cv2.merge(planes[start : start + 4]) for start in range(0, len(planes), 4)]
 
 
-def _pixels(quad: Pixels) -> npt.NDArray[np.int32]:
-    """The four channels of [H, W, 4] as one number: int32 [H, W], the same memory."""
-    return quad.view(np.int32)[..., 0]
+_CLEAR = 128
+"""Added to a source value, in 1/256 level, where nothing is in doubt: it changes no level."""
 
 
-def _uneven(quad: Pixels) -> npt.NDArray[np.int32] | None:
-    """255 in each channel where a pixel and its eight neighbours are not one level, int32 [H W]; None where few are.
+def _source(quad: Pixels, margin: int) -> npt.NDArray[np.uint16]:
+    """Levels in 1/256 for `Warp`: the quad, once more its last row, and a black one: uint16 [H + 2, W, 4].
 
-    The four pixels about a position are among the nine about the pixel that its float32 lies in: rounding may lift a
-    position onto the next whole number, and never moves it across one.
+    `margin` is added to every value, so that the fraction of a sample within it of a level is at most twice the margin.
+    Where a pixel and its eight neighbours are one level, `_CLEAR` is added instead: whatever position reads this pixel
+    lies between four of those nine, so their level is the result, and the fraction stays clear of the margin. (float32
+    may lift a position onto the next whole number, and never moves it across one.)
     """
     window = np.ones((3, 3), np.uint8)
     least, most = (change(quad, window, borderType=cv2.BORDER_REPLICATE) for change in (cv2.erode, cv2.dilate))
-    uneven = (least != most).view(np.uint8)
-    return None if uneven.mean() > _UNEVEN else (255 * uneven).view(np.int32).ravel()
-
-
-_UNEVEN = 0.99
-"""Share of uneven values above which looking for level ones costs more than it saves."""
+    height, *rest = quad.shape
+    source = np.empty((height + 2, *rest), np.uint16)
+    source[:height] = quad
+    source[:height] <<= 8
+    source[:height] += np.where(least == most, np.uint16(_CLEAR), np.uint16(margin))
+    source[height] = source[height - 1]
+    source[height + 1] = _CLEAR
+    return source
 
 
 class Warp:
@@ -101,83 +103,71 @@ class Warp:
     """
 
     def __init__(self, images: Pixels, height: int, width: int) -> None:
-        self._planes = images.reshape(-1, *images.shape[-2:])
-        sources = quads(images)
-        self._quads = [quad.astype(np.uint16) << 8 for quad in sources]
-        self._uneven = [_uneven(quad) for quad in sources]
-        self._shape = (*images.shape[:2], height, width)
-        self._moved = np.empty((height * width, 4), np.uint16)
-        self._low = np.empty((height * width, 4), np.uint8)
-        self._high = np.empty((len(sources), height * width, 4), np.uint8)
         # Positions are rounded to float32, at the far side by 2^(e - 25) for a side of up to 2^e, and a pixel makes a
         # difference of up to 255 levels along either axis; then the result is rounded to 1/256 level.
         exponent = int(max(images.shape[-2:]) - 1).bit_length()
-        self._doubt = 510.0 * 2.0 ** (exponent - 25) + 1 / 512 + 2e-4
+        self._margin = int(256 * (510.0 * 2.0 ** (exponent - 25) + 1 / 512 + 2e-4))
+        self._sources = [_source(quad, self._margin) for quad in quads(images)]
+        planes = images.reshape(-1, *images.shape[-2:])
+        self._planes = np.pad(planes, ((0, -len(planes) % 4), (1, 1), (1, 1)), "edge")
+        self._shape = (*images.shape[:2], height, width)
+        self._moved = np.empty((height * width, 4), np.uint16)
+        self._fraction, self._level = (np.empty((height * width, 4), np.uint8) for _ in range(2))
 
     def frame(self, where: FrameGeometry, position: Position, window: tuple[int, int, int, int]) -> Pixels:
         """One frame, uint8 [N, 3, h, w], fraction dropped, black where no pixel of the base is shown."""
         rows, columns = where.x.shape
-        size = rows * columns
-        moved = self._moved[:size].reshape(rows, columns, 4)
-        low = self._low[:size].reshape(rows, columns, 4)
-        high = self._high[:, :size]
-        doubtful = []
-        for number, quad in enumerate(self._quads):
-            cv2.remap(quad, where.x, where.y, cv2.INTER_LINEAR, moved, cv2.BORDER_REPLICATE)
-            upper = high[number].reshape(rows, columns, 4)
-            # OpenCV rounds |v + b| to the nearest, which is the floor of v with b = -1/2 and a little more.
-            cv2.convertScaleAbs(moved, upper, 1 / 256, (1 / 1024 if where.exact else self._doubt) - 0.5)
-            if not where.exact:
-                cv2.convertScaleAbs(moved, low, 1 / 256, -self._doubt - 0.5)
-                place, channel = self._differing(low, upper, where, self._uneven[number])
-                doubtful.append((np.full(len(place), number), place, channel))
-            if where.inside is not None:
-                _pixels(upper)[...] &= where.inside
-        if doubtful:
-            quad_of, place, channel = (np.concatenate(part) for part in zip(*doubtful, strict=True))
-            plane = np.minimum(4 * quad_of + channel, len(self._planes) - 1)
-            row = place // columns
-            x, y = position(place - row * columns + (where.left + window[1] + 0.5), row + (where.top + window[0] + 0.5))
-            high[quad_of, place, channel] = self._literally(plane, x - 0.5, y - 0.5)
+        moved = self._moved[: rows * columns].reshape(rows, columns, 4)
+        fraction, level = (part[: rows * columns].reshape(rows, columns, 4) for part in (self._fraction, self._level))
         whole = (rows, columns) == self._shape[-2:]
-        result = (np.empty if whole else np.zeros)((4 * len(high), *self._shape[-2:]), dtype=np.uint8)
-        for number, upper in enumerate(high):
-            planes = result[4 * number : 4 * number + 4, where.top :, where.left :][:, :rows, :columns]
+        result = (np.empty if whole else np.zeros)((4 * len(self._sources), *self._shape[-2:]), dtype=np.uint8)
+        shown = result[:, where.top : where.top + rows, where.left : where.left + columns]
+        doubtful = []
+        for first, source in zip(range(0, len(result), 4), self._sources, strict=True):
+            cv2.remap(source, where.x, where.y, cv2.INTER_LINEAR, moved, cv2.BORDER_REPLICATE)
+            if where.exact:
+                moved -= np.uint16(self._margin)
+            pairs = [part.reshape(rows, 4 * columns) for part in (fraction, level)]
+            cv2.split(moved.view(np.uint8).reshape(rows, 4 * columns, 2), pairs[:: 1 if _LOW_FIRST else -1])
             if whole:
-                cv2.split(upper.reshape(rows, columns, 4), list(planes))
-            else:
-                planes[:] = upper.reshape(rows, columns, 4).transpose(2, 0, 1)
-        return result[: len(self._planes)].reshape(self._shape)
-
-    def _differing(
-        self, low: Pixels, high: Pixels, where: FrameGeometry, uneven: npt.NDArray[np.int32] | None
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Flat positions in [h', w'] and channels of the values that float32 leaves open."""
-        differ = _pixels(low) ^ _pixels(high)
-        if where.inside is not None:
-            differ &= where.inside
-        pixels = np.flatnonzero(differ != 0)
-        channels = differ.ravel()[pixels]
-        if uneven is not None:  # between equal levels there is nothing to decide
-            column, row = (place.ravel()[pixels].astype(np.int32) for place in (where.x, where.y))
-            channels &= uneven[row * self._planes.shape[2] + column]
-        values = np.flatnonzero(channels.view(np.uint8) != 0)
-        return pixels[values >> 2], values & 3
+                cv2.split(level, list(shown[first : first + 4]))
+            else:  # OpenCV would write into copies of parts
+                shown[first : first + 4] = cv2.split(level)
+            if not where.exact:
+                value = few((fraction <= 2 * self._margin).ravel())
+                doubtful.append(((value & 3) + first, value >> 2))
+        if doubtful:
+            plane, place = (np.concatenate(part) for part in zip(*doubtful, strict=True))
+            row = place // columns
+            column = place - row * columns
+            x, y = position(column + (where.left + window[1] + 0.5), row + (where.top + window[0] + 0.5))
+            line = plane * result.shape[1] + row + where.top
+            result.ravel()[line * result.shape[2] + column + where.left] = self._literally(plane, x - 0.5, y - 0.5)
+        return result[: self._shape[0] * self._shape[1]].reshape(self._shape)
 
     def _literally(self, plane: npt.NDArray[np.intp], x: Places, y: Places) -> Pixels:
         """Values of some planes at some positions in Pillow's steps, as `warp_affine` takes them: uint8."""
         height, width = self._planes.shape[-2:]
         left, top = np.floor(x), np.floor(y)
         right, down = x - left, y - top
-        columns = [np.clip(left + k, 0, width - 1).astype(np.intp) for k in (0, 1)]
-        first = plane * (height * width)
+        # whole numbers: exact
+        corner = ((plane * height + top + 1) * width + left + 1).astype(np.intp)
         levels = self._planes.ravel()
         halves = []
-        for k in (0, 1):
-            line = first + np.clip(top + k, 0, height - 1).astype(np.intp) * width
-            near, far = (levels.take(line + column).astype(np.float64) for column in columns)
-            halves.append((far - near) * right + near)
-        return np.asarray(((halves[1] - halves[0]) * down + halves[0]).astype(np.uint8))
+        for line in (corner, corner + width):
+            near, far = (levels.take(place).astype(np.float64) for place in (line, line + 1))
+            far -= near
+            far *= right
+            far += near
+            halves.append(far)
+        above, below = halves
+        below -= above
+        below *= down
+        below += above
+        return np.asarray(below.astype(np.uint8))
+
+
+_LOW_FIRST = sys.byteorder == "little"
 
 
 def tilted(images: Pixels, maps: Iterator[tuple[npt.NDArray[np.float32], ...]]) -> Iterator[Pixels]:

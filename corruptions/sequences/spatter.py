@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from corruptions.kernels.spatter import water
@@ -44,20 +46,31 @@ def spatter(
     (mean, sd, sigma, threshold), weights_down = parameters
     # float64: the layer is cut to 8 bits in every frame, and edges and histogram make much of a level
     field = draws.normal(images.shape[-2:]).double().mul_(sd).add_(mean)
-    weights = gaussian_weights(sigma)
-    layer = smooth_in_order(field, weights[len(weights) // 2 :].tolist())
+    if images.device.type == "cpu":
+        smoothed = [ndimage.gaussian_filter(plane, sigma, mode="nearest") for plane in field.numpy()]
+        layer = torch.from_numpy(np.stack(smoothed))
+    else:
+        weights = gaussian_weights(sigma)
+        layer = smooth_in_order(field, weights[len(weights) // 2 :].tolist())
     layer.masked_fill_(layer < threshold, 0.0)
+    # a CPU has one image at a time in its caches
+    parts = len(images) if images.device.type == "cpu" else 1
+    layers = list(layer.chunk(parts))
     for i in range(count):
-        if i:
-            layer = flow(layer, weights_down)
-        yield water(images, layer, INTENSITY)
+        frame = torch.empty_like(images)
+        for number, (part, target) in enumerate(zip(images.chunk(parts), frame.chunk(parts), strict=True)):
+            if i:
+                layers[number] = flow(layers[number], weights_down)
+            target.copy_(water(part, layers[number], INTENSITY))
+        yield frame
 
 
 def flow(layer: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Convolve down the columns of [N, H, W], zeros beyond the edges, aligned as numpy.convolve(mode="same")."""
     count, height = len(weights), layer.shape[1]
-    padded = torch.nn.functional.pad(layer, (0, 0, count - 1 - (count - 1) // 2, (count - 1) // 2))
     moved = torch.zeros_like(layer)
     for k, weight in enumerate(weights):
-        moved.add_(padded[:, count - 1 - k : count - 1 - k + height], alpha=weight)
+        shift = k - (count - 1) // 2  # downwards
+        length = height - abs(shift)
+        moved.narrow(1, max(shift, 0), length).add_(layer.narrow(1, max(-shift, 0), length), alpha=weight)
     return moved

@@ -14,7 +14,8 @@ from PIL import Image
 
 from corruptions.api import corrupt
 from corruptions.errors import CorruptionError
-from corruptions.preparation import Pixels, prepared, sequence
+from corruptions.layout import Pixels, channels_last
+from corruptions.preparation import prepared, sequence
 from corruptions.registry import is_noise
 from corruptions.storage import encode_jpeg, encode_video
 from corruptions.tree.record import write_whole
@@ -141,7 +142,7 @@ def corrupted(images: Pixels, cell: TreeCell, ids: list[str], spec: TreeSpec, de
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     table = spec.size if spec.variant == "imagenet-c" else None
     made = corrupt(batch, cell.condition, cell.level, seed=spec.seed, ids=ids, variant=spec.variant, table=table)
-    return made.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return channels_last(made)
 
 
 def perturbed(image: Image.Image, cell: TreeCell, image_id: str, spec: TreeSpec, device: str) -> Pixels:

@@ -50,9 +50,9 @@ STUDIES = (
         seeds=SEEDS,
         training_images=5_000,
         protocols=("clean", "corruption", "shift"),
-        options={"limit": 2_000, "storage": "none"},
+        options={"limit": 1_000, "storage": "none"},
         gmacs=0.013,
-        images=(5_000, 2_000),
+        images=(5_000, 1_000),
     ),
     Study(
         name="constraints-imagenette",

@@ -43,6 +43,20 @@ def test_keys_differ_in_every_part_and_ids_may_be_numbers_or_text():
     assert (image_keys(0, "fog", 1, [5]) == image_keys(0, "fog", 1, ["5"])).all()
 
 
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_real_draws_an_image_at_a_time_are_those_of_the_batch(count):
+    def draws():
+        return Draws(7, "snow", 3, ["a", 12, "b/c.png"])
+
+    signed = draws().words_32(count).bitwise_and(-256)
+    unit = signed.float() * 2.0**-32 + 0.5
+    assert torch.equal(draws().uniform((count,)), unit)
+    assert torch.equal(draws().uniform((count,), -45.0, 45.0), unit * 90 - 45)
+    assert torch.equal(draws().uniform((count,), -0.5, 0.5), unit - 0.5)
+    assert torch.equal(draws().uniform((count,), -1.0, 1.0), unit * 2 - 1)
+    assert torch.equal(draws().normal((count,)), (signed + 128).float().mul(2.0**-31).erfinv() * 2**0.5)
+
+
 def kolmogorov(values, law) -> float:
     return stats.kstest(np.asarray(values, dtype=np.float64).ravel(), law).pvalue
 
@@ -60,7 +74,8 @@ def test_uniform_and_normal_follow_their_laws():
 
 def test_the_ends_of_the_normal_are_finite_and_symmetric():
     draws = Draws(0, "test", 1, ["x"])
-    draws.words_32 = lambda _count: torch.tensor([[-(2**31), 2**31 - 1, 0, -1]], dtype=torch.int32)
+    words = np.array([-(2**31), 2**31 - 1, 0, -1], dtype=np.int32).view(np.uint64)
+    draws.by_image = lambda: lambda _image, _count: words
     low, high, above, below = draws.normal((4,))[0].tolist()
     assert low == -high
     assert 5.2 < high < 5.6
@@ -124,7 +139,7 @@ def test_channels_follow_the_law_of_their_formula(law):
 def test_guide_tables_hold_the_exact_distribution():
     law = Shot(60)
     table = guide(law, torch.device("cpu"))
-    exact = (table.exact.view(256, 256).numpy() & ((1 << 49) - 1)) / 2.0**48
+    exact = (table.exact.view(256, -1).numpy() & ((1 << 49) - 1)) / 2.0**48
     assert np.abs(exact[:, :-1] - law.distribution()).max() < 2.0**-48
     settled = table.entries[table.entries >= 0].numel()
     assert settled > 0.97 * table.entries.numel()

@@ -67,7 +67,10 @@ def colours() -> torch.Tensor:
 
 @pytest.mark.parametrize("law", [Gaussian(0.2), Shot(5), Impulse(0.1), Speckle(0.4)])
 @pytest.mark.parametrize("images", [1, 5])
-def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images):
+@pytest.mark.parametrize("words", [True, False], ids=["tables of 16 bits", "of 8"])
+def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images, words, monkeypatch):
+    if not words:
+        monkeypatch.setattr(channel, "_looks_up_words", lambda: False)
     levels = torch.from_numpy(planes()[:images, None].repeat(3, axis=1))
 
     def draws():
@@ -108,9 +111,10 @@ def test_fog_plane_by_plane_is_the_sum_of_the_batch():
     images = torch.from_numpy(planes()[:, None].repeat(3, axis=1))
     draws = np.random.RandomState(0)
     factors = draws.uniform(0.2, 0.5, len(images)).astype(np.float32)
-    added = (draws.uniform(0, 127, (len(images), *images.shape[-2:]))).astype(np.float32)
-    expected = truncate(images * torch.from_numpy(factors).view(-1, 1, 1, 1) + torch.from_numpy(added).unsqueeze(1))
-    assert torch.equal(fog._on_cpu(images, factors, added), expected)
+    maps = draws.uniform(0, 1, (len(images), *images.shape[-2:])).astype(np.float32)
+    scale = torch.from_numpy(factors).view(-1, 1, 1, 1)
+    expected = truncate(images * scale + torch.from_numpy(maps).unsqueeze(1) * 255.0 * scale)
+    assert torch.equal(fog._on_cpu(images, factors, maps, 1.0), expected)
 
 
 @pytest.mark.parametrize("scale", [0.6, 0.5, 0.25])
