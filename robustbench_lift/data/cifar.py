@@ -39,7 +39,9 @@ LABELS = {10: "labels", 100: "fine_labels"}
 """Classes -> key of the labels."""
 
 
-def open_cifar(path: Path, classes: int, *, part: str = "test", rows: str | None = None) -> MemoryImages:
+def open_cifar(
+    path: Path, classes: int, *, part: str = "test", rows: str | None = None, mixed: bool = False
+) -> MemoryImages:
     """The test or training images of CIFAR-10 (`classes=10`) or CIFAR-100 (100), from the pickles or an .npz.
 
     Args:
@@ -47,12 +49,13 @@ def open_cifar(path: Path, classes: int, *, part: str = "test", rows: str | None
         classes: 10 or 100.
         part: `test` (10,000 images) or `train` (50,000, from the pickles).
         rows: `a-b` takes rows a to b-1 of an .npz that holds more than the test images.
+        mixed: whether an .npz may hold training images too, because its test images are chosen afterwards.
 
     Raises:
         DataError: neither is there, or it is damaged or of another data set.
     """
     if path.is_file() and path.suffix == ".npz":
-        images, labels = _from_npz(path, rows)
+        images, labels = _from_npz(path, rows, mixed)
         names = class_names(None, classes)
     elif path.is_dir():
         folder = path / FOLDERS[classes] if (path / FOLDERS[classes]).is_dir() else path
@@ -88,14 +91,14 @@ def _from_batch(path: Path, key: str) -> tuple[Pixels, npt.NDArray[Any]]:
     return data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.array(labels, dtype=np.int64)
 
 
-def _from_npz(path: Path, rows: str | None) -> tuple[Pixels, npt.NDArray[Any]]:
+def _from_npz(path: Path, rows: str | None, mixed: bool) -> tuple[Pixels, npt.NDArray[Any]]:
     images, labels = read_npz(path, ("x_test", "y_test"), ("x", "y")).values()
     if rows is not None:
         match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", rows)
         if not match or not 0 <= int(match[1]) < int(match[2]) <= len(images):
             raise UsageError(f"?rows={printable(rows)}: expected a-b within 0-{len(images)}.")
         images, labels = images[int(match[1]) : int(match[2])], labels[int(match[1]) : int(match[2])]
-    elif len(images) > TEST_IMAGES:
+    elif len(images) > TEST_IMAGES and not mixed:
         raise DataError(
             f"{printable(path)} holds {len(images):,} images, CIFAR's test set has {TEST_IMAGES:,}: training images "
             "are among them. Say which rows are the test set, for example ?rows=50000-60000."

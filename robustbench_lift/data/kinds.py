@@ -414,7 +414,7 @@ def _cifar(classes: int) -> None:
     def images(spec: DataSpec) -> ImageSet:
         from robustbench_lift.data.cifar import open_cifar
 
-        return open_cifar(spec.path, classes, rows=spec.options.get("rows"))
+        return open_cifar(spec.path, classes, rows=spec.options.get("rows"), mixed="hold_out" in spec.options)
 
     def training(spec: DataSpec) -> tuple[Opener, Opener | None]:
         from robustbench_lift.data.cifar import open_cifar

@@ -187,6 +187,8 @@ def test_npz_files_and_which_rows(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", x=np.zeros((10_001, 32, 32, 3), np.uint8), y=np.zeros(10_001, np.int64))
     with pytest.raises(DataError, match=r"training images are among them.*\?rows="):
         open_images(f"cifar10:{tmp_path / 'c.npz'}")
+    aside = open_images(f"cifar10:{tmp_path / 'c.npz'}?part=test&hold_out=0.25")  # chosen among all of them
+    assert 2_000 < len(aside.ids) < 3_000
 
 
 def test_wrong_npz_files(tmp_path: Path) -> None:
