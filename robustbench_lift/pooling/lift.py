@@ -151,7 +151,7 @@ class LiftDownPool(Lifting):
             size), "l2" (Frobenius norm of the whole batch), "relative" (mean of squares over the mean of squares of
             x_o, independent of the scale of the map too) or None, without them. Each is summed over the three
             transforms of a map. The paper trains with both, most plainly read as "mse"; None is the default because
-            they raised errors or flips wherever their gradients reached the features (docs/results.md).
+            they raised errors, flips or both on the data on which they were tried (docs/results.md).
         gradient: what c_u and c_p train: "features", every layer before the pooling as well as P and U, or
             "filters", P and U alone, to which they give the same gradient; the map gets none of it.
         padding: of the K taps at the border: "zeros", "reflect" or "replicate".
