@@ -124,7 +124,7 @@ class Lifting(PoolingLayer):
         if split.applies(lines, self.padding):
             p, u = self.predict, self.update
             filters = (p.taps, p.gain, u.taps, u.gain)
-            s, d = split.Step.apply(lines.contiguous(), *filters, torch.is_grad_enabled())
+            s, d = split.step(lines.contiguous(), *filters)
             return s, d, lines[:, 1::2]
         bundles, length, beside, channels = lines.shape
         x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)

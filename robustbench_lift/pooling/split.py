@@ -44,30 +44,21 @@ def plain(
     return x_e + torch.tanh(gain_u * torch.relu(_filtered(d, taps_u))), d
 
 
-class Step(torch.autograd.Function):
-    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; taps [C, K] and gain [C] of P, then of U.
+def step(lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; taps [C, K] and gain [C] of P, then of U."""
+    if torch.is_grad_enabled():
+        found: tuple[Tensor, Tensor] = Step.apply(lines, taps_p, gain_p, taps_u, gain_u)
+        return found
+    return _computed(lines, taps_p, gain_p, taps_u, gain_u, values=None)  # `apply` takes a tenth of a millisecond
 
-    `keep` says whether a gradient may be asked for.
-    """
+
+class Step(torch.autograd.Function):
+    """`step` with its gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any, lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor, keep: bool
-    ) -> Any:
-        bundles, length, beside, channels = lines.shape
-        s = lines.new_empty(bundles, length // 2, beside, channels)
-        d = torch.empty_like(s)
-        inner_p, outer_p = _inside_and_out(taps_p, -gain_p)
-        inner_u, outer_u = _inside_and_out(taps_u, gain_u)
+    def forward(ctx: Any, lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> Any:
         values: list[Tensor] = []
-        for block in _blocks(s):
-            x = lines[block]
-            t_p = _tanh_of_filtered(x, inner_p, step=2)
-            torch.addcmul(x[:, 1::2], t_p, outer_p, out=d[block])
-            t_u = _tanh_of_filtered(d[block], inner_u, step=1)
-            torch.addcmul(x[:, 0::2], t_u, outer_u, out=s[block])
-            if keep:
-                values += [t_p, t_u]
+        s, d = _computed(lines, taps_p, gain_p, taps_u, gain_u, values=values)
         ctx.save_for_backward(lines, taps_p, gain_p, taps_u, gain_u, d, *values)
         return s, d
 
@@ -78,7 +69,7 @@ class Step(torch.autograd.Function):
         lines, taps_p, gain_p, taps_u, gain_u = inputs
         if torch.is_grad_enabled():  # a graph of the gradient is asked for: that of the plain operations
             outputs = plain(lines[:, 0::2], lines[:, 1::2], *inputs[1:])
-            return (*torch.autograd.grad(outputs, inputs, grads, create_graph=True, allow_unused=True), None)
+            return torch.autograd.grad(outputs, inputs, grads, create_graph=True, allow_unused=True)
         gradient = torch.empty_like(lines)
         weights_p, weights_u = torch.zeros_like(taps_p), torch.zeros_like(taps_u)
         filter_p, filter_u = taps_p * -gain_p[:, None], taps_u * gain_u[:, None]
@@ -96,8 +87,27 @@ class Step(torch.autograd.Function):
             -(weights_p * taps_p).sum(1),
             weights_u * gain_u[:, None],
             (weights_u * taps_u).sum(1),
-            None,
         )
+
+
+def _computed(
+    lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor, *, values: list[Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """(s, d); the values of tanh of each block, which a gradient needs, are added to `values` where that is a list."""
+    bundles, length, beside, channels = lines.shape
+    s = lines.new_empty(bundles, length // 2, beside, channels)
+    d = torch.empty_like(s)
+    inner_p, outer_p = _inside_and_out(taps_p, -gain_p)
+    inner_u, outer_u = _inside_and_out(taps_u, gain_u)
+    for block in _blocks(s):
+        x = lines[block]
+        t_p = _tanh_of_filtered(x, inner_p, step=2)
+        torch.addcmul(x[:, 1::2], t_p, outer_p, out=d[block])
+        t_u = _tanh_of_filtered(d[block], inner_u, step=1)
+        torch.addcmul(x[:, 0::2], t_u, outer_u, out=s[block])
+        if values is not None:
+            values += [t_p, t_u]
+    return s, d
 
 
 def _blocks(s: Tensor) -> Iterator[slice]:

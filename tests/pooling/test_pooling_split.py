@@ -29,7 +29,7 @@ def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, bloc
     monkeypatch.setattr(split, "BLOCK", block)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         given = inputs(gain, dtype)
-        found, expected = split.Step.apply(*given, True), by_equations(*given)
+        found, expected = split.step(*given), by_equations(*given)
         weights = [torch.linspace(-1, 2, one.numel(), dtype=dtype).view_as(one) for one in found]
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
@@ -41,8 +41,18 @@ def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, bloc
 
 def test_first_and_second_derivatives_are_right():
     given = inputs(None, torch.float64, bundles=1)
-    assert torch.autograd.gradcheck(lambda *all_: split.Step.apply(*all_, True), given)
-    assert torch.autograd.gradgradcheck(lambda *all_: split.Step.apply(*all_, True), given)
+    assert torch.autograd.gradcheck(lambda *all_: split.step(*all_), given)
+    assert torch.autograd.gradgradcheck(lambda *all_: split.step(*all_), given)
+
+
+def test_without_a_gradient_the_values_are_the_same():
+    given = inputs(None, torch.float32)
+    with torch.no_grad():
+        alone = split.step(*given)
+    for one, other in zip(alone, split.step(*given), strict=True):
+        assert not one.requires_grad
+        assert other.requires_grad
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -51,7 +61,7 @@ def test_the_tanh_inside_the_convolution_is_within_rounding_of_float64(monkeypat
         pytest.skip("this torch has no convolution with a tanh in it")
     monkeypatch.setattr(split, "FUSED", fused)
     given = [one.detach() for one in inputs(None, torch.float32)]
-    for one, exact in zip(split.Step.apply(*given, False), by_equations(*(v.double() for v in given)), strict=True):
+    for one, exact in zip(split.step(*given), by_equations(*(v.double() for v in given)), strict=True):
         torch.testing.assert_close(one.double(), exact, rtol=1e-6, atol=1e-6)
 
 
