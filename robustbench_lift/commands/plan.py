@@ -63,7 +63,7 @@ def plan(
             protocol.name,
             str(len(protocol.cells())),
             f"{protocol.count():,}",
-            f"{one.cost.frames:,.0f}",
+            f"{one.cost.frames:,}",
             duration(one.cost.reading / max(1, settings.workers)),
             duration(one.cost.rendering),
             duration(one.cost.networks),

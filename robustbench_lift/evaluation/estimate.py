@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -55,11 +55,15 @@ def sizes_of(protocol: EvaluationProtocol, frames: int, models: int) -> Sizes:
     return Sizes(images, cells * models, stored * models)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a protocol or a part of it, for all models together: seconds of each stage by itself, and of processors."""
+    """Of a protocol or a part of it, for all models together: seconds of each stage by itself, and of processors.
 
-    frames: float = 0
+    >>> 2 * Cost(frames=1, reading=3.0) + Cost(networks=4.0)
+    Cost(frames=2, reading=6.0, rendering=0.0, networks=4.0, processors=0.0)
+    """
+
+    frames: int = 0
     reading: float = 0.0
     """In one process; several divide it."""
     rendering: float = 0.0
@@ -67,13 +71,11 @@ class Cost:
     processors: float = 0.0
     """All stages, summed over the cores that they keep busy."""
 
-    def add(self, other: Cost, times: float = 1.0) -> None:
-        """Add another so many times."""
-        self.frames += other.frames * times
-        self.reading += other.reading * times
-        self.rendering += other.rendering * times
-        self.networks += other.networks * times
-        self.processors += other.processors * times
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)})
+
+    def __rmul__(self, times: int) -> Cost:
+        return Cost(**{f.name: times * getattr(self, f.name) for f in fields(Cost)})
 
     def seconds(self, workers: int, cores: int) -> float:
         """How long the stages take side by side.
@@ -115,11 +117,10 @@ def estimates(
         cost, cells, room = _cost(engine, protocol, models), len(protocol.cells()), None
         if (key := kept.shared(protocol)) is not None:
             once = 0.0 if key in decoded else cost.reading / cells
-            cost.processors -= cost.reading - once
-            cost.reading = once
+            cost = replace(cost, reading=once, processors=cost.processors - cost.reading + once)
             room = kept.size(protocol) if key not in decoded else None
             decoded.add(key)
-        yield Estimate(protocol, cost, sizes_of(protocol, round(cost.frames), len(models)), room)
+        yield Estimate(protocol, cost, sizes_of(protocol, cost.frames, len(models)), room)
 
 
 def _cost(engine: Engine, protocol: EvaluationProtocol, models: Sequence[LoadedModel]) -> Cost:
@@ -131,7 +132,7 @@ def _cost(engine: Engine, protocol: EvaluationProtocol, models: Sequence[LoadedM
     cost = Cost()
     for cells in conditions.values():
         typical = min(cells, key=lambda cell: abs(cell.severity - TYPICAL))
-        cost.add(_measured(engine, protocol, typical, models, known), protocol.count() * len(cells))
+        cost += protocol.count() * len(cells) * _measured(engine, protocol, typical, models, known)
     return cost
 
 
@@ -162,14 +163,12 @@ def _measured(
             networks=sum(time for time, _ in times) / len(places),
             processors=sum(processors for _, processors in times) / len(places),
         )
-    cost = Cost(
+    return known[shape] + Cost(
         frames=shown.shape[1],
         reading=reading[0] / count,
         rendering=rendering[0] / len(places),
         processors=reading[1] / count + rendering[1] / len(places),
     )
-    cost.add(known[shape])
-    return cost
 
 
 def _timed(work: Callable[[], R]) -> tuple[tuple[float, float], R]:

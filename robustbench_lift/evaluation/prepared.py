@@ -129,18 +129,17 @@ class KeptPixels:
 
     def get(self, row: int) -> list[npt.NDArray[np.uint8]] | None:
         """A copy of the arrays of a row; None where they are not kept (yet)."""
-        head, place = self._views(row)
-        if not head[0]:
-            return None
-        checksum, shapes = int(head[0]), [[n for n in one if n] for one in head[1:].reshape(_PARTS, -1).tolist()]
-        sizes = [math.prod(shape) for shape in shapes if shape]
-        if sum(sizes) > self._room:  # half written
+        shared, place = self._views(row)
+        head = shared.copy()  # another process may be writing it
+        shapes = [[n for n in one if n] for one in head[1:].reshape(_PARTS, -1).tolist() if any(one)]
+        sizes = [math.prod(shape) for shape in shapes]
+        if not head[0] or sum(sizes) > self._room:
             return None
         copy = place[: sum(sizes)].copy()
-        if checksum != _checksum(head[1:], copy):
+        if int(head[0]) != _checksum(head[1:], copy):
             return None
-        ends = np.cumsum(sizes)[:-1]
-        return [part.reshape(shape) for part, shape in zip(np.split(copy, ends), shapes, strict=False)]
+        parts = np.split(copy, np.cumsum(sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def put(self, row: int, arrays: Sequence[npt.NDArray[np.uint8]]) -> bool:
         """Keep the arrays of a row; those that need more room are not kept, and False says so."""
@@ -149,7 +148,7 @@ class KeptPixels:
         head, place = self._views(row)
         whole = np.concatenate([array.ravel() for array in arrays])
         shapes = np.zeros((_PARTS, _DIMENSIONS), np.uint64)
-        for shape, array in zip(shapes, arrays, strict=False):
+        for shape, array in zip(shapes[: len(arrays)], arrays, strict=True):
             shape[: array.ndim] = array.shape
         place[: len(whole)] = whole
         head[1:] = shapes.ravel()
@@ -223,7 +222,8 @@ class KeptImages:
         if self.shared(protocol) is None:
             return None
         images = protocol.images(protocol.cells()[0])
-        rows, room = self._rows(images), _room(protocol, images, self._rows(images))
+        rows = self._rows(images)
+        room = _room(protocol, images, rows)
         return KeptPixels.size(rows, room) if room else None
 
     def _rows(self, images: ImageSet) -> range:
