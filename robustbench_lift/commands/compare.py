@@ -12,7 +12,8 @@ import typer
 
 from robustbench_lift.commands.console import console
 from robustbench_lift.commands.differences import check_format, show, write
-from robustbench_lift.commands.fields import Overriding, expanded
+from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.options import Overriding
 from robustbench_lift.errors import UsageError
 from robustbench_lift.regression.policy import Policy
 

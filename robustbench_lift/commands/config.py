@@ -25,7 +25,7 @@ from robustbench_lift.text import printable
 if TYPE_CHECKING:
     import inspect
 
-    from robustbench_lift.commands.fields import OptionOf
+    from robustbench_lift.commands.options import OptionOf
     from robustbench_lift.evaluation.settings import Settings
     from robustbench_lift.protocols.request import Request
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from typing_extensions import Doc
 
 from robustbench_lift.cli import app
-from robustbench_lift.commands.fields import Overriding, expanded, filled, options_of
+from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.options import Overriding, filled, options_of
 from robustbench_lift.errors import UsageError
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.protocols.request import Request

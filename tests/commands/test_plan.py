@@ -9,16 +9,8 @@ from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
 from robustbench_lift.evaluation.engine import Engine
-from robustbench_lift.evaluation.estimate import Sizes, sizes_of
 from robustbench_lift.evaluation.work import Shown
-from robustbench_lift.protocols.request import Request
 from robustbench_lift.weights import LoadedModel
-
-
-def test_sizes_are_those_of_the_arrays() -> None:
-    (protocol,) = Request(protocols=("corruption",), corruptions=("fog",), limit=15).build()
-    # 5 cells of 15 images: a label of 8 bytes, five classes of 2, three probabilities of 4
-    assert sizes_of(protocol, 75, 2) == Sizes(75, 10, 2 * 75 * (8 + 10 + 3 * 4))
 
 
 def test_jobs_are_told_their_share() -> None:

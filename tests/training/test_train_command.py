@@ -149,7 +149,7 @@ def test_a_precision_that_there_is_not_is_refused(app: typer.Typer, archive: Pat
 
 
 def test_every_setting_is_an_option_of_both_commands(app: typer.Typer) -> None:
-    from robustbench_lift.commands.fields import options_of
+    from robustbench_lift.commands.options import options_of
     from robustbench_lift.training.settings import TrainingImages, TrainingSettings
 
     for name in ("train", "sweep"):
