@@ -13,8 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.channel import differing, without_fraction
+from corruptions.channel import without_fraction
 from corruptions.opencv import cv2
+from corruptions.positions import differing
 
 # A float32 sum over a kernel is off by up to some 1e-4 levels. Where the exact value is a whole level (flat areas) the
 # fraction must not be dropped from 99.9999, so results are lifted by this much before truncation.

@@ -20,14 +20,12 @@ from fractions import Fraction
 from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from corruptions.errors import CorruptionError, unknown
-
-Pixels = npt.NDArray[np.uint8]
+from corruptions.layout import Pixels
 
 STORAGES: tuple[str, ...] = ("none", "jpeg85", "h264")
 """Names of the round trips."""

@@ -10,8 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from corruptions.channel import LEVELS, negative, to_levels, without_fraction
+from corruptions.channel import LEVELS, to_levels, without_fraction
 from corruptions.hsv import CLOSE, middle_literally, owners
+from corruptions.positions import negative
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 

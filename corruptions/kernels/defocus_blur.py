@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from corruptions.channel import few
 from corruptions.opencv import cv2
+from corruptions.positions import few
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT, correlate, truncate

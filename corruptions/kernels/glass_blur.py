@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from corruptions.channel import positions
+from corruptions.positions import positions
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import smooth_images

@@ -10,8 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from corruptions.channel import LEVELS, positions, to_levels, without_fraction
+from corruptions.channel import LEVELS, to_levels, without_fraction
 from corruptions.hsv import literally, middle_literally
+from corruptions.positions import positions
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT

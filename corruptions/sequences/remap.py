@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from corruptions.channel import few
+from corruptions.layout import Pixels
 from corruptions.opencv import cv2
+from corruptions.positions import few
 
-Pixels = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.floating[Any]]
 Position = Callable[[Places, Places], tuple[Places, Places]]
 """From the centres of output pixels, (x, y), to the places in the base that they show."""
