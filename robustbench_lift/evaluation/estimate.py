@@ -49,9 +49,10 @@ def sizes_of(protocol: EvaluationProtocol, frames: int, models: int) -> Sizes:
     cells, images = len(protocol.cells()), protocol.count() * len(protocol.cells())
     stored = 0
     for kind, shape in stored_by(protocol).ARRAYS.values():
-        # a first letter is the frames of an image; other letters, such as classes, count once
+        # letters: T the frames of an image, P the pairs of them, K the classes
         items = math.prod(size for size in shape if isinstance(size, int))
-        stored += np.dtype(kind).itemsize * items * (frames if shape and isinstance(shape[0], str) else images)
+        items *= frames if "T" in shape else frames // 2 if "P" in shape else images
+        stored += np.dtype(kind).itemsize * items * (len(protocol.data.class_names) if "K" in shape else 1)
     return Sizes(images, cells * models, stored * models)
 
 

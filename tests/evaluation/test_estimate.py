@@ -22,6 +22,14 @@ def test_sizes_are_those_of_the_arrays() -> None:
     assert sizes_of(protocol, 75, 2) == Sizes(75, 10, 2 * 75 * (8 + 10 + 3 * 4))
 
 
+def test_sizes_of_label_maps_count_classes_and_pairs() -> None:
+    corruption, shift = Request(data="scenes", protocols=("corruption", "shift"), corruptions=("fog",)).build()
+    images, classes = corruption.count(), len(corruption.data.class_names)
+    # a block, and counts of three kinds for the whole image and in four bands, all of 4 bytes
+    assert sizes_of(corruption, 5 * images, 1) == Sizes(5 * images, 5, 5 * images * (4 + 4 * 5 * classes * 3))
+    assert sizes_of(shift, 10 * images, 1) == Sizes(images, 1, images * (4 + 4 * 5 * 4))
+
+
 def test_images_that_several_protocols_show_are_read_once(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for k in range(6):
