@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustbench_lift.paper.bands import bands_table
 from robustbench_lift.paper.item import Item, Rendering, Study, register_item
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY
@@ -85,6 +86,8 @@ def render(results: Results) -> Rendering:
         tables.append(means_table(part, study.name, title, NUMBERS))
         differences = differences_table(part, f"{study.name}-differences", f"{title}: differences", pairs, NUMBERS)
         tables += [differences] if differences.rows else []
+        bands = bands_table(part, study, f"{study.name}-bands", f"{title}: what lift makes of its maps")
+        tables += [bands] if bands is not None else []
     forms_words = [f"`{name}`: {words}." for name, words in FORMS.items()]
     return Rendering(tables=tuple(tables), notes=tuple(forms_words))
 

@@ -58,7 +58,7 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
         for key in known:
             values = [one[key] for one in scores[label].values() if key in one]
             complete = len(values) == len(runs)
-            entries.append(_mean(values) if complete else Entry())
+            entries.append(mean_and_range(values) if complete else Entry())
             if several:
                 entries.append(Entry(stdev(values) if complete and len(values) > 1 else None))
         first = next(iter(runs.values()))
@@ -73,7 +73,12 @@ def means_table(results: Results, name: str, title: str, numbers: Sequence[str] 
     )
 
 
-def _mean(values: Sequence[float]) -> Entry:
+def mean_and_range(values: Sequence[float]) -> Entry:
+    """The mean of one value a training, and the smallest and the largest of them.
+
+    >>> mean_and_range([0.25, 0.75])
+    Entry(value=0.5, low=0.25, high=0.75, mark='', tie=False, words='')
+    """
     return Entry(fmean(values), min(values), max(values)) if len(values) > 1 else Entry(values[0])
 
 

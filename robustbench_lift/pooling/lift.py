@@ -212,17 +212,17 @@ class LiftDownPool(Lifting):
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
         pixels = to_pixels(even(x))
-        calls = self._three(pixels)
+        calls = self.three(pixels)
         if self.training and self.constraint is not None:
             # a second graph that ends at the map: its gradient must differ from that of the output, not only vanish
             alone = self.gradient == "filters" and torch.is_grad_enabled()
-            self._losses = self._constraints(self._three(pixels.detach()) if alone else calls)
+            self._losses = self._constraints(self.three(pixels.detach()) if alone else calls)
         elif self._losses:  # otherwise left alone: torch.export refuses a layer that sets an attribute
             self._losses = {}
         _, columns_s, columns_d = calls
         return (*columns_s[:2], *columns_d[:2])
 
-    def _three(self, pixels: Tensor) -> tuple[Split, Split, Split]:
+    def three(self, pixels: Tensor) -> tuple[Split, Split, Split]:
         """The transforms of pixels [N, H, W, C]: of the rows, then of the columns of s and of d."""
         images, height, width, _ = pixels.shape
         rows = self.split(pixels.flatten(0, 1).unsqueeze(2))
