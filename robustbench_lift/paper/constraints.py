@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from robustbench_lift.paper.bands import bands_table
 from robustbench_lift.paper.item import Item, Rendering, Study, register_item
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.segmentation import SEGNETS
 from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.tables.table import Table
@@ -16,12 +19,22 @@ FORMS = {
 }
 """The forms of the constraints, as options of lift."""
 OTHERS = ("max", "average", "skip", "blur")
-NUMBERS = ("clean_error", "mean_error", "consistency", "mean_flip_probability")
+NUMBERS = ("clean_error", "mean_error", "consistency", "mean_flip_probability", "miou", "trimap_miou/2", "mean_miou")
 SEEDS = (0, 1, 2)
 
 
 def _networks(backbone: str) -> tuple[str, ...]:
+    """The forms first."""
     return tuple(f"{backbone}/{pooling}" for pooling in (*FORMS, *OTHERS))
+
+
+def _segnets() -> Study:
+    """SegNets with the forms, whose LiftUpPool inverts what the constraints have shaped, beside the rest of Table 6."""
+    (study,) = SEGNETS["small"]
+    width = "width=0.125"
+    forms = (f"segnet/{form}{'&' if '?' in form else '?'}{width}" for form in FORMS)
+    others = (f"segnet/{pair}?{width}" for pair in ("max", "max-blur", "lift-no-details"))
+    return replace(study, networks=(*forms, *others), seeds=(0, 1), measured=None)
 
 
 STUDIES = (
@@ -69,18 +82,22 @@ STUDIES = (
         gmacs=0.014,
         images=(9_469, 300),
     ),
+    _segnets(),
 )
 
 
 def render(results: Results) -> Rendering:
     """For each data set the means over seeds, and the forms against each other and against the other poolings."""
+    from robustbench_lift.training.network import Network
+
     tables: list[Table] = []
     for study in STUDIES:
         part = results.of_study(study)
         labels = list(part.by_network())
         if not labels:
             continue
-        forms = [label for label in labels if label.partition("/")[2] in FORMS]
+        lifts = {Network.parse(network).spec for network in study.networks[: len(FORMS)]}
+        forms = [label for label in labels if label in lifts]
         pairs = [(a, b) for k, a in enumerate(forms) for b in (*forms[k + 1 :], *(o for o in labels if o not in forms))]
         title = f"LiftPool's constraints ({study.data}, {study.networks[0].partition('/')[0]})"
         tables.append(means_table(part, study.name, title, NUMBERS))
@@ -98,7 +115,9 @@ register_item(
         title="LiftPool's constraints: with, without, and kept out of the features",
         shows="ResNet-8 with lift, trained with c_u and c_p whose gradients reach the features, with the same losses "
         "whose gradients reach P and U alone, and without them, beside other poolings: clean error, mean error under "
-        "corruption, shift consistency, flip probability, three seeds, paired by image.",
+        "corruption, shift consistency, flip probability, three seeds, paired by image. SegNets on CamVid with two "
+        "seeds: mean intersection over union. And what each lift makes of the maps that enter it: how smooth LL is, "
+        "how small the details, how much of the map LiftUpPool lacks without them.",
         words="The paper minimises c_u = |s - x_o| and c_p = |d|, called L2-norm distances, with weights 0.01 and "
         "0.1; it does not say whether their gradients reach the features, nor whether they are means.",
         studies={"small": STUDIES},
