@@ -20,7 +20,7 @@ from pathlib import Path
 import nox
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-EXTRAS = ("video", "models", "wavelets")
+EXTRAS = ("video", "models", "wavelets", "slurm")
 """What users may install beside the core; the rest is for developers."""
 nox.options.sessions = ["tests", "floors"]
 nox.options.error_on_missing_interpreters = False

@@ -33,6 +33,7 @@ from robustbench_lift.commands import (
     report,
     run,
     status,
+    submit,
     train,
 )
 from robustbench_lift.commands.console import bounded, console, print_error, print_note
@@ -119,7 +120,7 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, status, report, compare, effective, corrupt, train, paper, check, convert, plan, listing):
+for module in (run, submit, status, report, compare, effective, corrupt, train, paper, check, convert, plan, listing):
     module.register(app)
 
 

@@ -18,6 +18,7 @@ from robustbench_lift.commands.listing import LISTS
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run",
+    "submit",
     "status",
     "train",
     "sweep",
