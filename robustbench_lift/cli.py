@@ -7,10 +7,12 @@ carries (2 usage, 3 not comparable or incomplete); anything else is a bug of our
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import signal
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -155,10 +157,11 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     names.working_folder_last()
     warnings.showwarning = _show_warning
+    end = Ending()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, _terminate)
+            signal.signal(number, end)
     for name in names.NAMES:
         other = names.hidden(name)
         if other is not None:
@@ -197,9 +200,29 @@ def _make_printable(error: Exception) -> None:
         error.message = printed(bounded(message))  # type: ignore[attr-defined]
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the tidying up
-    raise Terminated
+class Ending:
+    """Handler of the signals that ask a process to end.
+
+    A second signal must not interrupt the tidying up after the first; but Python drops an exception that falls into a
+    destructor, so one that comes later is heard again.
+    """
+
+    patience = 20.0
+    """Seconds that the tidying up is left alone."""
+
+    def __init__(self) -> None:
+        self._asked = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """End as by Ctrl-C.
+
+        Raises:
+            Terminated: at the first signal, and at one that comes after the patience.
+        """
+        now = time.monotonic()
+        if now - self._asked >= self.patience:
+            self._asked = now
+            raise Terminated
 
 
 def _show_warning(

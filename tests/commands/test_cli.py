@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from robustbench_lift.cli import app
+from robustbench_lift.cli import Ending, app
 from robustbench_lift.commands.console import SafeConsole
 from robustbench_lift.commands.listing import LISTS
 
@@ -236,3 +236,13 @@ def test_a_list_breaks_no_word_of_an_option(width: int, monkeypatch: pytest.Monk
     assert max(len(line) for line in shown.splitlines()) <= width
     for word in ("tiny-imagenet-c:", "corruptions", "Perturbations"):
         assert word in shown
+
+
+def test_a_signal_ends_once_and_is_heard_again_when_that_came_to_nothing() -> None:
+    end = Ending()
+    with pytest.raises(KeyboardInterrupt):
+        end(15, None)
+    end(15, None)  # the tidying up goes on
+    end.patience = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        end(15, None)

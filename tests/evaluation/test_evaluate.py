@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +14,6 @@ from torch import Tensor
 
 from robustbench_lift.data.geometry import CenterCrop
 from robustbench_lift.errors import DataError, IncomparableError, UsageError
-from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.evaluation.settings import Settings
@@ -274,59 +270,6 @@ def test_probabilities_are_those_of_the_logits() -> None:
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Settings(**wrong)  # type: ignore[arg-type]
-
-
-def test_errors_of_the_rendering_thread_reach_the_caller() -> None:
-    def items() -> object:
-        yield 1
-        raise DataError("a broken image")
-
-    stream = ahead(items(), 2)  # type: ignore[arg-type]
-    assert next(stream) == 1
-    with pytest.raises(DataError, match="broken image"):
-        next(stream)
-
-
-def test_a_caller_that_leaves_early_stops_the_thread() -> None:
-    import threading
-
-    stream = ahead(iter(range(1000)), 1)
-    assert next(stream) == 0
-    stream.close()
-    assert not any(thread.name == "render-ahead" for thread in threading.enumerate())
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers are of Unix")
-def test_a_signal_at_any_moment_ends_the_stream() -> None:
-    code = """
-import itertools, random, signal
-from robustbench_lift.evaluation.ahead import ahead
-
-class Ended(BaseException):
-    pass
-
-def end(number, frame):
-    raise Ended
-
-signal.signal(signal.SIGALRM, end)
-random = random.Random(0)
-for _ in range(400):
-    stream = ahead(itertools.count(), 2)
-    try:
-        try:
-            # and again: Python drops an exception that falls into a destructor
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3), 0.05)
-            for _ in stream:
-                pass
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            stream.close()
-    except Ended:
-        pass
-"""
-    # in a process of its own, which can be ended where a lock is never given back
-    ended = subprocess.run([sys.executable, "-c", code], timeout=240, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
