@@ -3,9 +3,11 @@
 python benchmarks/ranks.py                         # four shipped networks, embedded data, one thread a process
 python benchmarks/ranks.py --ranks 4 --models photos/resnet-lift photos/resnet-max --protocols corruption
 
-Runs `plan`, then `run` in one process and under torchrun in several, each process with one thread, taking turns. Prints
-the times by the clock, start and all, their ratio, whether every stored array is the same, and the time that was
-foretold beside the time between the first batch and the last.
+Runs `plan`, then `run` in one process and under torchrun in several, taking turns. A process has one thread for its
+networks and one that prepares frames ahead; one process is kept on one core and several on as many, where the system
+can (else the one process borrows a second core for its frames). Prints the times by the clock, start and all, their
+ratio, whether every stored array is the same, and the time that was foretold beside the time between the first batch
+and the last.
 """
 
 from __future__ import annotations
@@ -45,14 +47,21 @@ def arrays(run: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def timed(launcher: list[str], options: argparse.Namespace, out: Path) -> float:
-    """Seconds of one command, from its start to its end."""
+def timed(launcher: list[str], cores: int, options: argparse.Namespace, out: Path) -> float:
+    """Seconds of one command on so many cores, from its start to its end."""
     command = [*launcher, "-m", "robustbench_lift", "run", *options.models, "--data", options.data]
     command += ["--protocols", options.protocols, "--normaliser", "none", "--no-report", "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    start = time.perf_counter()
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    return time.perf_counter() - start
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if before is not None:
+        os.sched_setaffinity(0, sorted(before)[:cores])  # what is started has it too
+    try:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        return time.perf_counter() - start
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
 
 
 def foretold(options: argparse.Namespace, out: Path) -> tuple[float, float]:
@@ -73,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--data", default="photos")
-    parser.add_argument("--protocols", default="clean,corruption")
+    parser.add_argument("--protocols", default="clean,corruption,perturbation,shift")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
@@ -84,7 +93,7 @@ def main() -> None:
         folder = Path(temporary)
         for repeat in range(options.repeats):
             for ranks, launcher in launchers.items():
-                seconds[ranks].append(timed(launcher, options, folder / f"{repeat}-{ranks}"))
+                seconds[ranks].append(timed(launcher, ranks, options, folder / f"{repeat}-{ranks}"))
         one, several = (statistics.median(values) for values in seconds.values())
         print(f"1 process {one:.1f} s, {options.ranks} processes {several:.1f} s, ratio {one / several:.2f}")
         names = [path.name for path in sorted((folder / "0-1").iterdir()) if (path / "cells").is_dir()]
