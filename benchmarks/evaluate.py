@@ -3,9 +3,10 @@
 python benchmarks/evaluate.py                     # ResNet-50, 224 px, CPU or CUDA
 python benchmarks/evaluate.py --arch resnet18 --images 64 --conditions fog,contrast
 
-In one process, taking turns: the same number of forward passes on preloaded tensors, a corruption cell generated on the
-fly, and a cell read from JPEG files. Prints medians and ratios to the bare forward pass, and the peak memory for one
-and for four times as many images.
+In one process, taking turns: the loop that a user would write over preloaded tensors (the network as it is built,
+NCHW), the same passes as evaluation makes them (channels last), a corruption cell generated on the fly, a cell read
+from JPEG files, and one with batch norms folded. Prints medians, ratios to the user's loop and to evaluation's own
+passes, and the peak memory for one and for four times as many images.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,9 @@ from robustbench_lift.protocols.corruption import Corruption, GeneratedCorruptio
 from robustbench_lift.weights import LoadedModel, Preprocessing  # noqa: E402
 
 SIZE = 224
+BATCH = 16
+"""Images a pass of the user's loop."""
+LOOP, PASSES = "a user's loop, NCHW", "evaluation's own forward passes"
 
 
 class Photographs:
@@ -102,12 +107,20 @@ def main() -> None:
         folder = Path(temporary)
         memory, files = Photographs(options.images), Photographs(options.images, folder)
         conditions = tuple(options.conditions.split(","))
-        cases: dict[str, Callable[[Path], None]] = {"bare forward": lambda out: bare(net, memory, settings)}
+        plain = build_model(options.arch, "max" if options.arch.startswith("vgg") else "skip").eval().to(device)
+        cases: dict[str, Callable[[Path], None]] = {
+            LOOP: lambda out: loop(plain, net.preprocessing, memory, device),
+            PASSES: lambda out: bare(net, memory, settings),
+        }
         for condition in conditions:
             source = GeneratedCorruptions(clean=memory, geometry=CenterCrop(SIZE), storage="none")
             protocol = Corruption(source=source, conditions=(condition,), severities=(3,))
             cases[f"on the fly: {condition}"] = lambda out, p=protocol: run(net, p, out, settings)  # type: ignore[misc]
         cases["from JPEG files"] = lambda out: run(net, Clean(source=files, geometry=CenterCrop(SIZE)), out, settings)
+        folded = replace(settings, fold=True)
+        cases["from JPEG files, folded"] = lambda out: run(
+            net, Clean(source=files, geometry=CenterCrop(SIZE)), out, folded
+        )
         seconds: dict[str, list[float]] = {name: [] for name in cases}
         for repeat in range(options.repeats + 1):
             for name, case in cases.items():
@@ -116,12 +129,22 @@ def main() -> None:
                 case(out)
                 if repeat:
                     seconds[name].append(time.perf_counter() - start)
-        reference = statistics.median(seconds["bare forward"])
-        for name, values in seconds.items():
-            print(f"{name:36s} {statistics.median(values):8.2f} s  ratio {statistics.median(values) / reference:5.2f}")
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        print(f"{'':36s}  seconds   of the loop   of the passes")
+        for name, value in medians.items():
+            print(f"{name:36s} {value:8.2f} {value / medians[LOOP]:13.2f} {value / medians[PASSES]:15.2f}")
         before = peak()
         run(net, Clean(source=Photographs(4 * options.images), geometry=CenterCrop(SIZE)), folder / "more", settings)
         print(f"peak memory {before:.0f} MB with {options.images} images, {peak():.0f} MB with {4 * options.images}")
+
+
+def loop(module: torch.nn.Module, preprocessing: Preprocessing, images: Photographs, device: str) -> None:
+    """What a user would write: normalised batches, one after the other, in fp32."""
+    with torch.inference_mode():
+        for start in range(0, len(images.ids), BATCH):
+            rows = range(start, min(start + BATCH, len(images.ids)))
+            batch = torch.stack([torch.from_numpy(images.read(i).transpose(2, 0, 1).copy()) for i in rows])
+            module(preprocessing.normalize(batch.to(device))).argmax(1).cpu()
 
 
 def bare(net: LoadedModel, images: Photographs, settings: Settings) -> None:
