@@ -309,6 +309,25 @@ def test_two_last_jobs_may_merge_one_cell(tmp_path: Path, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(store.read(ONE).top5, whole.top5)
 
 
+def test_jobs_that_end_one_after_another_do_not_ask_for_every_share_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """n jobs ask for about n log n shares in all; in the order of their numbers it was n^2 / 2, 20,100 here."""
+    jobs, asked, exists = 200, [], Path.exists
+
+    def counted(path: Path, **options: Any) -> bool:
+        asked.append(path)
+        return exists(path, **options)
+
+    store = Run.prepare(tmp_path, manifest())
+    store.file(ONE).parent.mkdir(parents=True)
+    monkeypatch.setattr(Path, "exists", counted)
+    for index in range(jobs - 1):
+        store.share_file(ONE, Share(index, jobs)).touch()
+        assert not store.merge(ONE, jobs)
+    assert len(asked) < 8000  # 200 x 5.9 + 200, with room for chance
+
+
 def test_shares_of_another_number_are_named_and_go_when_the_cell_is_complete(tmp_path: Path) -> None:
     store, whole = Run.prepare(tmp_path, manifest()), predictions()
     store.write(ONE, share(whole, 0, 3), share=Share(0, 3))
