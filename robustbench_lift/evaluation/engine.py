@@ -499,7 +499,7 @@ class Engine:
         found: list[dict[str, Tensor]] = []
         start = 0
         while start < len(flat):
-            size = self._pass(flat)
+            size = self.pass_size(flat.shape[-2], flat.shape[-1])
             piece = flat[start : start + size]
             logits = None
             try:
@@ -520,9 +520,9 @@ class Engine:
             return combine({name: values.view(n, count, *values.shape[1:]) for name, values in whole.items()})
         return {name: _by_image(values, n, count, record.ARRAYS[name][1]) for name, values in whole.items()}
 
-    def _pass(self, images: Tensor) -> int:
-        """Frames in one forward pass."""
-        pixels = images.shape[-1] * images.shape[-2]
+    def pass_size(self, height: int, width: int) -> int:
+        """Frames of a size in one forward pass."""
+        pixels = height * width
         if self.settings.batch_size is not None or (self.device.type != "cpu" and pixels <= LARGE):
             return self.batch_size
         return max(1, min(self.batch_size, (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS) // pixels))

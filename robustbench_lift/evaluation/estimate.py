@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
+import torch
 
-from robustbench_lift.evaluation.engine import CPU_PIXELS, LEAST_PASS, Engine, by_size
+from robustbench_lift.evaluation.engine import LEAST_PASS, Engine, by_size
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.work import Shown, Work
 from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
@@ -149,17 +150,18 @@ def _measured(
     prepared = PreparedImages(protocol, images)
     pixels, _ = prepared[0]
     # as many frames as a forward pass of the run has: a few cost more each
-    frames = max(LEAST_PASS, CPU_PIXELS // (pixels.shape[-1] * pixels.shape[-2]))
+    frames = max(LEAST_PASS, engine.pass_size(pixels.shape[-2], pixels.shape[-1]))
     count = min(max(1, frames // protocol.frames(cell)), len(images.ids))
-    reading, groups = _timed(lambda: by_size([prepared[row] for row in range(count)]))
+    reading, groups = _timed(lambda: by_size([prepared[row] for row in range(count)]), engine.device)
     places, batch, targets = max(groups, key=lambda group: len(group[0]))  # of the size that most of them have
     work = Work(protocol=protocol, cell=cell, images=images, rows=places)
     batch, targets = batch.to(engine.device), targets.to(engine.device)
-    rendering, shown = _timed(lambda: protocol.render(cell, batch, [images.ids[row] for row in places]))
+    ids = [images.ids[row] for row in places]
+    rendering, shown = _timed(lambda: protocol.render(cell, batch, ids), engine.device)
     seen = Shown(work, places, shown, targets)
     shape = tuple(shown.shape[1:])
     if shape not in known:  # what networks cost does not depend on what the images show
-        times = [_timed(lambda one=model: engine.answer(one, seen))[0] for model in models]  # type: ignore[misc]
+        times = [_timed(lambda one=model: engine.answer(one, seen), engine.device)[0] for model in models]  # type: ignore[misc]
         known[shape] = Cost(
             networks=sum(time for time, _ in times) / len(places),
             processors=sum(processors for _, processors in times) / len(places),
@@ -172,9 +174,16 @@ def _measured(
     )
 
 
-def _timed(work: Callable[[], R]) -> tuple[tuple[float, float], R]:
+def _timed(work: Callable[[], R], device: torch.device) -> tuple[tuple[float, float], R]:
     """Seconds of the second call by the clock and of all cores: the first one warms up."""
-    work()
+
+    def finished() -> R:
+        result = work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # its work is only queued until then
+        return result
+
+    finished()
     clock, cores = time.perf_counter(), time.process_time()
-    result = work()
+    result = finished()
     return (time.perf_counter() - clock, time.process_time() - cores), result
