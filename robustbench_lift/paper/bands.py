@@ -34,7 +34,7 @@ from robustbench_lift.tables.table import Column, Entry, Row, Table
 from robustbench_lift.weights import LoadedModel, load_model
 
 IMAGES = 256
-"""Images that are shown, the first of the test images."""
+"""Images that are shown at most, evenly spread over the test images."""
 BATCH = 32
 
 
@@ -189,7 +189,7 @@ def bands_table(results: Results, study: Study, name: str, title: str) -> Table 
                 "Means over trainings (seeds), in brackets the smallest and the largest of them. c_u and c_p are those "
                 "of `constraint=relative`. Roughness: mean square of neighbours' differences over twice the variance, "
                 "1 for noise. Lost: what is missing of the variance of the map when LiftUpPool gets LL and no details. "
-                f"The first {IMAGES} clean test images."
+                f"At most {IMAGES} clean test images, evenly spread."
             ),
         ),
     )
@@ -202,13 +202,14 @@ def _images(results: Results, study: Study) -> Iterable[Tensor]:
     request = Request(
         data=evaluation_spec(study.data, results.places, study.geometry),
         protocols=("clean",),
-        **{**study.options, "limit": min(int(study.options.get("limit") or IMAGES), IMAGES)},
+        **study.options,
     )
     clean = Clean.build(request, OpenedData(request))
     (cell,) = clean.cells()
     images = clean.images(cell)
-    for start in range(0, clean.count(), BATCH):
-        rows = range(start, min(start + BATCH, clean.count()))
+    shown = min(IMAGES, clean.count())
+    chosen = [k * clean.count() // shown for k in range(shown)]
+    for rows in (chosen[start : start + BATCH] for start in range(0, shown, BATCH)):
         pixels = [torch.from_numpy(clean.prepare(images.read(row)).copy()).permute(2, 0, 1) for row in rows]
         yield clean.render(cell, torch.stack(pixels), [images.ids[row] for row in rows])[:, 0]
 

@@ -8,7 +8,7 @@ from robustbench_lift.paper.bands import bands_table
 from robustbench_lift.paper.item import Item, Rendering, Study, register_item
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.segmentation import SEGNETS
-from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY
+from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY, photos
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.tables.table import Table
 
@@ -18,6 +18,8 @@ FORMS = {
     "lift?constraint=mse&gradient=filters": "the same distances, gradients into P and U alone",
 }
 """The forms of the constraints, as options of lift."""
+SHIPPED_FORMS = ("photos/resnet-lift", "photos/resnet-lift-constrained")
+"""The forms that ship: without, and the paper's loss."""
 OTHERS = ("max", "average", "skip", "blur")
 NUMBERS = ("clean_error", "mean_error", "consistency", "mean_flip_probability", "miou", "trimap_miou/2", "mean_miou")
 SEEDS = (0, 1, 2)
@@ -86,20 +88,27 @@ STUDIES = (
 )
 
 
-def render(results: Results) -> Rendering:
-    """For each data set the means over seeds, and the forms against each other and against the other poolings."""
+def _forms(study: Study) -> set[str]:
+    """The networks of a study that have lift in one of its forms, as tables call them."""
     from robustbench_lift.training.network import Network
 
+    if study.recipe is None:
+        return set(SHIPPED_FORMS)
+    return {Network.parse(network).spec for network in study.networks[: len(FORMS)]}
+
+
+def render(results: Results) -> Rendering:
+    """For each data set the means over seeds, and the forms against each other and against the other poolings."""
     tables: list[Table] = []
-    for study in STUDIES:
+    for study in results.item.at(results.scale):
         part = results.of_study(study)
         labels = list(part.by_network())
         if not labels:
             continue
-        lifts = {Network.parse(network).spec for network in study.networks[: len(FORMS)]}
-        forms = [label for label in labels if label in lifts]
+        forms = [label for label in labels if label in _forms(study)]
         pairs = [(a, b) for k, a in enumerate(forms) for b in (*forms[k + 1 :], *(o for o in labels if o not in forms))]
-        title = f"LiftPool's constraints ({study.data}, {study.networks[0].partition('/')[0]})"
+        where = dict.fromkeys((study.data, study.networks[0].partition("/")[0]))
+        title = f"LiftPool's constraints ({', '.join(where)})"
         tables.append(means_table(part, study.name, title, NUMBERS))
         differences = differences_table(part, f"{study.name}-differences", f"{title}: differences", pairs, NUMBERS)
         tables += [differences] if differences.rows else []
@@ -117,10 +126,10 @@ register_item(
         "whose gradients reach P and U alone, and without them, beside other poolings: clean error, mean error under "
         "corruption, shift consistency, flip probability, three seeds, paired by image. SegNets on CamVid with two "
         "seeds: mean intersection over union. And what each lift makes of the maps that enter it: how smooth LL is, "
-        "how small the details, how much of the map LiftUpPool lacks without them.",
+        "how small the details, how much of the map LiftUpPool lacks without them. Embedded: the two forms that ship.",
         words="The paper minimises c_u = |s - x_o| and c_p = |d|, called L2-norm distances, with weights 0.01 and "
         "0.1; it does not say whether their gradients reach the features, nor whether they are means.",
-        studies={"small": STUDIES},
+        studies={"small": STUDIES, "embedded": (photos(),)},
         render=render,
         in_paper=False,
     )
