@@ -23,8 +23,8 @@ from torch import Tensor
 from .kernels import TO_MAP, TO_PIXELS
 from .tensors import memory_format
 
-BLOCK = 1 << 21
-"""Values that are transformed at once, 8 MB in float32: of fewer, calls take longer than the memory that they save."""
+BLOCK = 1 << 20
+"""Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
 TINY = 2.0**-40
 """Least size of a gain inside the tanh, which is linear there: a gain of zero still learns, as [t > 0] is known."""
 
