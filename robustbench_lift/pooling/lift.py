@@ -119,12 +119,14 @@ class Lifting(PoolingLayer):
         self.predict = LiftOperator(channels, kernel_size, padding=padding, init=init)
         self.update = LiftOperator(channels, kernel_size, padding=padding, init=init)
 
+    def filters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps and gain of P, then of U."""
+        return self.predict.taps, self.predict.gain, self.update.taps, self.update.gain
+
     def split(self, lines: Tensor) -> Split:
         """Lines [B, L, R, C] of even L -> (s, d, x_o), each [B, L/2, R, C]: d = x_o - P(x_e), s = x_e + U(d)."""
         if split.applies(lines, self.padding):
-            p, u = self.predict, self.update
-            filters = (p.taps, p.gain, u.taps, u.gain)
-            s, d = split.step(lines.contiguous(), *filters)
+            s, d = split.step(lines.contiguous(), *self.filters())
             return s, d, lines[:, 1::2]
         bundles, length, beside, channels = lines.shape
         x_e, x_o = lines.reshape(bundles, length // 2, 2, beside, channels).unbind(2)
@@ -191,12 +193,20 @@ class LiftDownPool(Lifting):
         self.gradient = choose("gradient", gradient, GRADIENTS)
 
     def pool(self, x: Tensor) -> Tensor:
+        if self.bands == "sum" and not self.constrained and split.applies(x, self.padding):
+            self._losses = {}
+            return split.summed(even(x), *self.filters())  # block by block, which no band leaves
         names = BANDS if self.bands == "sum" else self.bands.split("+")
         four = self.transform(x)
         first, *others = (four[BANDS.index(name)] for name in names)
         for band in others:
             first = first + band
         return to_map(first, memory_format(x))
+
+    @property
+    def constrained(self) -> bool:
+        """Whether a call notes c_u and c_p."""
+        return self.training and self.constraint is not None
 
     def analysis(self, x: Tensor) -> Bands:
         """All four bands of x [N, C, H, W]; LiftUpPool gives x back from them."""
@@ -213,7 +223,7 @@ class LiftDownPool(Lifting):
         """LL, LH, HL, HH as [N, h, w, C]; notes c_u and c_p while training."""
         pixels = to_pixels(even(x))
         calls = self.three(pixels)
-        if self.training and self.constraint is not None:
+        if self.constrained:
             # a second graph that ends at the map: its gradient must differ from that of the output, not only vanish
             alone = self.gradient == "filters" and torch.is_grad_enabled()
             self._losses = self._constraints(self.three(pixels.detach()) if alone else calls)

@@ -1,11 +1,14 @@
-"""One lifting step of LiftPool on a CPU, (s, d) of lines, in as few passes over memory as torch's operations allow.
+"""The lifting of LiftPool on a CPU, in as few passes over memory as torch's operations allow.
 
-The lines are worked through in blocks that stay in a processor's cache. The sign of a gain leaves the operator and its
-size goes into the taps, tanh(g relu(z)) = sign(g) relu(tanh(|g| z)), so that one convolution with tanh in it, one ReLU
-and one multiplication with addition are a whole step. The gradient is written out: it needs the lines, d and the two
-values of tanh, and gives the gradients of taps and gain by one filter gradient,
+`step` is one transform, (s, d) of lines; `summed` is the whole layer, the sum of the four bands. Both work in blocks,
+which stay near the processor between operations. The sign of a gain leaves the operator and its size goes into the
+taps, tanh(g relu(z)) = sign(g) relu(tanh(|g| z)), so that one convolution with tanh in it, one ReLU and one
+multiplication with addition are an operator. The gradient is written out: it needs the lines, d and the two values of
+tanh, and gives the gradients of taps and gain by one filter gradient,
 
     h = grad (1 - t^2) [t > 0],    W_k = sum of h x shifted by k,    d taps = gain W,    d gain = sum over k of taps W.
+
+Lines here are [..., L, R, C], with any axes before L: the two parts of a map's rows are columns at once.
 """
 
 from __future__ import annotations
@@ -17,121 +20,237 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK = 1 << 19
-"""Values of s that are computed at once, 2 MB in float32: what a step reads and writes of them stays in cache."""
+from .kernels import TO_MAP, TO_PIXELS
+from .tensors import memory_format
+
+BLOCK = 1 << 20
+"""Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
 TINY = 2.0**-40
 """Least size of a gain inside the tanh, which is linear there: a gain of zero still learns, as [t > 0] is known."""
 
 
-def applies(lines: Tensor, padding: str) -> bool:
-    """Whether `Step` does what the plain operations do: float32 on a CPU, zeros at the border, nothing traced."""
+def applies(x: Tensor, padding: str) -> bool:
+    """Whether both do what the plain operations do: float32 on a CPU, zeros at the border, nothing traced."""
     return (
         not torch.compiler.is_compiling()
-        and lines.device.type == "cpu"
-        and lines.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
         and padding == "zeros"
-        and lines.numel() > 0
+        and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()  # vmap and its like trace the plain operations
     )
 
 
-def plain(
-    x_e: Tensor, x_o: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(s, d) by the equations, on lines [B, L, R, C]."""
+def plain(lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, d) of lines by the equations."""
+    x_e, x_o = _parity(lines)
     d = x_o - torch.tanh(gain_p * torch.relu(_filtered(x_e, taps_p)))
     return x_e + torch.tanh(gain_u * torch.relu(_filtered(d, taps_u))), d
 
 
-def step(lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> tuple[Tensor, Tensor]:
-    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; taps [C, K] and gain [C] of P, then of U."""
+def plain_sum(x: Tensor, *filters: Tensor) -> Tensor:
+    """The sum of the four bands of a map by the equations."""
+    parts = torch.stack(plain(x.permute(TO_PIXELS).unsqueeze(-2), *filters)).squeeze(-2)
+    s, d = plain(parts, *filters)
+    return (s + d).sum(0).permute(TO_MAP)
+
+
+def step(lines: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor]:
+    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; filters: taps [C, K] and gain [C] of P, of U."""
     if torch.is_grad_enabled():
-        found: tuple[Tensor, Tensor] = Step.apply(lines, taps_p, gain_p, taps_u, gain_u)
+        found: tuple[Tensor, Tensor] = Step.apply(lines, *filters)
         return found
-    return _computed(lines, taps_p, gain_p, taps_u, gain_u, values=None)  # `apply` takes a tenth of a millisecond
+    return _stepped(lines, filters, [])  # `apply` takes a tenth of a millisecond
+
+
+def summed(x: Tensor, *filters: Tensor) -> Tensor:
+    """The sum of the four bands of a map [N, C, H, W] of even sides; filters as those of `step`."""
+    if torch.is_grad_enabled():
+        found: Tensor = Sum.apply(x, *filters)
+        return found
+    return _summed(x, filters, None)
 
 
 class Step(torch.autograd.Function):
     """`step` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> Any:
+    def forward(ctx: Any, lines: Tensor, *filters: Tensor) -> Any:
         values: list[Tensor] = []
-        s, d = _computed(lines, taps_p, gain_p, taps_u, gain_u, values=values)
-        ctx.save_for_backward(lines, taps_p, gain_p, taps_u, gain_u, d, *values)
+        s, d = _stepped(lines, filters, values)
+        ctx.save_for_backward(lines, *filters, d, *values)
         return s, d
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        grad_s, grad_d = grads
-        inputs, d, values = ctx.saved_tensors[:5], ctx.saved_tensors[5], ctx.saved_tensors[6:]
-        lines, taps_p, gain_p, taps_u, gain_u = inputs
+        lines, *filters = ctx.saved_tensors[:5]
+        d, *values = ctx.saved_tensors[5:]
         if torch.is_grad_enabled():  # a graph of the gradient is asked for: that of the plain operations
-            outputs = plain(lines[:, 0::2], lines[:, 1::2], *inputs[1:])
-            return torch.autograd.grad(outputs, inputs, grads, create_graph=True, allow_unused=True)
-        gradient = torch.empty_like(lines)
-        weights_p, weights_u = torch.zeros_like(taps_p), torch.zeros_like(taps_u)
-        filter_p, filter_u = taps_p * -gain_p[:, None], taps_u * gain_u[:, None]
-        for block, t_p, t_u in zip(_blocks(d), values[0::2], values[1::2], strict=True):
-            of_d, more = _filter_gradients(_through_tanh(grad_s[block], t_u), d[block], filter_u)
-            weights_u += more
-            of_d += grad_d[block]
-            of_e, more = _filter_gradients(_through_tanh(of_d, t_p), lines[block][:, 0::2].contiguous(), filter_p)
-            weights_p += more
-            gradient[block][:, 1::2] = of_d
-            torch.add(of_e, grad_s[block], out=gradient[block][:, 0::2])
-        return (
-            gradient,
-            weights_p * -gain_p[:, None],
-            -(weights_p * taps_p).sum(1),
-            weights_u * gain_u[:, None],
-            (weights_u * taps_u).sum(1),
+            outputs = plain(lines, *filters)
+            return torch.autograd.grad(outputs, (lines, *filters), grads, create_graph=True, allow_unused=True)
+        gradient, back = torch.empty_like(lines), Back(*filters)
+        for block, t_p, t_u in zip(_blocks(lines), values[0::2], values[1::2], strict=True):
+            back(grads[0][block], grads[1][block], lines[block], d[block], t_p, t_u, out=gradient[block])
+        return gradient, *back.of_filters()
+
+
+class Sum(torch.autograd.Function):
+    """`summed` with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *filters: Tensor) -> Any:
+        kept: list[Tensor] = []
+        y = _summed(x, filters, kept)
+        ctx.save_for_backward(x, *filters, *kept)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, *filters = ctx.saved_tensors[:5]
+        if torch.is_grad_enabled():
+            return torch.autograd.grad(plain_sum(x, *filters), (x, *filters), grads, create_graph=True)
+        gradient, back = torch.empty_like(x), Back(*filters)
+        kept = iter(ctx.saved_tensors[5:])
+        for block in _blocks(x):
+            grad, pixels = (one[block].permute(TO_PIXELS).contiguous() for one in (grads[0], x))
+            t_p, t_u, parts, *of_columns = (next(kept) for _ in range(6))
+            of_parts, out = torch.empty_like(parts), gradient[block].permute(TO_PIXELS)
+            back(grad, grad, parts, *of_columns, out=of_parts)
+            of_pixels = out if out.is_contiguous() else torch.empty_like(pixels)
+            of_s, of_d = of_parts.unsqueeze(-2)
+            back(of_s, of_d, pixels.unsqueeze(-2), parts[1].unsqueeze(-2), t_p, t_u, out=of_pixels.unsqueeze(-2))
+            if of_pixels is not out:
+                out.copy_(of_pixels)
+        return gradient, *back.of_filters()
+
+
+class Back:
+    """From the gradients of s and d to that of their lines, block by block; those of the filters add up."""
+
+    def __init__(self, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> None:
+        self.taps = taps_p, taps_u
+        self.gains = -gain_p[:, None], gain_u[:, None]
+        self.filters = [taps * gain for taps, gain in zip(self.taps, self.gains, strict=True)]
+        self.weights = [torch.zeros_like(taps) for taps in self.taps]
+
+    def __call__(
+        self, grad_s: Tensor, grad_d: Tensor, lines: Tensor, d: Tensor, t_p: Tensor, t_u: Tensor, *, out: Tensor
+    ) -> None:
+        of_e, of_o = _parity(out)
+        torch.add(self._filtered(1, _through_tanh(grad_s, t_u), d), grad_d, out=of_o)
+        torch.add(self._filtered(0, _through_tanh(of_o, t_p), _parity(lines)[0].contiguous()), grad_s, out=of_e)
+
+    def _filtered(self, which: int, h: Tensor, x: Tensor) -> Tensor:
+        """The gradient of the lines x that P (0) or U (1) filters; that of the filters is added."""
+        filters = self.filters[which]
+        channels, size = filters.shape
+        of_x, of_filters, _ = torch.ops.aten.convolution_backward(
+            _as_map(h),
+            _as_map(x),
+            filters[:, None, :, None],
+            None,
+            [1, 1],
+            [size // 2, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            channels,
+            [True, True, False],
         )
+        self.weights[which] += of_filters[:, 0, :, 0]
+        return _as_lines(of_x, x)
+
+    def of_filters(self) -> Iterator[Tensor]:
+        """The gradients of taps and gain of P, then of U."""
+        yield self.weights[0] * self.gains[0]
+        yield -(self.weights[0] * self.taps[0]).sum(1)
+        yield self.weights[1] * self.gains[1]
+        yield (self.weights[1] * self.taps[1]).sum(1)
 
 
-def _computed(
-    lines: Tensor, taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor, *, values: list[Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """(s, d); the values of tanh of each block, which a gradient needs, are added to `values` where that is a list."""
-    bundles, length, beside, channels = lines.shape
-    s = lines.new_empty(bundles, length // 2, beside, channels)
-    d = torch.empty_like(s)
-    inner_p, outer_p = _inside_and_out(taps_p, -gain_p)
-    inner_u, outer_u = _inside_and_out(taps_u, gain_u)
-    for block in _blocks(s):
-        x = lines[block]
-        t_p = _tanh_of_filtered(x, inner_p, step=2)
-        torch.addcmul(x[:, 1::2], t_p, outer_p, out=d[block])
-        t_u = _tanh_of_filtered(d[block], inner_u, step=1)
-        torch.addcmul(x[:, 0::2], t_u, outer_u, out=s[block])
-        if values is not None:
-            values += [t_p, t_u]
+def _stepped(lines: Tensor, filters: tuple[Tensor, ...], values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(s, d); the values of tanh of each block, which a gradient needs, are added to `values`."""
+    inner = _inside_and_out(*filters)
+    s, d = (torch.empty_like(part, memory_format=torch.contiguous_format) for part in _parity(lines))
+    for block in _blocks(lines):
+        values += _split(lines[block], inner, s[block], d[block])
     return s, d
 
 
-def _blocks(s: Tensor) -> Iterator[slice]:
-    size = max(1, BLOCK // s[0].numel())
-    return (slice(start, start + size) for start in range(0, len(s), size))
+def _summed(x: Tensor, filters: tuple[Tensor, ...], kept: list[Tensor] | None) -> Tensor:
+    """The sum of the bands; what a gradient needs of each block is added to `kept` where that is a list."""
+    inner = _inside_and_out(*filters)
+    images, channels, height, width = x.shape
+    y = torch.empty(
+        (images, channels, height // 2, width // 2), dtype=x.dtype, device=x.device, memory_format=memory_format(x)
+    )
+    parts = s = d = x.new_empty(0, 0)
+    for block in _blocks(x):
+        pixels = x[block].permute(TO_PIXELS).contiguous()
+        if kept is not None or parts.shape[1] != len(pixels):  # otherwise the last block's memory, which is in cache
+            parts = x.new_empty(2, len(pixels), height, width // 2, channels)
+            s, d = (x.new_empty(2, len(pixels), height // 2, width // 2, channels) for _ in range(2))
+        of_rows = _split(pixels.unsqueeze(-2), inner, *parts.unsqueeze(-2))
+        of_columns = _split(parts, inner, s, d)
+        if kept is not None:
+            kept += [*of_rows, parts, d, *of_columns]
+        (ll, hl), (lh, hh) = s, d
+        torch.add(ll.add_(lh).add_(hl), hh, out=y[block].permute(TO_PIXELS))
+    return y
 
 
-def _inside_and_out(taps: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """(filters with the size of the gain in them, what is left of the gain outside the tanh)."""
-    size = gain.abs().clamp_min(TINY)
-    return taps * size[:, None], gain / size
+def _blocks(x: Tensor) -> Iterator[slice]:
+    size = max(1, BLOCK // x[0].numel())
+    return (slice(start, start + size) for start in range(0, len(x), size))
+
+
+def _parity(lines: Tensor) -> tuple[Tensor, Tensor]:
+    """The even and the odd samples."""
+    return lines[..., 0::2, :, :], lines[..., 1::2, :, :]
+
+
+def _inside_and_out(taps_p: Tensor, gain_p: Tensor, taps_u: Tensor, gain_u: Tensor) -> list[Tensor]:
+    """Of -P, then of U: the filters with the size of the gain in them, and what is left of it outside the tanh."""
+    made = []
+    for taps, gain in ((taps_p, -gain_p), (taps_u, gain_u)):
+        size = gain.abs().clamp_min(TINY)
+        made += [taps * size[:, None], gain / size]
+    return made
+
+
+def _split(lines: Tensor, inner: list[Tensor], s: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Write s and d of the lines; the values of tanh in P and U."""
+    inner_p, outer_p, inner_u, outer_u = inner
+    x_e, x_o = _parity(lines)
+    t_p = _tanh_of_filtered(lines, inner_p, step=2)
+    torch.addcmul(x_o, t_p, outer_p, out=d)
+    t_u = _tanh_of_filtered(d, inner_u, step=1)
+    torch.addcmul(x_e, t_u, outer_u, out=s)
+    return t_p, t_u
+
+
+def _as_map(lines: Tensor) -> Tensor:
+    return lines.flatten(0, -4).permute(TO_MAP)
+
+
+def _as_lines(map_: Tensor, like: Tensor) -> Tensor:
+    return map_.permute(TO_PIXELS).view(*like.shape[:-3], -1, *like.shape[-2:])
 
 
 def _filtered(x: Tensor, taps: Tensor) -> Tensor:
     channels, size = taps.shape
-    y = F.conv2d(x.permute(0, 3, 1, 2), taps[:, None, :, None], padding=(size // 2, 0), groups=channels)
-    return y.permute(0, 2, 3, 1)
+    y = F.conv2d(_as_map(x), taps[:, None, :, None], padding=(size // 2, 0), groups=channels)
+    return y.permute(TO_PIXELS).reshape(x.shape)
 
 
 def _tanh_of_filtered(x: Tensor, taps: Tensor, *, step: int) -> Tensor:
     """ReLU of tanh of the filtered lines; with step 2 of their even samples, which are not copied for it."""
     channels, size = taps.shape
-    map_, filters = x.permute(0, 3, 1, 2), taps[:, None, :, None]
-    padding, stride = [step * (size // 2), 0], [step, 1]
+    map_, filters, padding, stride = _as_map(x), taps[:, None, :, None], [step * (size // 2), 0], [step, 1]
+    if x.dim() > 4 and x.shape[-2] == 1:  # rows of a map: the kernel for few channels runs along a width, not a height
+        map_, filters = _as_map(x.squeeze(-2)), filters.mT
+        padding, stride = padding[::-1], stride[::-1]
     if FUSED and x.dtype == torch.float32:
         y = torch.ops.mkldnn._convolution_pointwise(
             map_, filters, None, padding, stride, stride, channels, "tanh", [], ""
@@ -139,8 +258,7 @@ def _tanh_of_filtered(x: Tensor, taps: Tensor, *, step: int) -> Tensor:
     else:
         y = F.conv2d(map_, filters, padding=padding, stride=stride, dilation=stride, groups=channels)
         y = y.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, a fifth of torch.tanh's time
-    result: Tensor = y.relu_().permute(0, 2, 3, 1)
-    return result
+    return _as_lines(y.relu_(), x)
 
 
 def _has_fused() -> bool:
@@ -160,24 +278,5 @@ FUSED = _has_fused()
 
 def _through_tanh(grad: Tensor, t: Tensor) -> Tensor:
     h = torch.ops.aten.tanh_backward(grad, t)
-    result: Tensor = torch.ops.aten.threshold_backward(h, t, 0)
+    result: Tensor = torch.ops.aten.threshold_backward(h, t, 0, grad_input=h)
     return result
-
-
-def _filter_gradients(h: Tensor, x: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of filtered lines by the lines x [B, L, R, C] and by the filters [C, K]."""
-    channels, size = filters.shape
-    of_x, of_filters, _ = torch.ops.aten.convolution_backward(
-        h.permute(0, 3, 1, 2),
-        x.permute(0, 3, 1, 2),
-        filters[:, None, :, None],
-        None,
-        [1, 1],
-        [size // 2, 0],
-        [1, 1],
-        False,
-        [0, 0],
-        channels,
-        [True, True, False],
-    )
-    return of_x.permute(0, 2, 3, 1), of_filters[:, 0, :, 0]

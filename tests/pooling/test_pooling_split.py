@@ -18,10 +18,6 @@ def inputs(gain: float | None, dtype: torch.dtype, bundles: int = 3) -> list[Ten
     return [one.requires_grad_() for one in made]
 
 
-def by_equations(lines: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor]:
-    return split.plain(lines[:, 0::2], lines[:, 1::2], *filters)
-
-
 @pytest.mark.parametrize("gain", [None, 0.0, 1e-14, -1e-14])
 @pytest.mark.parametrize("block", [1, 1 << 19])
 def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, block):
@@ -29,7 +25,7 @@ def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, bloc
     monkeypatch.setattr(split, "BLOCK", block)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         given = inputs(gain, dtype)
-        found, expected = split.step(*given), by_equations(*given)
+        found, expected = split.step(*given), split.plain(*given)
         weights = [torch.linspace(-1, 2, one.numel(), dtype=dtype).view_as(one) for one in found]
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
@@ -37,6 +33,38 @@ def test_values_and_gradients_are_those_of_the_equations(monkeypatch, gain, bloc
         for one, other in zip(*gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
         assert gain is None or gradients[0][2][1] != 0
+
+
+def map_and_filters(dtype: torch.dtype, memory_format: torch.memory_format, images: int = 3) -> list[Tensor]:
+    x = torch.randn((images, 3, 6, 8), dtype=dtype, generator=torch.Generator().manual_seed(4))
+    filters = [one.detach() for one in inputs(None, dtype)[1:]]
+    return [one.requires_grad_() for one in (x.contiguous(memory_format=memory_format), *filters)]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("images_at_once", [1, 2, 3])
+def test_the_sum_of_the_bands_and_its_gradient_are_those_of_the_equations(monkeypatch, memory_format, images_at_once):
+    """Blocks of one image, a last block that is smaller, and one block; a map keeps its memory format."""
+    monkeypatch.setattr(split, "BLOCK", images_at_once * 3 * 6 * 8)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        given = map_and_filters(dtype, memory_format)
+        found, expected = split.summed(*given), split.plain_sum(*given)
+        weights = torch.linspace(-1, 2, found.numel(), dtype=dtype).view_as(found)
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+        gradients = [torch.autograd.grad(output, given, weights) for output in (found, expected)]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
+        with torch.no_grad():
+            alone = split.summed(*given)
+        assert torch.equal(alone, found)
+        for one in (alone, found, gradients[0][0]):
+            assert one.is_contiguous(memory_format=memory_format)
+
+
+def test_first_and_second_derivatives_of_the_sum_are_right():
+    given = map_and_filters(torch.float64, torch.contiguous_format, images=1)
+    assert torch.autograd.gradcheck(split.summed, given)
+    assert torch.autograd.gradgradcheck(split.summed, given)
 
 
 def test_first_and_second_derivatives_are_right():
@@ -61,7 +89,7 @@ def test_the_tanh_inside_the_convolution_is_within_rounding_of_float64(monkeypat
         pytest.skip("this torch has no convolution with a tanh in it")
     monkeypatch.setattr(split, "FUSED", fused)
     given = [one.detach() for one in inputs(None, torch.float32)]
-    for one, exact in zip(split.step(*given), by_equations(*(v.double() for v in given)), strict=True):
+    for one, exact in zip(split.step(*given), split.plain(*(v.double() for v in given)), strict=True):
         torch.testing.assert_close(one.double(), exact, rtol=1e-6, atol=1e-6)
 
 
