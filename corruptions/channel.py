@@ -24,6 +24,7 @@ from torch import Tensor
 from corruptions.opencv import cv2
 from corruptions.positions import few, positions
 from corruptions.randomness import Draws, LegacyDraws, RandomSource
+from corruptions.words import look_up
 
 LEVELS = 256
 _BITS = 48
@@ -321,10 +322,7 @@ class _Sums:
 
     def __call__(self, source: np.ndarray, bits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row = (1, len(source))
-        if _looks_up_words():
-            cv2.LUT(bits.reshape(row), self._halves, self._found)
-        else:
-            self._halves.take(bits.reshape(row), out=self._found, mode="wrap")
+        look_up(bits.reshape(row), self._halves, self._found)
         cv2.split(self._found.view(np.uint8).reshape(*row, 2), [self._up, self._down])
         cv2.add(source.reshape(row), self._up, target.reshape(row))  # OpenCV keeps sums within 0..255
         cv2.subtract(target.reshape(row), self._down, target.reshape(row))
@@ -371,13 +369,3 @@ def _codes(law: Law) -> np.ndarray:
     """
     entries = _table_on_cpu(law).entries.reshape(LEVELS, -1)
     return np.where(entries >= _STEPPED, _MARK_8, entries - _INPUTS.astype(np.int16)).astype(np.uint8).ravel()
-
-
-@lru_cache(maxsize=1)
-def _looks_up_words() -> bool:
-    """Whether this OpenCV has tables for 16 bits; before 5.0 they are for 8."""
-    try:
-        cv2.LUT(np.zeros((1, 1), np.uint16), np.zeros(1 << 16, np.uint16))
-    except cv2.error:
-        return False
-    return True
