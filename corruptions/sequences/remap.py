@@ -93,19 +93,6 @@ def _source(quad: Pixels, margin: int) -> npt.NDArray[np.uint16]:
     return source
 
 
-def _corners(images: Pixels) -> npt.NDArray[np.uint32]:
-    """Every four pixels that meet, as bytes (top left, top right, bottom left, bottom right), edges repeated.
-
-    [P, H + 1, W + 1]: four look-ups in one.
-    """
-    planes = images.reshape(-1, *images.shape[-2:])
-    result = np.empty((len(planes), planes.shape[1] + 1, planes.shape[2] + 1, 4), np.uint8)
-    for plane, meeting in zip(planes, result, strict=True):
-        wide = cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        cv2.merge([wide[:-1, :-1], wide[:-1, 1:], wide[1:, :-1], wide[1:, 1:]], meeting)
-    return result.view(np.uint32)[..., 0]
-
-
 class Warp:
     """Bilinear frames of some images, with the results of Pillow's float64 arithmetic.
 
@@ -121,7 +108,8 @@ class Warp:
         exponent = int(max(images.shape[-2:]) - 1).bit_length()
         self._margin = int(256 * (510.0 * 2.0 ** (exponent - 25) + 1 / 512 + 2e-4))
         self._sources = [_source(quad, self._margin) for quad in quads(images)]
-        self._corners = _corners(images)
+        planes = images.reshape(-1, *images.shape[-2:])
+        self._planes = np.pad(planes, ((0, -len(planes) % 4), (1, 1), (1, 1)), "edge")
         self._shape = (*images.shape[:2], height, width)
         self._moved = np.empty((height * width, 4), np.uint16)
         self._fraction, self._level = (np.empty((height * width, 4), np.uint8) for _ in range(2))
@@ -148,45 +136,35 @@ class Warp:
             if not where.exact:
                 value = few((fraction <= 2 * self._margin).ravel())
                 doubtful.append(((value & 3) + first, value >> 2))
-        planes = self._shape[0] * self._shape[1]
         if doubtful:
             plane, place = (np.concatenate(part) for part in zip(*doubtful, strict=True))
-            if planes < len(result):
-                ours = plane < planes
-                plane, place = plane[ours], place[ours]
             row = place // columns
-            place -= row * columns
-            row += where.top
-            place += where.left
-            x, y = position(place + (window[1] + 0.5), row + (window[0] + 0.5))
-            x -= 0.5
-            y -= 0.5
-            row *= result.shape[2]
-            row += place
-            row += plane * (result.shape[1] * result.shape[2])
-            result.ravel()[row] = self._literally(plane, x, y)
-        return result[:planes].reshape(self._shape)
+            column = place - row * columns
+            x, y = position(column + (where.left + window[1] + 0.5), row + (where.top + window[0] + 0.5))
+            line = plane * result.shape[1] + row + where.top
+            result.ravel()[line * result.shape[2] + column + where.left] = self._literally(plane, x - 0.5, y - 0.5)
+        return result[: self._shape[0] * self._shape[1]].reshape(self._shape)
 
     def _literally(self, plane: npt.NDArray[np.intp], x: Places, y: Places) -> Pixels:
         """Values of some planes at some positions in Pillow's steps, as `warp_affine` takes them: uint8."""
+        height, width = self._planes.shape[-2:]
         left, top = np.floor(x), np.floor(y)
         right, down = x - left, y - top
-        _, height, width = self._corners.shape
         # whole numbers: exact
-        top += plane * height + 1
-        top *= width
-        top += left
-        top += 1
-        levels = self._corners.ravel().take(top.astype(np.intp)).view(np.uint8).reshape(1, -1, 4)
-        above, above_right, below, below_right = (part[0].astype(np.float64) for part in cv2.split(levels))
-        for near, far in ((above, above_right), (below, below_right)):
+        corner = ((plane * height + top + 1) * width + left + 1).astype(np.intp)
+        levels = self._planes.ravel()
+        halves = []
+        for line in (corner, corner + width):
+            near, far = (levels.take(place).astype(np.float64) for place in (line, line + 1))
             far -= near
             far *= right
             far += near
-        below_right -= above_right
-        below_right *= down
-        below_right += above_right
-        return np.asarray(below_right.astype(np.uint8))
+            halves.append(far)
+        above, below = halves
+        below -= above
+        below *= down
+        below += above
+        return np.asarray(below.astype(np.uint8))
 
 
 _LOW_FIRST = sys.byteorder == "little"
