@@ -24,6 +24,7 @@ from torch import Tensor
 from corruptions.opencv import cv2
 from corruptions.positions import few, positions
 from corruptions.randomness import Draws, LegacyDraws, RandomSource
+from corruptions.words import look_up
 
 LEVELS = 256
 _BITS = 48
@@ -227,12 +228,7 @@ def _sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
         # the n-th value of an image that needs further bits takes its word n
         start = torch.arange(len(flat), device=found.device).mul_(extra.shape[1]).sub_(number.cumsum(0) - number)
         word = torch.arange(len(places), device=found.device).add_(start.index_select(0, image))
-        settled = _settle(
-            index.view(-1).index_select(0, places),
-            found.index_select(0, places),
-            extra.reshape(-1).index_select(0, word),
-            table,
-        )
+        settled = _settle(index.view(-1).index_select(0, places), extra.reshape(-1).index_select(0, word), table)
         found.index_copy_(0, places, settled)
     else:
         draws.words_32(1)  # the sub-stream is taken all the same: what follows must not depend on the batch
@@ -240,32 +236,20 @@ def _sample(levels: Tensor, law: Law, draws: Draws) -> Tensor:
     return (found.add_(flat).clamp_(0, 255) if law.adds else found).to(torch.uint8).view(levels.shape)
 
 
-def _settle(index: Tensor, found: Tensor, finer: Tensor, table: Guide) -> Tensor:
-    """Effects of the values whose bucket holds a step, int16 [P], from bucket, entry and 32 further bits of each."""
+def _settle(index: Tensor, finer: Tensor, table: Guide) -> Tensor:
+    """Effects of the values whose bucket holds a step, int16 [P], from bucket and 32 further bits of each."""
     bucket = index.to(torch.int64)
     row = bucket >> table.bits
-    point = bucket.bitwise_and_((1 << table.bits) - 1).bitwise_left_shift_(_BITS - table.bits)
-    point += finer.to(torch.int64).bitwise_and_(0xFFFFFFFF).bitwise_left_shift_(_BITS - table.bits - 32)
-    point += row << _ROW
-    # Where the step in question lies in the table. Most buckets hold one: each round looks at those beyond their step.
-    first = row.mul_(len(table.effects))
-    place = found.to(torch.int64).sub_(_STEPPED).add_(first)
-    beyond = table.exact.index_select(0, place) <= point
-    place += beyond
-    rest = positions(beyond)
-    for _ in range(2):
-        ahead = table.exact.index_select(0, place.index_select(0, rest)) <= point.index_select(0, rest)
-        rest = rest.index_select(0, positions(ahead))
-        place[rest] += 1
-    # The outermost buckets hold a whole tail: bisection.
-    place[rest] = torch.searchsorted(table.exact, point.index_select(0, rest), right=True)
-    return table.effects.index_select(0, place.sub_(first))
+    # rows are 2^49 apart and their buckets fill 2^48
+    point = row.bitwise_left_shift(table.bits).add_(bucket).bitwise_left_shift_(32)
+    point += finer.to(torch.int64).bitwise_and_(0xFFFFFFFF)
+    place = torch.searchsorted(table.exact, point.bitwise_left_shift_(_BITS - table.bits - 32), right=True)
+    return table.effects.index_select(0, place.sub_(row.mul_(len(table.effects))))
 
 
 def _sample_on_cpu(levels: Tensor, law: Law, draws: Draws) -> Tensor:
     """`_sample` an image at a time, in the caches; what needs further bits is settled for all of them together."""
-    table = guide(law, levels.device)
-    entries = _entries(law)
+    table = _table_on_cpu(law)
     flat = levels.reshape(len(levels), -1).numpy()
     size = flat.shape[1]
     sent = (_Sums if table.bits == 16 else _Codes)(law, size)
@@ -275,22 +259,54 @@ def _sample_on_cpu(levels: Tensor, law: Law, draws: Draws) -> Tensor:
     for image, (source, target) in enumerate(zip(flat, result, strict=True)):
         index, unsettled = sent(source, words(image, -(-size // 4)).view(np.uint16)[:size], target)
         places = few(unsettled)
-        buckets = index[places]
-        found = entries[buckets]
-        stepped = found >= _STEPPED
+        buckets = index.take(places)
+        entries = table.entries.take(buckets)
+        stepped = entries >= _STEPPED
         if not stepped.all():  # a mark may be a result
-            places, buckets, found = places[stepped], buckets[stepped], found[stepped]
+            places, buckets, entries = places[stepped], buckets[stepped], entries[stepped]
         if len(places):
-            more = finer(image, -(-len(places) // 2)).view(np.int32)[: len(places)]
-            steps.append((places + image * size, buckets, found, more))
+            more = finer(image, -(-len(places) // 2)).view(np.uint32)[: len(places)]
+            steps.append((places + image * size, buckets, entries, more))
     if steps:
-        places, *parts = (np.concatenate(part) for part in zip(*steps, strict=True))
-        bucket, entry, further = (torch.from_numpy(part) for part in parts)
-        settled = _settle(bucket, entry, further, table).numpy()
+        places, buckets, entries, more = (np.concatenate(part) for part in zip(*steps, strict=True))
+        settled = _settle_on_cpu(buckets, entries, more, table)
         if law.adds:
-            settled = np.clip(settled + flat.reshape(-1)[places], 0, 255)
+            settled = np.clip(settled + flat.reshape(-1).take(places), 0, 255)
         result.reshape(-1)[places] = settled
     return torch.from_numpy(result).view(levels.shape)
+
+
+class _GuideOnCpu(NamedTuple):
+    """`Guide` for numpy, whose operations start several times faster than torch's: few values need them."""
+
+    entries: np.ndarray
+    exact: np.ndarray
+    effects: np.ndarray
+    bits: int
+
+
+@lru_cache(maxsize=32)
+def _table_on_cpu(law: Law) -> _GuideOnCpu:
+    entries, exact, effects, bits = guide(law, torch.device("cpu"))
+    return _GuideOnCpu(entries.numpy(), exact.numpy(), effects.numpy(), bits)
+
+
+def _settle_on_cpu(index: np.ndarray, entries: np.ndarray, finer: np.ndarray, table: _GuideOnCpu) -> np.ndarray:
+    """`_settle` by the entries, which tell the first step in a bucket; most hold one."""
+    bucket = index.astype(np.int64)
+    row = bucket >> table.bits
+    point = row << table.bits
+    point += bucket
+    point <<= 32
+    point += finer
+    point <<= _BITS - table.bits - 32
+    row *= len(table.effects)
+    place = entries - (_STEPPED - row)
+    place += table.exact.take(place) <= point
+    rest = few(table.exact.take(place) <= point)
+    place[rest] = np.searchsorted(table.exact, point.take(rest), side="right")
+    place -= row
+    return np.asarray(table.effects.take(place))
 
 
 class _Sums:
@@ -306,10 +322,7 @@ class _Sums:
 
     def __call__(self, source: np.ndarray, bits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row = (1, len(source))
-        if _looks_up_words():
-            cv2.LUT(bits.reshape(row), self._halves, self._found)
-        else:
-            self._halves.take(bits.reshape(row), out=self._found, mode="wrap")
+        look_up(bits.reshape(row), self._halves, self._found)
         cv2.split(self._found.view(np.uint8).reshape(*row, 2), [self._up, self._down])
         cv2.add(source.reshape(row), self._up, target.reshape(row))  # OpenCV keeps sums within 0..255
         cv2.subtract(target.reshape(row), self._down, target.reshape(row))
@@ -321,7 +334,7 @@ class _Codes:
 
     def __init__(self, law: Law, size: int) -> None:
         self._codes = torch.from_numpy(_codes(law))
-        self._shift = guide(law, torch.device("cpu")).bits
+        self._shift = _table_on_cpu(law).bits
         self._index = np.empty(size, np.int32)
 
     def __call__(self, source: np.ndarray, bits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -341,15 +354,9 @@ _MARK_16, _MARK_8 = 0xFFFF, 128
 
 
 @lru_cache(maxsize=32)
-def _entries(law: Law) -> np.ndarray:
-    """The entries of the guide, for numpy."""
-    return guide(law, torch.device("cpu")).entries.numpy()
-
-
-@lru_cache(maxsize=32)
 def _halves(law: Law) -> np.ndarray:
     """What every bucket adds to a level and takes off it, in two bytes of which one is 0: uint16 [2^16]."""
-    entries = _entries(law)
+    entries = _table_on_cpu(law).entries
     up_down = np.stack([entries, -entries], axis=-1).clip(0, 255).astype(np.uint8)
     return np.where(entries >= _STEPPED, np.uint16(_MARK_16), up_down.view(np.uint16)[:, 0])
 
@@ -360,15 +367,5 @@ def _codes(law: Law) -> np.ndarray:
 
     A difference of 128 is marked too, though it holds no step.
     """
-    entries = _entries(law).reshape(LEVELS, -1)
+    entries = _table_on_cpu(law).entries.reshape(LEVELS, -1)
     return np.where(entries >= _STEPPED, _MARK_8, entries - _INPUTS.astype(np.int16)).astype(np.uint8).ravel()
-
-
-@lru_cache(maxsize=1)
-def _looks_up_words() -> bool:
-    """Whether this OpenCV has tables for 16 bits; before 5.0 they are for 8."""
-    try:
-        cv2.LUT(np.zeros((1, 1), np.uint16), np.zeros(1 << 16, np.uint16))
-    except cv2.error:
-        return False
-    return True

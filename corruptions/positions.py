@@ -15,9 +15,12 @@ def few(mask: np.ndarray) -> np.ndarray:
     """
     whole = len(mask) // 8 * 8
     words = mask[:whole].view(np.uint64)
-    blocks = np.flatnonzero(words != 0)  # eight values at a time
-    inside = np.flatnonzero(words[blocks].view(np.bool_))
-    places = (blocks << 3)[inside >> 3] + (inside & 7)
+    (blocks,) = (words != 0).nonzero()  # eight values at a time
+    (inside,) = words[blocks].view(np.bool_).nonzero()
+    blocks <<= 3
+    places = blocks.take(inside >> 3)
+    inside &= 7
+    places += inside
     if whole == len(mask):
         return np.asarray(places)
     return np.concatenate([places, whole + np.flatnonzero(mask[whole:])])

@@ -155,34 +155,37 @@ def _literally(planes: np.ndarray, places: np.ndarray, sigma: float, cut: float)
     """
     height, width = planes.shape[1:]
     area = height * width
-    first, last = places[0] // area, places[-1] // area
+    plane = places[0] // area
     weights = gaussian_weights(sigma, cut)
     radius = len(weights) // 2
     size = len(weights) ** 2
-    border = cv2.BORDER_REPLICATE
-    if first == last and len(places) * size > area:
+    if places[-1] // area == plane and len(places) * size > area:
         window = np.ones((len(weights), len(weights)), np.uint8)
-        plane = planes[first]
-        flat = cv2.erode(plane, window, borderType=border) == cv2.dilate(plane, window, borderType=border)
-        places = places[~flat.ravel()[places - first * area]]
+        ends = (find(planes[plane], window, borderType=cv2.BORDER_REPLICATE) for find in (cv2.erode, cv2.dilate))
+        places = places[np.not_equal(*ends).ravel()[places - plane * area]]
         if len(places) * size > 8 * area:
-            exact = ndimage.gaussian_filter(plane / 255.0, sigma, mode="nearest", truncate=cut)
-            return places, _levels(exact.ravel()[places - first * area])
-    padded = np.stack(
-        [cv2.copyMakeBorder(plane, radius, radius, radius, radius, border) for plane in planes[first : last + 1]]
-    )
-    inside = places - first * area
-    line = inside // width
-    owner = line // height
-    corners = inside + 2 * radius * line + owner * (2 * radius * padded.shape[2])
-    span = np.arange(len(weights))
-    exact = padded.ravel().take(corners[:, None, None] + (span[:, None] * padded.shape[2] + span)) / 255.0
-    for _ in range(2):  # the middle first, then pairs from the outside in, along the rows' axis and then the other
-        total = exact[:, radius] * weights[radius]
-        for step in range(radius, 0, -1):
-            total += (exact[:, radius - step] + exact[:, radius + step]) * weights[radius - step]
-        exact = total
-    return places, _levels(exact)
+            exact = ndimage.gaussian_filter(planes[plane] / 255.0, sigma, mode="nearest", truncate=cut)
+            return places, _levels(exact.ravel()[places - plane * area])
+    line = places // width
+    top = line // height * height
+    span = np.arange(-radius, radius + 1)[:, None]
+    rows = np.clip(line - top + span, 0, height - 1)
+    rows += top
+    rows *= width
+    columns = np.clip(places - line * width + span, 0, width - 1)
+    windows = planes.ravel().take(rows[:, None] + columns) / 255.0
+    return places, _levels(_weighted(_weighted(windows, weights), weights))
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted sum along the first axis: the middle first, then pairs from the outside in, as scipy adds them."""
+    radius = len(weights) // 2
+    pairs = values[:radius] + values[:radius:-1]
+    pairs *= weights[:radius].reshape(-1, *[1] * (values.ndim - 1))
+    total = np.asarray(values[radius] * weights[radius])
+    for pair in pairs:
+        total += pair
+    return total
 
 
 def _levels(values: np.ndarray) -> np.ndarray:

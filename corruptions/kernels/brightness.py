@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from corruptions.channel import LEVELS, to_levels, without_fraction
 from corruptions.hsv import CLOSE, middle_literally, owners
-from corruptions.positions import negative
+from corruptions.opencv import cv2
+from corruptions.positions import few, negative
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
+from corruptions.words import look_up, paired
 
 
 @corruption(
@@ -30,6 +33,8 @@ from corruptions.registry import corruption
 )
 def brightness(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     """Value of HSV plus `amount`, clipped to [0, 1]."""
+    if images.device.type == "cpu":
+        return _on_cpu(images.contiguous(), amount)
     value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     index = images + value.to(torch.int32).mul_(LEVELS)
     index.add_(images == least, alpha=LEVELS * LEVELS)
@@ -39,8 +44,40 @@ def brightness(images: Tensor, draws: RandomSource, amount: float) -> Tensor:
     area = images.shape[-2] * images.shape[-1]
     plane = owners(undecided, area)
     pixels = undecided - (plane - owners(plane, 3)).mul_(area)
-    result[undecided] = middle_literally(images, pixels, lambda s, v: (s, v.add_(amount).clamp_(0.0, 1.0)))
+    result[undecided] = _middle(images, pixels, amount)
     return result.view(images.shape)
+
+
+def _middle(images: Tensor, pixels: Tensor, amount: float) -> Tensor:
+    """The middle channel of some pixels by the path through the hue."""
+    return middle_literally(images, pixels, lambda s, v: (s, v.add_(amount).clamp_(0.0, 1.0)))
+
+
+def _on_cpu(images: Tensor, amount: float) -> Tensor:
+    """`brightness` plane by plane in the caches."""
+    height, width = images.shape[-2:]
+    middle, smallest = _brightness_table(amount, images.device).view(2, -1).numpy().view(np.uint16)
+    result = np.empty(images.shape, np.uint8)
+    found, darkest = (np.empty((height, width), np.uint16) for _ in range(2))
+    places, pixels = [], []
+    for number, (image, target) in enumerate(zip(images.numpy(), result, strict=True)):
+        red, green, blue = image
+        value, least = (choice(choice(red, green), blue) for choice in (cv2.max, cv2.min))
+        look_up(paired(least, value), smallest, darkest)
+        for channel, (plane, out) in enumerate(zip(image, target, strict=True)):
+            look_up(paired(plane, value), middle, found)
+            cv2.copyTo(darkest, cv2.compare(plane, least, cv2.CMP_EQ), found)
+            np.copyto(out, found, casting="unsafe")
+            undecided = few((found == _UNDECIDED).ravel())
+            places.append(undecided + (3 * number + channel) * plane.size)
+            pixels.append(undecided + number * plane.size)
+    literal = _middle(images, torch.from_numpy(np.concatenate(pixels)), amount)
+    result.reshape(-1)[np.concatenate(places)] = literal.numpy()
+    return torch.from_numpy(result)
+
+
+_UNDECIDED = 0xFFFF
+"""-1 of the table, read without a sign."""
 
 
 @lru_cache(maxsize=64)

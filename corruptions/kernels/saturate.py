@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from corruptions.channel import LEVELS, to_levels, without_fraction
 from corruptions.hsv import literally, middle_literally
-from corruptions.positions import positions
+from corruptions.opencv import cv2
+from corruptions.positions import few, positions
 from corruptions.randomness import RandomSource
 from corruptions.registry import corruption
 from corruptions.smoothing import LIFT
+from corruptions.words import look_up, paired
 
 
 @corruption(
@@ -36,6 +39,15 @@ def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float
     The largest channel stays, the smallest follows from (V, min) by a table, the middle one is computed.
     """
     factor, addend = parameters
+    result, greys = (_on_cpu if images.device.type == "cpu" else _by_tensors)(images.contiguous(), factor, addend)
+    if not addend:
+        return result
+    # greys take on a colour: the original gives them the hue of red
+    return literally(images, result, greys, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
+
+
+def _by_tensors(images: Tensor, factor: float, addend: float) -> tuple[Tensor, Tensor]:
+    """`saturate`, but for greys; where they are, flat positions in [N, H, W]."""
     value, least = images.amax(1), images.amin(1)
     middle = (images.sum(1, dtype=torch.int16) - value).sub_(least)
     pairs = value.to(torch.int32).mul_(LEVELS).add_(least).view(-1)
@@ -47,15 +59,53 @@ def saturate(images: Tensor, draws: RandomSource, parameters: tuple[float, float
     moved = without_fraction(upper.clamp_(0.0, 255.0))
     # Where the middle channel equals another there is nothing to decide.
     doubtful = positions((moved != lower) & (middle > least) & (middle < value))
-    moved.view(-1)[doubtful] = middle_literally(
-        images, doubtful, lambda s, v: (s.mul_(factor).add_(addend).clamp_(0.0, 1.0), v)
-    )
+    moved.view(-1)[doubtful] = _middle(images, doubtful, factor, addend)
     result = _pick(images == least.unsqueeze(1), lowered.unsqueeze(1), moved.unsqueeze(1))
-    result = _pick(images == value.unsqueeze(1), images, result)
-    if not addend:
-        return result
-    greys = positions(value == least)  # they take on a colour: the original gives them the hue of red
-    return literally(images, result, greys, lambda h, s, v: (h, (s * factor + addend).clamp_(0.0, 1.0), v))
+    return _pick(images == value.unsqueeze(1), images, result), positions(value == least)
+
+
+def _middle(images: Tensor, pixels: Tensor, factor: float, addend: float) -> Tensor:
+    """The middle channel of some pixels by the path through the hue."""
+    return middle_literally(images, pixels, lambda s, v: (s.mul_(factor).add_(addend).clamp_(0.0, 1.0), v))
+
+
+def _on_cpu(images: Tensor, factor: float, addend: float) -> tuple[Tensor, Tensor]:
+    """`_by_tensors` plane by plane in the caches."""
+    stretch, lowest = (table.numpy() for table in _stretch(factor, addend, images.device))
+    result = np.empty(images.shape, np.uint8)
+    distance, upper = (np.empty(images.shape[-2:], np.float32) for _ in range(2))
+    lowered, moved, lower = (np.empty(images.shape[-2:], np.uint8) for _ in range(3))
+    places, pixels, greys = [], [], []
+    for number, (image, target) in enumerate(zip(images.numpy(), result, strict=True)):
+        red, green, blue = image
+        most, fewer = cv2.max(red, green), cv2.min(red, green)
+        value, least = cv2.max(most, blue), cv2.min(fewer, blue)
+        middle = cv2.max(fewer, cv2.min(most, blue))
+        pairs = paired(least, value)
+        look_up(pairs, lowest, lowered)
+        look_up(pairs, stretch, distance)
+        distance *= cv2.subtract(value, middle)
+        np.copyto(upper, value)
+        upper += np.float32(LIFT)
+        upper -= distance
+        # what is above -1 and below 256 needs no clipping
+        np.copyto(moved, upper, casting="unsafe")
+        upper -= np.float32(2 * LIFT)
+        np.copyto(lower, upper, casting="unsafe")
+        doubtful = few(((moved != lower) & (middle > least) & (middle < value)).ravel())
+        pixels.append(doubtful + number * middle.size)
+        greys.append(few((value == least).ravel()) + number * middle.size)
+        found = middle.ravel().take(doubtful)
+        is_red, is_green = (found == plane.ravel().take(doubtful) for plane in (red, green))
+        channel = np.where(is_red, 0, 2 - is_green)
+        places.append(doubtful + (3 * number + channel) * middle.size)
+        for plane, out in zip(image, target, strict=True):
+            np.copyto(out, moved)
+            cv2.copyTo(lowered, cv2.compare(plane, least, cv2.CMP_EQ), out)
+            cv2.copyTo(plane, cv2.compare(plane, value, cv2.CMP_EQ), out)
+    literal = _middle(images, torch.from_numpy(np.concatenate(pixels)), factor, addend)
+    result.reshape(-1)[np.concatenate(places)] = literal.numpy()
+    return torch.from_numpy(result), torch.from_numpy(np.concatenate(greys))
 
 
 def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from corruptions.channel import without_fraction
+from corruptions.opencv import cv2
 from corruptions.randomness import RandomSource
 from corruptions.registry import perturbation
 from corruptions.sequences.warps import Window, affine_frames, inverse_affine, shown
@@ -51,8 +52,7 @@ def _means_on_cpu(clean: Tensor, frames: Iterator[Tensor]) -> Iterator[Tensor]:
         result = np.empty(clean.shape, dtype=np.uint8)
         planes = frame.reshape(-1, *shape).numpy(), result.reshape(-1, *shape)
         for plane, target, total in zip(*planes, totals, strict=True):
-            np.copyto(part, plane)
-            part /= np.float32(255)
+            cv2.LUT(plane, unit, part)
             total += part
             np.divide(total, np.float32(number), out=part)
             part *= np.float32(255)

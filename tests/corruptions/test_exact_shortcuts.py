@@ -70,7 +70,7 @@ def colours() -> torch.Tensor:
 @pytest.mark.parametrize("words", [True, False], ids=["tables of 16 bits", "of 8"])
 def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images, words, monkeypatch):
     if not words:
-        monkeypatch.setattr(channel, "_looks_up_words", lambda: False)
+        monkeypatch.setattr("corruptions.words._opencv_does", lambda: False)
     levels = torch.from_numpy(planes()[:images, None].repeat(3, axis=1))
 
     def draws():
@@ -80,7 +80,10 @@ def test_noise_an_image_at_a_time_is_the_noise_of_the_batch(law, images, words, 
 
 
 @pytest.mark.parametrize("amount", [0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
-def test_brightness_decides_as_hsv_in_float64_does(amount):
+@pytest.mark.parametrize("words", [True, False], ids=["tables of 16 bits", "of 8"])
+def test_brightness_decides_as_hsv_in_float64_does(amount, words, monkeypatch):
+    if not words:
+        monkeypatch.setattr("corruptions.words._opencv_does", lambda: False)
     images = colours()
     hue, saturation, value = to_hsv(images)
     expected = to_levels(from_hsv(hue, saturation, (value + amount).clamp(0, 1)))
