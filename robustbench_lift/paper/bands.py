@@ -28,6 +28,7 @@ from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.summary import mean_and_range
 from robustbench_lift.pooling import LiftDownPool, LiftUpPool
 from robustbench_lift.pooling.kernels import to_pixels
+from robustbench_lift.pooling.lift import Bands
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.tables.table import Column, Entry, Row, Table
@@ -145,6 +146,8 @@ def measure(model: LoadedModel, batches: Iterable[Tensor]) -> dict[str, Measures
     """
     folds = {name: Fold(module) for name, module in model.module.named_modules() if isinstance(module, LiftDownPool)}
     handles = [fold.pool.register_forward_pre_hook(_noting(fold)) for fold in folds.values()]
+    for fold in folds.values():  # an encoder asks for the bands too, not for the sum, and hooks hear of calls alone
+        vars(fold.pool)["record"] = _recording(fold)
     device = next((value.device for value in model.module.state_dict().values()), torch.device("cpu"))
     try:
         with torch.no_grad():
@@ -153,6 +156,8 @@ def measure(model: LoadedModel, batches: Iterable[Tensor]) -> dict[str, Measures
     finally:
         for handle in handles:
             handle.remove()
+        for fold in folds.values():
+            del vars(fold.pool)["record"]
     return {name: fold.result() for name, fold in folds.items()}
 
 
@@ -219,6 +224,16 @@ def _noting(fold: Fold) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         fold.update(given[0].detach().float())
 
     return note
+
+
+def _recording(fold: Fold) -> Callable[[Tensor], tuple[Tensor, Bands]]:
+    record = fold.pool.record
+
+    def noted(x: Tensor) -> tuple[Tensor, Bands]:
+        fold.update(x.detach().float())
+        return record(x)
+
+    return noted
 
 
 def _energy(x: Tensor) -> float:

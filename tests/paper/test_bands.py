@@ -88,6 +88,15 @@ def test_every_lift_layer_of_a_network_is_measured_and_no_hook_stays() -> None:
     assert all(0 < one.energy < 1 for one in found.values())
 
 
+def test_the_lifts_of_an_encoder_that_hands_on_its_bands_are_measured() -> None:
+    model = load_model("scenes/segnet-lift")
+    found = measure(model, [torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator())])
+    lifts = {name: module for name, module in model.module.named_modules() if isinstance(module, LiftDownPool)}
+    assert list(found) == list(lifts)
+    assert len(lifts) == 5
+    assert not any("record" in vars(module) for module in lifts.values())
+
+
 def test_without_a_map_there_is_no_measure() -> None:
     with pytest.raises(ValueError, match="no map"):
         Fold(LiftDownPool(2)).result()
