@@ -115,8 +115,13 @@ def submit(
         raise UsageError(f"sbatch refused the array: {printable(str(error).strip())}") from None
     console.print(f"submitted {shares} shares of `{command}`: {jobs[0].job_id} to {jobs[-1].job_id}; logs in {logs}")
     if cluster == "local":
-        with doing(f"waiting for {shares} processes"):
-            failed = [job for job in jobs if job.exception() is not None]
+        try:
+            with doing(f"waiting for {shares} processes"):
+                failed = [job for job in jobs if job.exception() is not None]
+        except KeyboardInterrupt:
+            for job in jobs:
+                job.cancel()
+            raise
         if failed:
             raise UsageError(
                 f"{len(failed)} of {shares} shares failed. The first says:\n{_last_words(failed[0].stderr())}\n"

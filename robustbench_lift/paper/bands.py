@@ -15,7 +15,8 @@ before a variance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -86,9 +87,16 @@ class Fold:
         self._sums: dict[str, float] = {}
         self._values = 0
 
+    @property
+    def seen(self) -> bool:
+        """Whether there was a map."""
+        return self._values > 0
+
     def update(self, x: Tensor) -> None:
         """Take maps [N, C, H, W]."""
         x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]  # an odd side's repeated row is no map of the network
+        if not x.numel():  # a single row or column has no neighbours
+            return
         bands = self.pool.analysis(x)
         none = torch.zeros_like(bands.LL)
         alone = self.up(bands.LL, bands._replace(LH=none, HL=none, HH=none))
@@ -114,7 +122,7 @@ class Fold:
         Raises:
             ValueError: there was none.
         """
-        if not self._values:
+        if not self.seen:
             raise ValueError("no map was measured.")
         s = self._sums
         return Measures(
@@ -158,7 +166,7 @@ def measure(model: LoadedModel, batches: Iterable[Tensor]) -> dict[str, Measures
             handle.remove()
         for fold in folds.values():
             del vars(fold.pool)["record"]
-    return {name: fold.result() for name, fold in folds.items()}
+    return {name: fold.result() for name, fold in folds.items() if fold.seen}
 
 
 def bands_table(results: Results, study: Study, name: str, title: str) -> Table | None:
@@ -181,7 +189,7 @@ def bands_table(results: Results, study: Study, name: str, title: str) -> Table 
     if not found:
         return None
     rows = [
-        Row((Entry(label), Entry(layer), *(mean_and_range([getattr(one, key) for one in each]) for key in COLUMNS)))
+        Row((Entry(label), Entry(layer), *(_entry([getattr(one, key) for one in each]) for key in COLUMNS)))
         for (label, layer), each in found.items()
     ]
     return Table(
@@ -236,17 +244,22 @@ def _recording(fold: Fold) -> Callable[[Tensor], tuple[Tensor, Bands]]:
     return noted
 
 
+def _entry(values: Sequence[float]) -> Entry:
+    """A dash where a map was zero everywhere, which has no shares."""
+    return Entry() if any(math.isnan(value) for value in values) else mean_and_range(values)
+
+
 def _energy(x: Tensor) -> float:
     return float(x.double().square().sum())
 
 
 def _variance(x: Tensor) -> float:
-    """Mean of squares about the means of each image and channel."""
+    """Mean of squares about the means of each image and channel, summed over the images."""
     return _energy(x - x.mean((2, 3), keepdim=True)) / x.numel() * x.shape[0]
 
 
 def _steps(x: Tensor) -> float:
-    """Mean square of the differences of neighbours, over both directions."""
+    """Mean square of the differences of neighbours, over both directions, summed over the images."""
     down, right = x.diff(dim=2), x.diff(dim=3)
     count = down.numel() + right.numel()
     return (_energy(down) + _energy(right)) / max(count, 1) * x.shape[0]

@@ -33,9 +33,10 @@ def _networks(backbone: str) -> tuple[str, ...]:
 def _segnets() -> Study:
     """SegNets with the forms, whose LiftUpPool inverts what the constraints have shaped, beside the rest of Table 6."""
     (study,) = SEGNETS["small"]
-    width = "width=0.125"
-    forms = (f"segnet/{form}{'&' if '?' in form else '?'}{width}" for form in FORMS)
-    others = (f"segnet/{pair}?{width}" for pair in ("max", "max-blur", "lift-no-details"))
+    (lift,) = (network for network in study.networks if network.startswith("segnet/lift?"))
+    options = lift.partition("?")[2]
+    forms = (f"segnet/{form}{'&' if '?' in form else '?'}{options}" for form in FORMS)
+    others = (network for network in study.networks if network != lift)
     return replace(study, networks=(*forms, *others), seeds=(0, 1))
 
 
@@ -107,7 +108,8 @@ def render(results: Results) -> Rendering:
         labels = list(part.by_network())
         if not labels:
             continue
-        forms = [label for label in labels if label in _forms(study)]
+        lifts = _forms(study)
+        forms = [label for label in labels if label in lifts]
         pairs = [(a, b) for k, a in enumerate(forms) for b in (*forms[k + 1 :], *(o for o in labels if o not in forms))]
         where = dict.fromkeys((study.data, study.networks[0].partition("/")[0]))
         title = f"LiftPool's constraints ({', '.join(where)})"

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from robustbench_lift import load_model
-from robustbench_lift.paper.bands import Fold, measure
+from robustbench_lift.paper.bands import Fold, _entry, measure
 from robustbench_lift.pooling import LiftDownPool
+from robustbench_lift.tables.table import Entry
 
 
 def _noise(*shape: int) -> torch.Tensor:
@@ -95,6 +96,16 @@ def test_the_lifts_of_an_encoder_that_hands_on_its_bands_are_measured() -> None:
     assert list(found) == list(lifts)
     assert len(lifts) == 5
     assert not any("record" in vars(module) for module in lifts.values())
+
+
+def test_a_single_row_has_no_bands_and_zeros_have_no_shares() -> None:
+    fold = Fold(LiftDownPool(2).eval())
+    with torch.no_grad():
+        fold.update(_noise(1, 2, 1, 8))
+        assert not fold.seen
+        fold.update(torch.zeros(1, 2, 8, 8))
+    assert np.isnan(fold.result().c_p)
+    assert _entry([fold.result().c_p, 0.5]) == Entry()
 
 
 def test_without_a_map_there_is_no_measure() -> None:
