@@ -193,9 +193,13 @@ class LiftDownPool(Lifting):
         self.gradient = choose("gradient", gradient, GRADIENTS)
 
     def pool(self, x: Tensor) -> Tensor:
-        if self.bands == "sum" and not self.constrained and split.applies(x, self.padding):
-            self._losses = {}
-            return split.summed(even(x), *self.filters())  # block by block, which no band leaves
+        if self.bands == "sum" and not self.constrained:
+            if split.applies(x, self.padding):
+                self._losses = {}
+                return split.summed(even(x), *self.filters())  # block by block, which no band leaves
+            if split.compiles(x, self.padding):
+                y: Tensor = torch.ops.robustbench_lift.lift_sum(even(x), *self.filters())
+                return y.contiguous(memory_format=memory_format(x))
         names = BANDS if self.bands == "sum" else self.bands.split("+")
         four = self.transform(x)
         first, *others = (four[BANDS.index(name)] for name in names)
@@ -236,7 +240,7 @@ class LiftDownPool(Lifting):
         """The transforms of pixels [N, H, W, C]: of the rows, then of the columns of s and of d."""
         images, height, width, _ = pixels.shape
         rows = self.split(pixels.flatten(0, 1).unsqueeze(2))
-        s, d = (part.view(images, height, width // 2, -1) for part in rows[:2])
+        s, d = (part.view(images, height, width // 2, self.channels) for part in rows[:2])
         return rows, self.split(s), self.split(d)
 
     def _constraints(self, calls: tuple[Split, Split, Split]) -> dict[str, Tensor]:

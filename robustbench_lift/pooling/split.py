@@ -13,7 +13,7 @@ Lines here are [..., L, R, C], with any axes before L: the two parts of a map's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,11 @@ from torch import Tensor
 from .kernels import TO_MAP, TO_PIXELS
 from .tensors import memory_format
 
+OPAQUE = "robustbench_lift::lift_sum"
+"""`summed` without gradient as one operation of torch. It takes maps in any memory format and gives them channels last,
+as compiled convolutions have them: a fixed format would cost a copy before and one after."""
+EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+"""Whether a program is exported; torch 2.6 cannot tell that from compiling."""
 BLOCK = 1 << 20
 """Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
 TINY = 2.0**-40
@@ -39,6 +44,23 @@ def applies(x: Tensor, padding: str) -> bool:
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()  # vmap and its like trace the plain operations
+    )
+
+
+def compiles(x: Tensor, padding: str) -> bool:
+    """Whether a compiler that meets the sum of the bands should call `summed` as one operation, and not look inside.
+
+    What it makes of the equations itself takes five times as long: it computes every tanh anew for each of the five
+    taps that read it. Where a gradient is asked for, or a program is exported, the equations are what it needs.
+    """
+    return (
+        torch.compiler.is_compiling()
+        and not EXPORTING()
+        and not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and padding == "zeros"
+        and not torch.is_autocast_enabled("cpu")
     )
 
 
@@ -200,8 +222,18 @@ def _summed(x: Tensor, filters: tuple[Tensor, ...], kept: list[Tensor] | None) -
     return y
 
 
+def _opaque(x: Tensor, *filters: Tensor) -> Tensor:
+    return _summed(x, filters, None).contiguous(memory_format=torch.channels_last)
+
+
+def _opaque_shape(x: Tensor, *filters: Tensor) -> Tensor:
+    images, channels, height, width = x.shape
+    y = x.new_empty(images, channels, height // 2, width // 2)
+    return y.contiguous(memory_format=torch.channels_last)
+
+
 def _blocks(x: Tensor) -> Iterator[slice]:
-    size = max(1, BLOCK // x[0].numel())
+    size = max(1, BLOCK // max(1, x.shape[1:].numel()))
     return (slice(start, start + size) for start in range(0, len(x), size))
 
 
@@ -280,3 +312,12 @@ def _through_tanh(grad: Tensor, t: Tensor) -> Tensor:
     h = torch.ops.aten.tanh_backward(grad, t)
     result: Tensor = torch.ops.aten.threshold_backward(h, t, 0, grad_input=h)
     return result
+
+
+torch.library.define(
+    OPAQUE,
+    "(Tensor x, Tensor taps_p, Tensor gain_p, Tensor taps_u, Tensor gain_u) -> Tensor",
+    tags=(torch.Tag.flexible_layout, torch.Tag.pt2_compliant_tag),
+)
+torch.library.impl(OPAQUE, "CPU", _opaque)
+torch.library.register_fake(OPAQUE, _opaque_shape)

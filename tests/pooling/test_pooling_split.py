@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
@@ -98,3 +100,64 @@ def test_a_layer_compiles_without_a_break():
     x = torch.randn(2, 3, 8, 6, requires_grad=True)
     compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), pool(x), rtol=1e-5, atol=1e-6)
+
+
+def operations(layer, x):
+    """What a compiler is given, and the compiled answer."""
+    seen = []
+
+    def backend(graph, _inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    torch._dynamo.reset()
+    return torch.compile(layer, fullgraph=True, backend=backend)(x), seen
+
+
+@pytest.mark.skipif(split.EXPORTING is torch.compiler.is_compiling, reason="this torch cannot tell export from compile")
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (1, 3, 7, 5), (3, 3, 1, 1), (0, 3, 4, 4)])
+def test_without_gradient_a_compiler_calls_the_sum_of_the_bands_as_one_operation(memory, shape):
+    pool = LiftDownPool(3)
+    x = torch.randn(shape).to(memory_format=memory)
+    with torch.no_grad():
+        y, seen = operations(pool, x)
+        expected = pool(x)
+    assert any("lift_sum" in one for one in seen)
+    assert not any("tanh" in one for one in seen)
+    assert torch.equal(y, expected)
+    assert y.stride() == expected.stride()
+
+
+@pytest.mark.parametrize(
+    ("pool", "dtype"),
+    [
+        (LiftDownPool(3, bands="LL"), torch.float32),
+        (LiftDownPool(3, padding="reflect"), torch.float32),
+        (LiftDownPool(3, constraint="mse").train(), torch.float32),
+        (LiftDownPool(3).double(), torch.float64),
+    ],
+    ids=["one band", "reflect", "constraint", "float64"],
+)
+def test_elsewhere_a_compiler_sees_the_equations(pool, dtype):
+    x = torch.randn(2, 3, 8, 6, dtype=dtype)
+    with torch.no_grad():
+        y, seen = operations(pool, x)
+        assert not any("lift_sum" in one for one in seen)
+        torch.testing.assert_close(y, pool(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_program_is_of_torchs_operations_alone(strict):
+    pool, x = LiftDownPool(3).eval(), torch.randn(2, 3, 8, 6)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own machinery
+        program = torch.export.export(pool, (x,), strict=strict)
+        torch.testing.assert_close(program.module()(x), pool(x), rtol=1e-5, atol=1e-6)
+    assert not any("lift_sum" in str(node.target) for node in program.graph.nodes)
+
+
+def test_the_operation_keeps_what_torch_asks_of_operations():
+    pool = LiftDownPool(3)
+    given = (torch.randn(2, 3, 8, 6), *(one.detach() for one in pool.filters()))
+    torch.library.opcheck(torch.ops.robustbench_lift.lift_sum.default, given)
