@@ -16,6 +16,7 @@ from typing_extensions import Doc
 
 from robustbench_lift.commands.console import console, follow, progress
 from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.train import interruptible, train_one
 from robustbench_lift.device import Precision
 from robustbench_lift.errors import UsageError
@@ -140,6 +141,7 @@ def paper(
 def _make(experiments: list[Experiment], machine: Machine) -> None:
     from robustbench_lift.paper.runner import make
 
+    keep_freed_memory()
     training = TrainingSettings(
         device=machine.device, precision=machine.precision, workers=machine.workers, stop_after=machine.stop_after
     )

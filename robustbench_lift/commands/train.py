@@ -18,6 +18,7 @@ import typer
 
 from robustbench_lift.commands.console import console, duration, for_tables, progress
 from robustbench_lift.commands.fields import expanded
+from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.errors import UsageError
 from robustbench_lift.shares import Share
 from robustbench_lift.text import printable
@@ -223,6 +224,8 @@ def train_one(
     from robustbench_lift.training import DivergedError
     from robustbench_lift.training import train as run
     from robustbench_lift.training.distributed import OtherProcessError
+
+    keep_freed_memory()
 
     def go(follow: Callable[[TrainingProgress], None] | None = None) -> TrainingOutcome:
         return run(

@@ -41,3 +41,30 @@ def faults(how: str) -> int:
 def test_blocks_are_used_again_without_page_faults() -> None:
     kept, usual = faults("keep"), faults("usual")
     assert kept < usual / 4
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "photos", "--model", "resnet8/max", "--set", "epochs=1", "--out", "out"],
+        ["sweep", "photos", "--models", "resnet8/max", "--set", "epochs=1", "--out", "out"],
+        ["paper", "figure-8", "--out", "out"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_long_work_asks_for_it(command, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from robustbench_lift.cli import app
+    from robustbench_lift.commands import paper, train
+
+    class Asked(Exception):
+        exit_code = 99
+
+    def ask() -> bool:
+        raise Asked
+
+    monkeypatch.setattr(train, "keep_freed_memory", ask)
+    monkeypatch.setattr(paper, "keep_freed_memory", ask)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, command).exit_code == 99
