@@ -39,11 +39,9 @@ from robustbench_lift.commands import (
     train,
 )
 from robustbench_lift.commands.console import bounded, console, print_error, print_note
-from robustbench_lift.errors import StorageError
+from robustbench_lift.errors import INTERNAL, INTERRUPTED, StorageError
 from robustbench_lift.text import printable, printed
 
-INTERNAL = 70
-INTERRUPTED = 130
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
 """What writing to standard output fails with; files are written by functions that name them."""
 

@@ -9,7 +9,8 @@
       IncomparableError     3   two runs, or a run and a request, that must not be mixed
       IncompleteError       3   cells, images or files that are missing
 
-The command line prints the message and ends with the exit code; nothing else is printed, no traceback.
+The command line prints the message and ends with the exit code; nothing else is printed, no traceback. A command that
+was stopped ends with 130, a bug of this package with 70 and its traceback.
 `corruptions`, `metrics` and `robustbench_lift.pooling` stand alone and carry an `exit_code` on their own errors.
 """
 
@@ -17,6 +18,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C, SIGTERM or SIGHUP stopped: 128 + SIGINT, as shells have it."""
+INTERNAL = 70
+"""Exit code of a bug (EX_SOFTWARE of sysexits.h)."""
 
 
 class RobustbenchError(Exception):

@@ -105,6 +105,10 @@ class Share:
         return share
 
 
+EVERYTHING = Share()
+"""The share of a job that is alone."""
+
+
 def _integer(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise UsageError(f"{what}: {printable(text)!r} is not a whole number.")

@@ -19,9 +19,9 @@ from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.memory import keep_freed_memory
 from robustbench_lift.commands.train import interruptible, train_one
 from robustbench_lift.device import Precision
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import INTERRUPTED, IncompleteError, UsageError
 from robustbench_lift.evaluation.settings import Settings
-from robustbench_lift.shares import Share
+from robustbench_lift.shares import EVERYTHING, Share
 from robustbench_lift.text import printable
 from robustbench_lift.training.settings import Seconds, TrainingSettings
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from robustbench_lift.paper.runner import Experiment
     from robustbench_lift.training import Network, Recipe, TrainingOutcome
     from robustbench_lift.training.data import TrainingData
-
-WHOLE = Share()
-INCOMPLETE = 3
-INTERRUPTED = 130
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +40,7 @@ class Machine:
     precision: Annotated[Precision, Doc("Of trainings: fp32, tf32, or autocast to bf16 or fp16.")] = "fp32"
     workers: Annotated[int, Doc("Processes that read image files.")] = 0
     stop_after: Annotated[Seconds | float | None, Doc("Stop after 25m, 90s or 1h30m; the same command goes on.")] = None
-    shard: Annotated[Share, Doc("i/n, i from 1 to n: this job's share of the trainings and evaluations.")] = WHOLE
+    shard: Annotated[Share, Doc("i/n, i from 1 to n: this job's share of the trainings and evaluations.")] = EVERYTHING
 
 
 def register(app: typer.Typer) -> None:
@@ -183,7 +179,7 @@ def _make(experiments: list[Experiment], machine: Machine) -> None:
             _say("stopped; the same command goes on from there.")
             sys.exit(INTERRUPTED)
     if not complete:
-        sys.exit(INCOMPLETE)
+        sys.exit(IncompleteError.exit_code)
 
 
 @contextmanager

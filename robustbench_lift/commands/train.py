@@ -19,7 +19,7 @@ import typer
 from robustbench_lift.commands.console import console, duration, for_tables, progress
 from robustbench_lift.commands.fields import expanded
 from robustbench_lift.commands.memory import keep_freed_memory
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import INTERRUPTED, IncompleteError, UsageError
 from robustbench_lift.shares import Share
 from robustbench_lift.text import printable
 from robustbench_lift.training.settings import TrainingImages, TrainingSettings
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from robustbench_lift.training import Network, Recipe, TrainingOutcome, TrainingProgress
     from robustbench_lift.training.data import TrainingData
     from robustbench_lift.training.sweep import SweepRow
-
-INCOMPLETE = 3
-INTERRUPTED = 130
 
 RecipeName = Annotated[str, typer.Argument(help="Recipe; `robustbench-lift list recipes` shows them.")]
 Changes = Annotated[
@@ -141,7 +138,7 @@ def sweep(
         _print_table(table(everything, chosen), chosen)
         if len(outcomes) < len(mine) or not all(outcome.finished for _, outcome in outcomes):
             _say("stopped before the end; the same command goes on from there.")
-            sys.exit(INTERRUPTED if stop() else INCOMPLETE)
+            sys.exit(INTERRUPTED if stop() else IncompleteError.exit_code)
 
 
 @contextmanager
@@ -288,7 +285,7 @@ def _finish(outcome: TrainingOutcome, recipe: Recipe, *, interrupted: bool) -> N
             )
         return
     _say(f"stopped after {outcome.epochs} complete epochs; the same command goes on from {outcome.folder}.")
-    sys.exit(INTERRUPTED if interrupted else INCOMPLETE)
+    sys.exit(INTERRUPTED if interrupted else IncompleteError.exit_code)
 
 
 def _print_table(rows: list[SweepRow], recipe: Recipe) -> None:

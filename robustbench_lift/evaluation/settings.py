@@ -1,18 +1,15 @@
-"""How to evaluate, and where an evaluation stands; free of torch, since the command line reads its options here."""
+"""How to evaluate; free of torch, since the command line reads its options here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typing_extensions import Doc
 
 from robustbench_lift.device import PRECISIONS, Precision
 from robustbench_lift.errors import UsageError
 from robustbench_lift.shares import Share
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from robustbench_lift.paper.output import RECORD, write_item
 from robustbench_lift.paper.places import evaluation_spec, missing, training_arguments
 from robustbench_lift.paper.results import Drawing, Results, StudyNetwork
 from robustbench_lift.protocols.request import Request
-from robustbench_lift.shares import Share
+from robustbench_lift.shares import EVERYTHING, Share
 
 if TYPE_CHECKING:
     from robustbench_lift.training import Recipe, TrainingOutcome
@@ -38,7 +38,6 @@ Say = Callable[[str], None]
 Follow = Callable[[str], AbstractContextManager[Callable[[Progress], None] | None]]
 """Called with a title before an evaluation; gives what is called after each batch."""
 SEED = "seed"
-EVERYTHING = Share()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,14 +24,12 @@ from robustbench_lift.files import folder_lock, write_atomic
 from robustbench_lift.runs.cells import Cell, Predictions, Record
 from robustbench_lift.runs.manifest import Manifest, differences, signature_line
 from robustbench_lift.runs.storage import Owner, encode, load
-from robustbench_lift.shares import Share
+from robustbench_lift.shares import EVERYTHING, Share
 
 MOST_CLASSES = 1 << 15
 """Classes are stored as int16."""
 logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
-WHOLE = Share()
-"""The share of a job that is alone."""
 SHARE = re.compile(r"(\d{1,3})\.(share|part)-(\d+)-of-(\d+)\.npz")
 """A share of a cell; those named `part` are of an earlier version and of no use any more."""
 
@@ -162,7 +160,7 @@ class Run:
                 found.append(file)
         return found
 
-    def write(self, cell: Cell, stored: Record, *, share: Share = WHOLE) -> None:
+    def write(self, cell: Cell, stored: Record, *, share: Share = EVERYTHING) -> None:
         """Store a cell, or one job's share of it, whole or not at all.
 
         Raises:
@@ -235,7 +233,7 @@ class Run:
         """
         return self.record(cell, Predictions)
 
-    def _owner(self, cell: Cell, share: Share = WHOLE) -> Owner:
+    def _owner(self, cell: Cell, share: Share = EVERYTHING) -> Owner:
         """Whose a file of this run is."""
         return Owner(
             cell=cell,

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.files import read_json
-from robustbench_lift.shares import Share
+from robustbench_lift.shares import EVERYTHING, Share
 from robustbench_lift.training import state
 from robustbench_lift.training.loop import TrainingOutcome
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
-
-EVERYTHING = Share()
 
 
 class Job(NamedTuple):
