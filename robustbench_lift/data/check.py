@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metrics import VOID
 from robustbench_lift.data.base import ImageSet, has_maps, left_out_of, notes_of
 from robustbench_lift.data.folders import BESIDE, BROKEN, StoredImages
 from robustbench_lift.data.kinds import Kind, kind_of, open_images, open_tree, parse_specs
-from robustbench_lift.data.labelmaps import VOID
 from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.subset import subset_rows
 from robustbench_lift.data.suites import SUITES

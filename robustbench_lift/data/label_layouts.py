@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from metrics import VOID
 from robustbench_lift.data.decode import SUFFIXES
-from robustbench_lift.data.labelmaps import MOST_CLASSES, VOID, Coding, StoredLabelMaps
+from robustbench_lift.data.labelmaps import MOST_CLASSES, Coding, StoredLabelMaps
 from robustbench_lift.data.store import Store, join, open_store
 from robustbench_lift.errors import DataError, IncompleteError, UsageError, unknown
 from robustbench_lift.text import listed, printable

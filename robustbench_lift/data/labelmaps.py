@@ -15,19 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from metrics import VOID
 from robustbench_lift.data.base import UNLABELLED, Pixels
 from robustbench_lift.data.decode import PIXEL_LIMIT, decode_image
 from robustbench_lift.data.store import Blobs
 from robustbench_lift.errors import DataError
 from robustbench_lift.text import listed, printable
 
-VOID = 255
-"""Where the class is unknown."""
 MOST_CLASSES = 255
 """Classes that a target can hold beside void."""
-LABEL_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
-"""Endings of label maps: formats that keep every value."""
-
 Target = npt.NDArray[np.uint8]
 
 

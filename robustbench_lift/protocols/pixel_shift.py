@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from metrics import VOID
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.protocols.clean import Clean
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.runs import Cell, PixelAgreement, Record
-from robustbench_lift.runs.segmentation import VOID
 
 if TYPE_CHECKING:
     from torch import Tensor

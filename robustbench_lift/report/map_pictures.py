@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metrics import VOID
 from robustbench_lift.data.base import ImageSet, has_maps
 from robustbench_lift.data.kinds import open_images
 from robustbench_lift.errors import DataError, RobustbenchError
 from robustbench_lift.report.pictures import LOSSLESS, data_uri
 from robustbench_lift.report.schema import Document
-from robustbench_lift.runs.segmentation import VOID
 from robustbench_lift.text import printable
 from robustbench_lift.weights import LoadedModel, load_model
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from metrics import VOID
 from robustbench_lift.errors import DataError
 from robustbench_lift.runs.cells import Record, Shape, record
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from robustbench_lift.data.base import ImageSet
 
-VOID = 255
-"""Target of pixels that are not counted."""
 TRIMAP_WIDTHS = (1, 2, 4, 8)
 """Widths of the bands along boundaries in which pixels are counted too, in pixels on each side."""
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 import metrics
+from metrics import VOID
 from robustbench_lift.data.base import ImageSet, fingerprint
 from robustbench_lift.data.geometry import WholeImage
 from robustbench_lift.data.scenes import Scenes
 from robustbench_lift.errors import DataError
-from robustbench_lift.runs.segmentation import VOID, chosen
+from robustbench_lift.runs.segmentation import chosen
 from robustbench_lift.training import distributed, draws
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.workers import ReadingPool

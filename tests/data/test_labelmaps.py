@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metrics import VOID
 from robustbench_lift.data.check import check_data
 from robustbench_lift.data.kinds import open_images
 from robustbench_lift.data.label_layouts import blocks_of
-from robustbench_lift.data.labelmaps import VOID
 from robustbench_lift.errors import DataError, IncompleteError, RobustbenchError, UsageError
 
 SIZE = (5, 7)

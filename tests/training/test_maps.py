@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import metrics
+from metrics import VOID
 from robustbench_lift.data.scenes import Scenes
 from robustbench_lift.errors import UsageError
-from robustbench_lift.runs.segmentation import VOID
 from robustbench_lift.training import RECIPES, Network, override, train
 from robustbench_lift.training.data import open_data
 from robustbench_lift.training.maps import MapSource, cropped, map_accuracy, map_counts, map_error, map_loss, scaled
