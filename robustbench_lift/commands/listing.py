@@ -115,12 +115,13 @@ def _names() -> dict[str, tuple[str, ...]]:
     from robustbench_lift.protocols import PROTOCOLS, SUITES
     from robustbench_lift.scores.numbers import NUMBERS
     from robustbench_lift.training import RECIPES
+    from robustbench_lift.weights.ours import shipped
 
     return {
         "poolings": (*POOLINGS, *UP_POOLINGS),
         "pairs": tuple(PAIRS),
         "models": tuple(BACKBONES),
-        "checkpoints": tuple(_index()),
+        "checkpoints": tuple(shipped()),
         "corruptions": conditions_of("corruption"),
         "perturbations": conditions_of("perturbation"),
         "suites": tuple(SUITES),
@@ -130,14 +131,6 @@ def _names() -> dict[str, tuple[str, ...]]:
         "recipes": tuple(RECIPES),
         "plugins": tuple(plugins.loaded()),
     }
-
-
-def _index() -> dict[str, Any]:
-    """What ships, by name."""
-    import tomllib
-    from importlib.resources import files
-
-    return tomllib.loads((files("checkpoints") / "index.toml").read_text(encoding="utf-8"))
 
 
 def _origin(registry: str, name: str) -> str:
@@ -189,8 +182,10 @@ def _models(backbone: str) -> TerminalList:
 
 
 def _checkpoints(backbone: str) -> TerminalList:
+    from robustbench_lift.weights.ours import shipped
+
     table = TerminalList("Shipped checkpoints, with clean error", ("name", "network", "parameters", "error %"))
-    for name, entry in _index().items():
+    for name, entry in shipped().items():
         network = f"{entry['architecture']}/{entry['pooling']}"
         table.add(name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
     return table

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.report.schema import Document, Group, Model
 from robustbench_lift.runs import Cell
-from robustbench_lift.scores.frames import place
+from robustbench_lift.scores.frames import COLUMNS, place
 from robustbench_lift.scores.numbers import NUMBERS, headlines
 from robustbench_lift.tables.render import csv_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TIDY = ("model", "protocol", "condition", "severity", "number", "value", "low", "high")
+TIDY = (*COLUMNS, "low", "high")
 """Columns of the tidy frame."""
 SCHEMA = 1
 """Layout of scores.json."""
