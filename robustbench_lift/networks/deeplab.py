@@ -29,6 +29,8 @@ RATES = (6, 12, 18)
 """Dilation of the 3 x 3 convolutions of the pyramid at output stride 16."""
 WIDTH = 256
 """Channels of pyramid and decoder."""
+DROPOUT = 0.1
+"""Share of the pyramid's channels that training zeroes before the decoder."""
 LOW_LEVEL = 48
 """Channels to which layer1's map is reduced."""
 PHASED = ("tips",)
@@ -38,13 +40,13 @@ PHASED = ("tips",)
 class Pyramid(nn.Module):
     """Atrous spatial pyramid pooling: x [N, C, h, w] -> [N, 256, h, w]."""
 
-    def __init__(self, channels: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             [_normed(channels, WIDTH, 1), *(_normed(channels, WIDTH, 3, dilation=rate) for rate in RATES)]
         )
         self.mean = _normed(channels, WIDTH, 1)
-        self.project = nn.Sequential(*_normed((len(RATES) + 2) * WIDTH, WIDTH, 1), nn.Dropout(dropout))
+        self.project = nn.Sequential(*_normed((len(RATES) + 2) * WIDTH, WIDTH, 1), nn.Dropout(DROPOUT))
 
     def forward(self, x: Tensor) -> Tensor:
         """All branches, concatenated and projected."""

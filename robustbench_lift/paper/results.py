@@ -97,7 +97,7 @@ class Results:
             open=tuple(m for m in self.open if m.study == study),
         )
 
-    def runs(self, *, normalisers: bool = True) -> list[Run]:
+    def runs(self) -> list[Run]:
         """The runs, in the order of the studies.
 
         Raises:
@@ -105,7 +105,7 @@ class Results:
         """
         from robustbench_lift.runs import Run
 
-        found = [m.run for m in self.members if m.run is not None and (normalisers or not m.is_normaliser)]
+        found = [m.run for m in self.members if m.run is not None]
         if not found:
             raise IncompleteError(f"{self.item.name} has no complete run yet at --scale {self.scale}.")
         return [Run.open(path) for path in dict.fromkeys(found)]

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 READERS = 4
 """Cells that are decoded at a time: those of one condition of several models."""
+SEQUENCES = 4
+"""Sequences with changing predictions that the page shows."""
 
 
 def document(
@@ -58,7 +60,6 @@ def document(
     confidence: float = 0.95,
     seed: int = 0,
     class_names: Sequence[str] = (),
-    sequences: int = 4,
 ) -> Document:
     """Score runs and put everything a report says into one document.
 
@@ -73,7 +74,7 @@ def document(
         confidence: level of the intervals, between 0 and 1.
         seed: seed of the bootstrap.
         class_names: names of the classes for predictions; those of the embedded photographs are known.
-        sequences: how many sequences with changing predictions to take along for the page.
+
 
     Raises:
         UsageError: there are no runs.
@@ -86,7 +87,7 @@ def document(
     members = members_of(runs)
     labels = labels_of([m.run for m in members])
     groups, keys = groups_of(members)
-    evidence, flips = _read_cells(members, labels, keys, count=sequences)
+    evidence, flips = _read_cells(members, labels, keys)
     divisors = _divisors(members, evidence)
     drawn: list[Replicates] = [{} for _ in members]
     for key in dict.fromkeys(keys) if replicates else ():  # all models of a group see the same draws
@@ -121,7 +122,7 @@ def document(
 
 
 def _read_cells(
-    members: Sequence[Member], labels: Sequence[str], keys: Sequence[str], *, count: int
+    members: Sequence[Member], labels: Sequence[str], keys: Sequence[str]
 ) -> tuple[list[Evidence], tuple[Flips, ...]]:
     """What the numbers need of each run, and the sequences to show, from one pass over all cells."""
     from robustbench_lift.scores.evidence import empty_evidence, stored_cell
@@ -136,7 +137,7 @@ def _read_cells(
             read = dict(zip(there, pool.map(lambda k, cell=cell: stored_cell(runs[k], cell), there), strict=True))
             for k, stored in read.items():
                 evidence[k].add(cell, stored)
-            if cell.protocol != "perturbation" or count <= 0:
+            if cell.protocol != "perturbation":
                 continue
             for key in dict.fromkeys(keys):
                 answers = {
@@ -148,7 +149,7 @@ def _read_cells(
                     changing.setdefault(key, []).append(found)
     first = next((changing[key] for key in dict.fromkeys(keys) if key in changing), [])
     first.sort(key=lambda item: (-item[0], item[1].perturbation))
-    return evidence, tuple(flips for _, flips in first[:count])
+    return evidence, tuple(flips for _, flips in first[:SEQUENCES])
 
 
 def _divisors(members: Sequence[Member], evidence: Sequence[Evidence]) -> dict[Path | str | None, metrics.Baseline]:

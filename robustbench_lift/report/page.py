@@ -65,7 +65,6 @@ FONT = re.compile(r"(?:(?P<style>italic|oblique|normal)\s+)?(?:(?P<weight>bold|\
 class Tile:
     """One headline number at the top of the page."""
 
-    metric: str
     heading: str
     value: str
     winner: str
@@ -200,7 +199,7 @@ def _tiles(document: Document, table: Table) -> list[Tile]:
         others = f"tied with {listed(tied, most=3)}" if tied else f"the weakest has {number(column, worst.value)} %"
         tiles.append(
             Tile(
-                column.key, column.title.partition(",")[0], number(column, best[0][1].value),
+                column.title.partition(",")[0], number(column, best[0][1].value),
                 listed([m.label for m, _ in best], most=3), others,
             )
         )  # fmt: skip

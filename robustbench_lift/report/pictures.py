@@ -141,15 +141,13 @@ class PhotoPictures:
         return np.asarray(frames[0].permute(0, 2, 3, 1).numpy())
 
 
-def strip(images: Sequence[Image], *, gap: int = 0) -> Image:
-    """Images side by side, `gap` white pixels between them, uint8 [H, sum of W, 3].
+def strip(images: Sequence[Image]) -> Image:
+    """Images side by side, uint8 [H, sum of W, 3].
 
-    >>> strip([np.zeros((4, 4, 3), np.uint8)] * 3, gap=2).shape
-    (4, 16, 3)
+    >>> strip([np.zeros((4, 4, 3), np.uint8)] * 3).shape
+    (4, 12, 3)
     """
-    space = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
-    parts = [part for image in images for part in (space, image)]
-    return np.concatenate(parts[1:], axis=1)
+    return np.concatenate(images, axis=1)
 
 
 def data_uri(image: Image, *, lossless: bool = True) -> str:

@@ -91,12 +91,11 @@ def scores_of(run: Run, evidence: Evidence, normaliser: metrics.Baseline | None)
     )
 
 
-def measured_normaliser(run: Run, *, name: str | None = None, evidence: Evidence | None = None) -> metrics.Baseline:
+def measured_normaliser(run: Run, *, evidence: Evidence | None = None) -> metrics.Baseline:
     """A run's own errors and flip probabilities as the normaliser of others.
 
     Args:
         run: a complete run.
-        name: what it is called; its own name unless given.
         evidence: its cells, where they were read already.
 
     Raises:
@@ -111,27 +110,19 @@ def measured_normaliser(run: Run, *, name: str | None = None, evidence: Evidence
     if evidence is None:
         evidence = evidence_of(run, numbers=("clean_error", "error", "fp", "top5_distance"))
     scores = scores_of(run, evidence, None)
+    clean, degraded = scores.get("clean_error", float("nan")), dict[str, tuple[float, ...]]()
     if evidence.ious:  # a segmentation network: what degrades is 1 - mIoU
-        degraded: dict[str, tuple[float, ...]] = {}
+        clean = next((1 - iou for cell, iou in evidence.ious.items() if cell.protocol == "clean"), float("nan"))
         for cell in sorted(evidence.ious):
             if cell.protocol == "corruption":
                 degraded[cell.condition] = (*degraded.get(cell.condition, ()), 1 - evidence.ious[cell])
-        clean = next((1 - iou for cell, iou in evidence.ious.items() if cell.protocol == "clean"), float("nan"))
-        return metrics.Baseline(
-            name=name or run.name,
-            source=f"measured: {run.manifest.model['spec']} on {run.manifest.data['name']}",
-            clean_error=clean,
-            corruption_errors=degraded,
-            flip_probabilities={},
-        )
+    for corruption in scores.family("error"):
+        degraded[corruption] = tuple(evidence.errors[Cell("corruption", corruption, s)] for s in range(1, 6))
     return metrics.Baseline(
-        name=name or run.name,
+        name=run.name,
         source=f"measured: {run.manifest.model['spec']} on {run.manifest.data['name']}",
-        clean_error=scores.get("clean_error", float("nan")),
-        corruption_errors={
-            corruption: tuple(evidence.errors[Cell("corruption", corruption, s)] for s in range(1, 6))
-            for corruption in scores.family("error")
-        },
+        clean_error=clean,
+        corruption_errors=degraded,
         flip_probabilities=scores.family("fp"),
         top5_distances=scores.family("top5_distance") or None,
     )

@@ -29,8 +29,6 @@ class Printed:
 
     table: Table
     """What to print."""
-    intervals: bool = True
-    """Whether intervals are wanted at all; every file has them."""
     notes: bool = True
     """Whether notes and signatures follow; without them, only the legend of the marks."""
 
@@ -40,18 +38,16 @@ class Printed:
 
         shared = _unit_line(self.table)
         yield Text(plain(self.table.title) + (f"; {shared}" if shared else ""), style="bold")
-        yield _grid(
-            self.table, options.max_width, intervals=self.intervals and _has_room(self.table, options.max_width)
-        )
+        yield _grid(self.table, options.max_width, intervals=_has_room(self.table, options.max_width))
         legend = ("* best, + second best, ~ tied with the best; - unknown.",) if self.table.is_marked else ()
         for line in (*legend, *((*self.table.notes, *self.table.signatures) if self.notes else ())):
             yield Text(plain(line), style="dim")
         yield Text("")
 
 
-def to_rich(table: Table, *, intervals: bool = True, notes: bool = True) -> Printed:
+def to_rich(table: Table, *, notes: bool = True) -> Printed:
     """A renderable for rich: the table, then notes and signatures where wanted."""
-    return Printed(table, intervals, notes)
+    return Printed(table, notes)
 
 
 def broken(name: str, width: int) -> list[str]:

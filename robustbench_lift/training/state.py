@@ -382,7 +382,7 @@ def training_card(
 
 
 def draw_curves(
-    trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, error: str = "top-1 error", dpi: int = 120
+    trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, error: str = "top-1 error"
 ) -> None:
     """Draw training and test loss, and training and test error, of one or several trainings.
 
@@ -390,7 +390,6 @@ def draw_curves(
         trainings: log lines of each training by name.
         path: .png or .svg, written whole or not at all.
         error: what the errors are.
-        dpi: pixels an inch.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -413,5 +412,5 @@ def draw_curves(
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
+    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=120)
     write_atomic(path, buffer.getvalue())

@@ -186,7 +186,7 @@ def test_given_images_take_turns() -> None:
 
 def test_strips_and_uris() -> None:
     tiles = [np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)]
-    assert strip(tiles, gap=1).shape == (4, 9, 3)
+    assert strip(tiles).shape == (4, 8, 3)
     assert data_uri(strip(tiles)).startswith("data:image/png;base64,")
     assert data_uri(strip(tiles), lossless=False).startswith("data:image/jpeg;base64,")
 
