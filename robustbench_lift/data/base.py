@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeIs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 """An image as RGB uint8 [H, W, 3], or a clip [T, H, W, 3]."""
-
-
+Target = npt.NDArray[np.uint8]
+"""A label map as uint8 [H, W]: class indices 0..K-1, and `metrics.VOID` where the class is unknown."""
 UNLABELLED = -1
 """Label of an image whose class is unknown (CIFAR-P comes without labels; flips need none) or is a map."""
 
@@ -25,7 +26,7 @@ UNLABELLED = -1
 class ImageSet(Protocol):
     """Images with stable ids; reading one needs no other, so any worker can read any part in any order.
 
-    A set with label maps has more (`data.labelmaps.LabelMaps`). Any set may have `content() -> bytes` where its pixels
+    A set with label maps has more (`LabelMaps`). Any set may have `content() -> bytes` where its pixels
     are cheap to hash, `left_out` (see `left_out_of`), `notes`, sentences about it that a user should read once,
     `outputs` (see `outputs_of`), and `adversarial`, whether its images were chosen because networks err on them, so
     that an accuracy below guessing is no sign of a mistake.
@@ -42,6 +43,19 @@ class ImageSet(Protocol):
 
     def read(self, index: int) -> Pixels:
         """One image as RGB uint8 [H, W, 3]; one clip as [T, H, W, 3]."""
+        ...
+
+
+class LabelMaps(ImageSet, Protocol):
+    """An `ImageSet` whose images have a class for every pixel; its `labels` are `UNLABELLED`."""
+
+    blocks: npt.NDArray[np.int64]
+    """[n] images of the same number are drawn together by a bootstrap: neighbouring frames of a sequence."""
+    band: bool
+    """Whether void marks the boundaries of objects, as in PASCAL VOC."""
+
+    def target(self, index: int, size: tuple[int, int]) -> Target:
+        """The label map of one image of that (height, width)."""
         ...
 
 
@@ -101,7 +115,7 @@ def outputs_of(images: ImageSet) -> Outputs | None:
     return found
 
 
-def has_maps(images: ImageSet) -> bool:
+def has_maps(images: ImageSet) -> TypeIs[LabelMaps]:
     """Whether the images have a class for every pixel."""
     return hasattr(images, "target") and hasattr(images, "blocks")
 

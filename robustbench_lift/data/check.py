@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics import VOID
-from robustbench_lift.data.base import ImageSet, has_maps, left_out_of, notes_of
+from robustbench_lift.data.base import ImageSet, LabelMaps, has_maps, left_out_of, notes_of
 from robustbench_lift.data.folders import BESIDE, BROKEN, StoredImages
 from robustbench_lift.data.kinds import Kind, kind_of, open_images, open_tree, parse_specs
 from robustbench_lift.data.spec import DataSpec
@@ -149,7 +149,7 @@ def _counts(kind: Kind, images: ImageSet) -> Iterator[Finding]:
         yield Finding("note", f"neither {parts} of {kind.name}.")
 
 
-def _maps(images: ImageSet, samples: int | None, progress: Callable[[float], None]) -> Iterator[Finding]:
+def _maps(images: LabelMaps, samples: int | None, progress: Callable[[float], None]) -> Iterator[Finding]:
     """Images and label maps: what is wrong with some, and the share of pixels of each class."""
     yield Finding("ok", f"{len(images.ids):,} images with label maps of {len(images.class_names):,} classes")
     whole = samples is None or samples >= len(images.ids)
@@ -159,7 +159,7 @@ def _maps(images: ImageSet, samples: int | None, progress: Callable[[float], Non
     void: list[str] = []
     for done, row in enumerate(rows, start=1):
         try:
-            target = images.target(row, images.read(row).shape[:2])  # type: ignore[attr-defined]
+            target = images.target(row, images.read(row).shape[:2])
         except RobustbenchError as error:
             wrong.append(str(error))
         else:

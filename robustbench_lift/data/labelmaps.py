@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from metrics import VOID
-from robustbench_lift.data.base import UNLABELLED, Pixels
+from robustbench_lift.data.base import UNLABELLED, Pixels, Target
 from robustbench_lift.data.decode import PIXEL_LIMIT, decode_image
 from robustbench_lift.data.store import Blobs
 from robustbench_lift.errors import DataError
@@ -24,29 +23,6 @@ from robustbench_lift.text import listed, printable
 
 MOST_CLASSES = 255
 """Classes that a target can hold beside void."""
-Target = npt.NDArray[np.uint8]
-
-
-@runtime_checkable
-class LabelMaps(Protocol):
-    """An `ImageSet` whose images have a class for every pixel; its `labels` are `UNLABELLED`."""
-
-    name: str
-    ids: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    blocks: npt.NDArray[np.int64]
-    """[n] images of the same number are drawn together by a bootstrap: neighbouring frames of a sequence."""
-    band: bool
-    """Whether void marks the boundaries of objects, as in PASCAL VOC."""
-
-    def read(self, index: int) -> Pixels:
-        """One image."""
-        ...
-
-    def target(self, index: int, size: tuple[int, int]) -> Target:
-        """The label map of one image of that (height, width)."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.data.base import ImageSet, has_maps, left_out_of, notes_of, outputs_of
+from robustbench_lift.data.base import ImageSet, LabelMaps, Pixels, Target, has_maps, left_out_of, notes_of, outputs_of
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
 
@@ -26,7 +26,7 @@ class Subset:
         self.left_out, self.notes = left_out_of(images), notes_of(images)
         self.outputs, self.adversarial = outputs_of(images), getattr(images, "adversarial", False)
 
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
+    def read(self, index: int) -> Pixels:
         """One image."""
         return self.parent.read(int(self.rows[index]))
 
@@ -34,20 +34,23 @@ class Subset:
 class MapSubset(Subset):
     """Some images of a set with label maps."""
 
-    def __init__(self, images: ImageSet, rows: Sequence[int], *, name: str) -> None:
-        super().__init__(images, rows, name=name)
-        self.blocks: npt.NDArray[np.int64] = images.blocks[self.rows]  # type: ignore[attr-defined]
-        self.band: bool = images.band  # type: ignore[attr-defined]
+    parent: LabelMaps
 
-    def target(self, index: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def __init__(self, images: LabelMaps, rows: Sequence[int], *, name: str) -> None:
+        super().__init__(images, rows, name=name)
+        self.blocks: npt.NDArray[np.int64] = images.blocks[self.rows]
+        self.band = images.band
+
+    def target(self, index: int, size: tuple[int, int]) -> Target:
         """The label map of one image."""
-        found: npt.NDArray[np.uint8] = self.parent.target(int(self.rows[index]), size)  # type: ignore[attr-defined]
-        return found
+        return self.parent.target(int(self.rows[index]), size)
 
 
 def part_of(images: ImageSet, rows: Sequence[int], *, name: str) -> Subset:
     """Some images of a set, by index in rising order, with their label maps where there are some."""
-    return (MapSubset if has_maps(images) else Subset)(images, rows, name=name)
+    if has_maps(images):
+        return MapSubset(images, rows, name=name)
+    return Subset(images, rows, name=name)
 
 
 def subset(images: ImageSet, limit: int | None, seed: int = 0) -> ImageSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from robustbench_lift.data.base import has_maps
 from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.panels import Panel, sheet
 from robustbench_lift.paper.results import Results
@@ -16,10 +17,11 @@ COUNT = 4
 def render(results: Results) -> Rendering:
     """A row an image: the image, its label map, and what each network makes of it."""
     images, models = images_of(results), results.models()
+    assert has_maps(images)
     classes, rows = len(images.class_names), []
     for row in spread(images, COUNT):
         image = images.read(row)
-        truth = images.target(row, image.shape[:2])  # type: ignore[attr-defined]
+        truth = images.target(row, image.shape[:2])
         shown = [Panel(images.ids[row], image), Panel("truth", colours(truth, classes))]
         for model in models:
             predicted = answer(model, image).argmax(0).numpy().astype(np.int64)

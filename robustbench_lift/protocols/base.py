@@ -70,8 +70,8 @@ def target_of(images: ImageSet, row: int, size: tuple[int, int]) -> npt.NDArray[
     """What an answer to an image is measured by: its label, or uint8 [2, H, W], label map and band (`band_of`)."""
     if not has_maps(images):
         return np.asarray(images.labels[row])
-    labels = images.target(row, size)  # type: ignore[attr-defined]
-    return np.stack([labels, band_of(metrics.boundary_distance(labels, band=images.band))])  # type: ignore[attr-defined]
+    labels = images.target(row, size)
+    return np.stack([labels, band_of(metrics.boundary_distance(labels, band=images.band))])
 
 
 class EvaluationProtocol(Protocol):

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from metrics import VOID
-from robustbench_lift.data.base import ImageSet, has_maps
+from robustbench_lift.data.base import ImageSet, LabelMaps, has_maps
 from robustbench_lift.data.kinds import open_images
 from robustbench_lift.errors import DataError, RobustbenchError
 from robustbench_lift.report.pictures import LOSSLESS, data_uri
@@ -73,7 +73,7 @@ def map_pictures(document: Document) -> MapPictures | None:
     for row in spread(images, COUNT):
         try:
             image = images.read(row)
-            truth = np.asarray(images.target(row, image.shape[:2]))  # type: ignore[attr-defined]
+            truth = np.asarray(images.target(row, image.shape[:2]))
         except RobustbenchError as error:
             return MapPictures(why_not=f"No pictures: {error}")
         pictures = [_picture(printable(images.ids[row]), image), _picture("truth", colours(truth, classes))]
@@ -141,7 +141,7 @@ def answer(model: LoadedModel, image: Pixels) -> Tensor:
         return model.logits(tensor.contiguous())[0]
 
 
-def _images(document: Document) -> ImageSet:
+def _images(document: Document) -> LabelMaps:
     """The test images: those that ship, or what the command of the runs named."""
     named = document.data.partition("-limit")[0]
     for model in document.models:

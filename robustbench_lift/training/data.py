@@ -148,7 +148,9 @@ def _source(images: ImageSet, rows: Sequence[int], recipe: Recipe, workers: int)
     if has_maps(images) != (recipe.data == "maps"):
         found = "a class for every pixel" if has_maps(images) else "one class an image"
         raise UsageError(f"{images.name} has {found}; recipe {recipe.name} trains on {recipe.data}.")
-    return (MapSource if has_maps(images) else ImageSource)(part, recipe=recipe, workers=workers)
+    if has_maps(part):
+        return MapSource(part, recipe=recipe, workers=workers)
+    return ImageSource(part, recipe=recipe, workers=workers)
 
 
 def _held_out_spec(data: str | Path, hold_out: float, images: ImageSet) -> str | None:

@@ -290,8 +290,11 @@ class Trainer:
         )
         weights = source.class_weights(recipe.class_weights) if isinstance(source, MapSource) else []
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=device) if weights else None
-        self.tests: TestImages | MapTestImages = (MapTestImages if has_maps(images) else TestImages)(
-            images, recipe=recipe, workers=settings.workers, batch_size=min(250, settings.micro_batch or 250)
+        test_batch = min(250, settings.micro_batch or 250)
+        self.tests: TestImages | MapTestImages = (
+            MapTestImages(images, recipe=recipe, workers=settings.workers, batch_size=test_batch)
+            if has_maps(images)
+            else TestImages(images, recipe=recipe, workers=settings.workers, batch_size=test_batch)
         )
         self.check_every = settings.check_every or (20 if device.type == "cuda" else 1)
         self.started, self.session_steps = time.monotonic(), 0

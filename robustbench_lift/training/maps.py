@@ -6,7 +6,7 @@ interpolated; what a crop has beyond the image is void in the label map and the 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,14 @@ from torch.nn import functional
 
 import metrics
 from metrics import VOID
-from robustbench_lift.data.base import ImageSet, fingerprint
+from robustbench_lift.data.base import LabelMaps, fingerprint
 from robustbench_lift.data.geometry import WholeImage
 from robustbench_lift.data.scenes import Scenes
 from robustbench_lift.errors import DataError
 from robustbench_lift.runs.segmentation import chosen
 from robustbench_lift.training import distributed, draws
 from robustbench_lift.training.recipe import Recipe
+from robustbench_lift.training.samples import ImageSource
 from robustbench_lift.workers import ReadingPool
 
 Pixels = npt.NDArray[np.uint8]
@@ -69,7 +70,7 @@ def cropped(
 class _Augmented:
     """One augmented sample a key (index, epoch, seed); what reading processes run."""
 
-    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
+    def __init__(self, images: LabelMaps, recipe: Recipe) -> None:
         self.images, self.recipe = images, recipe
 
     def __getitem__(self, sample: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -77,7 +78,7 @@ class _Augmented:
         recipe = self.recipe
         generator = np.random.Generator(np.random.Philox(key=draws.key(seed, epoch, index)))
         image = self.images.read(index)
-        target = self.images.target(index, image.shape[:2])  # type: ignore[attr-defined]
+        target = self.images.target(index, image.shape[:2])
         factor = 1.0 if recipe.resize is None else recipe.resize / min(target.shape)
         if recipe.augmentation == "scale-crop-flip":
             factor *= generator.uniform(recipe.scale[0], recipe.scale[1])
@@ -91,10 +92,10 @@ class _Augmented:
         )
 
 
-class MapSource:
-    """Any image set with label maps as a training source, read ahead by worker processes."""
+class MapSource(ImageSource):
+    """Any image set with label maps as a training source: samples are uint8 [3, size, size] and int64 [size, size]."""
 
-    def __init__(self, images: ImageSet, *, recipe: Recipe, workers: int = 0) -> None:
+    def __init__(self, images: LabelMaps, *, recipe: Recipe, workers: int = 0) -> None:
         """Take an image set with label maps.
 
         Args:
@@ -102,33 +103,9 @@ class MapSource:
             recipe: size and augmentation.
             workers: processes that read; 0 reads in this process.
         """
-        self.name, self.class_names, self.size = images.name, tuple(images.class_names), recipe.size
-        pixels = getattr(images, "content", bytes)()
-        self.fingerprint = fingerprint(images.ids, images.labels, pixels)
-        self._samples = _Augmented(images, recipe)
-        self._workers = workers
-        self._pool: ReadingPool | None = None
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._samples.images.ids)
-
-    def batch(self, indices: Tensor, epoch: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Samples by number, read in this process: uint8 [n, 3, size, size] and int64 [n, size, size]."""
-        samples = [self._samples[(index, epoch, seed)] for index in indices.tolist()]
-        images, targets = (torch.stack(part) for part in zip(*samples, strict=True))
-        return images.to(device), targets.to(device)
-
-    def stream(
-        self, batches: Sequence[Tensor], epoch: int, seed: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches in order; reading processes stay ahead of the network, and live on from epoch to epoch."""
-        if self._pool is None:
-            self._pool = ReadingPool(self._workers, pin_memory=device.type == "cuda")
-        keys = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
-        for read in self._pool.read((self._samples, some) for some in keys):
-            images, targets = read.data
-            yield images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        super().__init__(images, recipe=recipe, workers=workers)
+        self.fingerprint = fingerprint(images.ids, images.labels, getattr(images, "content", bytes)())
+        self._images, self._samples = images, _Augmented(images, recipe)
 
     def class_weights(self, how: str) -> list[float]:
         """Weights of the classes in the loss, of all training images: `median-frequency`, or `none`.
@@ -140,7 +117,7 @@ class MapSource:
             return []
         classes = len(self.class_names)
         pixels, shown = np.zeros(classes), np.zeros(classes)
-        whole = _Whole(self._samples.images)
+        whole = _Whole(self._images)
         for index in range(len(self)):
             target = whole[index][1].numpy()
             counts = np.bincount(target[target != VOID], minlength=classes)[:classes]
@@ -167,12 +144,12 @@ class SceneSource(MapSource):
 class _Whole:
     """One test image a key with its label map; what reading processes run."""
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: LabelMaps) -> None:
         self.images = images
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.images.read(index)
-        target = self.images.target(index, image.shape[:2])  # type: ignore[attr-defined]
+        target = self.images.target(index, image.shape[:2])
         return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(target.astype(np.int64))
 
 
@@ -186,7 +163,7 @@ def _by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]
 class MapTestImages:
     """An image set with label maps as batches of one size each: whole images, resized as the recipe says."""
 
-    def __init__(self, images: ImageSet, *, recipe: Recipe, workers: int = 0, batch_size: int = TEST_BATCH) -> None:
+    def __init__(self, images: LabelMaps, *, recipe: Recipe, workers: int = 0, batch_size: int = TEST_BATCH) -> None:
         """Take any image set with label maps."""
         if len(images.ids) == 0:
             raise DataError(f"{images.name} holds no test images.")

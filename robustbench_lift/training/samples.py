@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import default_collate
 
 from robustbench_lift.data import photos
 from robustbench_lift.data.base import ImageSet, fingerprint
@@ -26,7 +27,7 @@ from robustbench_lift.data.memory import check_arrays
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import distributed, draws
 from robustbench_lift.training.recipe import Recipe
-from robustbench_lift.workers import ReadingPool
+from robustbench_lift.workers import ReadingPool, Samples
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -334,19 +335,18 @@ class ImageSource:
         """
         self.name, self.class_names, self.size = images.name, images.class_names, recipe.size
         self.fingerprint = fingerprint(images.ids, images.labels)
-        self._samples = _Augmented(images, recipe)
-        self._workers = workers
+        self._samples: Samples = _Augmented(images, recipe)
+        self._count, self._workers = len(images.ids), workers
         self._pool: ReadingPool | None = None
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._samples.images.labels)
+        return self._count
 
     def batch(self, indices: Tensor, epoch: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Samples by number, read in this process."""
-        samples = [self._samples[(index, epoch, seed)] for index in indices.tolist()]
-        images = torch.stack([image for image, _ in samples])
-        return images.to(device), torch.tensor([label for _, label in samples], device=device)
+        images, targets = default_collate([self._samples[(index, epoch, seed)] for index in indices.tolist()])
+        return images.to(device), targets.to(device)
 
     def stream(
         self, batches: Sequence[Tensor], epoch: int, seed: int, device: torch.device
@@ -356,8 +356,8 @@ class ImageSource:
             self._pool = ReadingPool(self._workers, pin_memory=device.type == "cuda")
         keys = [[(index, epoch, seed) for index in indices.tolist()] for indices in batches]
         for read in self._pool.read((self._samples, some) for some in keys):
-            images, labels = read.data
-            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images, targets = read.data
+            yield images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
 
 # ---------------------------------------------------------------- test images
