@@ -1,6 +1,7 @@
 """The tables and figures of the LiftPool paper, each an experiment that one command makes.
 
-    item       what an item, a study and a scale are; the registry ITEMS
+    study      what is trained, evaluated and estimated together, and at which scale
+    item       what an item is; the registry ITEMS
     places     which data a user names
     studies    trainings that several items share
     runner     train, evaluate, render: all of it goes on where it stopped
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import importlib
 
-from robustbench_lift.paper.item import ITEMS, SCALES, Item, Rendering, Scale, Study, item_named, register_item
+from robustbench_lift.paper.item import ITEMS, Item, Rendering, item_named, register_item
+from robustbench_lift.paper.study import SCALES, Scale, Study
 
 __all__ = ["ITEMS", "SCALES", "Item", "Rendering", "Scale", "Study", "item_named", "register_item"]
 

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustbench_lift.paper.item import Study
 from robustbench_lift.paper.places import evaluation_spec
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.study import Study
 from robustbench_lift.paper.summary import mean_and_range
 from robustbench_lift.pooling import LiftDownPool, LiftUpPool
 from robustbench_lift.pooling.kernels import to_pixels

@@ -16,10 +16,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from robustbench_lift.files import write_atomic
-from robustbench_lift.paper.item import ITEMS, SCALES, Item, Scale, Study
+from robustbench_lift.paper.item import ITEMS, Item
 from robustbench_lift.paper.output import PAGE
 from robustbench_lift.paper.places import PLACES
 from robustbench_lift.paper.runner import Experiment, record_of, state_of
+from robustbench_lift.paper.study import SCALES, Scale, Study
 
 WIDEST, COLOURS = 900, 40
 """Of a picture on a page: a repository should not grow by megabytes each time they are drawn."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from robustbench_lift.paper.bands import bands_table
-from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.segmentation import SEGNETS
 from robustbench_lift.paper.studies import IMAGENETTE_ALEXNET, IMAGENETTE_GEOMETRY, photos
+from robustbench_lift.paper.study import Study
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.tables.table import Table
 
@@ -103,7 +104,7 @@ def _forms(study: Study) -> set[str]:
 def render(results: Results) -> Rendering:
     """For each data set the means over seeds, and the forms against each other and against the other poolings."""
     tables: list[Table] = []
-    for study in results.item.at(results.scale):
+    for study in results.studies:
         part = results.of_study(study)
         labels = list(part.by_network())
         if not labels:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.maps import photograph
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.study import Study
 from robustbench_lift.report.canvas import FAINT, INK, PALETTE, bare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from robustbench_lift.paper.item import Scale
+    from robustbench_lift.paper.study import Scale
 
 Line = npt.NDArray[np.float64]
 SAMPLES = 48

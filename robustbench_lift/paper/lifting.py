@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robustbench_lift.paper.item import Scale, Study
 from robustbench_lift.paper.maps import Maps, Pixels, chosen_channels, lift_of, maps_of, photograph, picture_for
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.studies import cifar_vgg, drawn_embedded, imagenet
+from robustbench_lift.paper.study import Scale, Study
 from robustbench_lift.pooling.lift import Bands, LiftDownPool
 from robustbench_lift.weights import LoadedModel
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from robustbench_lift.files import write_atomic
-from robustbench_lift.paper.item import Rendering, Study
+from robustbench_lift.paper.item import Item, Rendering
 from robustbench_lift.paper.panels import laid_out
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.study import Study
 from robustbench_lift.provenance import environment
 from robustbench_lift.report.canvas import to_bytes
 from robustbench_lift.tables.render import TEXT, to_markdown
@@ -21,7 +22,7 @@ SCHEMA = 1
 """Version of the record."""
 
 
-def write_item(results: Results, made: Rendering, folder: Path, *, command: str) -> list[Path]:
+def write_item(item: Item, results: Results, made: Rendering, folder: Path, *, command: str) -> list[Path]:
     """Write tables, figures, page and record; files of an earlier time are replaced.
 
     Returns:
@@ -30,7 +31,7 @@ def write_item(results: Results, made: Rendering, folder: Path, *, command: str)
     Raises:
         StorageError: the folder cannot be written.
     """
-    contents: dict[Path, bytes] = {folder / PAGE: page(results, made, command=command).encode()}
+    contents: dict[Path, bytes] = {folder / PAGE: page(item, results, made, command=command).encode()}
     for table in made.tables:
         for form, render in TEXT.items():
             contents[folder / "tables" / f"{table.name}.{form}"] = render(table).encode()
@@ -50,7 +51,7 @@ def record(results: Results, made: Rendering, *, command: str) -> dict[str, obje
     assert isinstance(versions, Mapping)
     return {
         "schema": SCHEMA,
-        "item": results.item.name,
+        "item": results.name,
         "scale": results.scale,
         "complete": not results.open and not results.lacking,
         "command": command,
@@ -66,9 +67,8 @@ def record(results: Results, made: Rendering, *, command: str) -> dict[str, obje
     }
 
 
-def page(results: Results, made: Rendering, *, command: str) -> str:
+def page(item: Item, results: Results, made: Rendering, *, command: str) -> str:
     """The page of an item, in Markdown: what it shows, of what, the paper's words, tables, figures, what is missing."""
-    item = results.item
     lines = [f"# {item.title}", "", f"`{command}`", "", item.shows, ""]
     if item.in_paper:
         lines += [f"**The paper says:** {item.words}", ""]
@@ -81,7 +81,7 @@ def page(results: Results, made: Rendering, *, command: str) -> str:
         lines += [f"![{name}](figures/{name}.png)", ""]
     notes = [*made.notes, *other_trainings(results), *missing_words(results)]
     lines += [*(f"- {note}" for note in notes), ""] if notes else []
-    lines += ["## Made of", "", *(f"- {study_words(study)}" for study in item.at(results.scale)), ""]
+    lines += ["## Made of", "", *(f"- {study_words(study)}" for study in results.studies), ""]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ def document_of(results: Results) -> Document:
     """The report's document of the item's runs."""
     from robustbench_lift.report import document
 
-    return document(results.runs(), command=f"robustbench-lift paper {results.item.name} --scale {results.scale}")
+    return document(results.runs(), command=f"robustbench-lift paper {results.name} --scale {results.scale}")
 
 
 def report_table(results: Results, name: str) -> Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_lift.errors import IncompleteError
-from robustbench_lift.paper.item import Item, Scale, Study
+from robustbench_lift.paper.study import Scale, Study
 
 if TYPE_CHECKING:
     from robustbench_lift.runs import Run
@@ -78,8 +78,11 @@ class StudyNetwork:
 class Results:
     """All members of an item at a scale that are complete, and what was asked of its drawings."""
 
-    item: Item
+    name: str
+    """Of the item."""
     scale: Scale
+    studies: tuple[Study, ...]
+    """Of the item at that scale."""
     members: tuple[StudyNetwork, ...]
     open: tuple[StudyNetwork, ...] = ()
     """Members that are not complete."""
@@ -107,7 +110,7 @@ class Results:
 
         found = [m.run for m in self.members if m.run is not None]
         if not found:
-            raise IncompleteError(f"{self.item.name} has no complete run yet at --scale {self.scale}.")
+            raise IncompleteError(f"{self.name} has no complete run yet at --scale {self.scale}.")
         return [Run.open(path) for path in dict.fromkeys(found)]
 
     def by_network(self) -> dict[str, dict[int, Run]]:
@@ -133,8 +136,7 @@ class Results:
         specs = self.drawing.models or tuple(reversed(first.values()))
         if not specs:
             raise IncompleteError(
-                f"{self.item.name} at --scale {self.scale} has no network yet: name one (--model), or train it "
-                "(--data)."
+                f"{self.name} at --scale {self.scale} has no network yet: name one (--model), or train it (--data)."
             )
         return [load_model(spec) for spec in specs]
 

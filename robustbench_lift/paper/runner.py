@@ -20,10 +20,11 @@ from robustbench_lift.errors import DataError, RobustbenchError, UsageError
 from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.files import read_json
-from robustbench_lift.paper.item import Item, Scale, Study
+from robustbench_lift.paper.item import Item
 from robustbench_lift.paper.output import RECORD, write_item
 from robustbench_lift.paper.places import evaluation_spec, missing, training_arguments
 from robustbench_lift.paper.results import Drawing, Results, StudyNetwork
+from robustbench_lift.paper.study import Scale, Study
 from robustbench_lift.protocols.request import Request
 from robustbench_lift.shares import EVERYTHING, Share
 
@@ -323,8 +324,9 @@ def make(
         _evaluate(experiment, study, waiting, settings, say, progress)
     open_ = tuple(m for m in members if not (m.trained and m.evaluated))
     results = Results(
-        item=experiment.item,
+        name=experiment.item.name,
         scale=experiment.scale,
+        studies=experiment.item.at(experiment.scale),
         members=tuple(m for m in members if m not in open_),
         open=open_,
         lacking=(*lacking, *experiment.absent()),
@@ -333,7 +335,8 @@ def make(
     )
     if open_ and (share.count > 1 or not finished):
         return results, []
-    return results, write_item(results, experiment.item.render(results), experiment.folder, command=command)
+    made = experiment.item.render(results)
+    return results, write_item(experiment.item, results, made, experiment.folder, command=command)
 
 
 def _train(experiment: Experiment, member: StudyNetwork, train: Train, workers: int) -> bool:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from robustbench_lift.data.base import ImageSet
 from robustbench_lift.data.kinds import open_images
-from robustbench_lift.paper.item import Scale, Study
 from robustbench_lift.paper.maps import Pixels, photograph
 from robustbench_lift.paper.places import evaluation_spec
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.studies import CONSTRAINED
+from robustbench_lift.paper.study import Scale, Study
 
 PAIRS = ("max", "max-blur", "lift", "lift-no-details")
 """The arms of Table 6, and lift without the encoder's details, which are a skip connection that max has not."""
@@ -62,8 +62,7 @@ SEGNETS: dict[Scale, tuple[Study, ...]] = {
 
 def images_of(results: Results) -> ImageSet:
     """The test images of the item's data."""
-    study = results.item.at(results.scale)[0]
-    return open_images(evaluation_spec(study.data, results.places).partition("?")[0])
+    return open_images(evaluation_spec(results.studies[0].data, results.places).partition("?")[0])
 
 
 def picture_of(results: Results) -> tuple[Pixels, str]:

@@ -174,7 +174,7 @@ def against(results: Results, reference: str) -> list[tuple[str, str]]:
     """
     labels = list(results.by_network())
     if reference not in labels:
-        raise UsageError(f"{results.item.name} has no complete training of {reference}; it has {', '.join(labels)}.")
+        raise UsageError(f"{results.name} has no complete training of {reference}; it has {', '.join(labels)}.")
     return [(reference, label) for label in labels if label != reference]
 
 

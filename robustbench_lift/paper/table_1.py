@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.results import Results
 from robustbench_lift.paper.studies import CONSTRAINED, cifar_vgg
+from robustbench_lift.paper.study import Study
 from robustbench_lift.paper.summary import differences_table, means_table
 from robustbench_lift.pooling.lift import BANDS
 

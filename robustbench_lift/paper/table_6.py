@@ -16,7 +16,7 @@ def render(results: Results) -> Rendering:
     labels = list(results.by_network())
     lift = [label for label in labels if "/lift" in label and "no-details" not in label]
     pairs = [(one, other) for one in lift for other in labels if other != one]
-    data = results.item.at(results.scale)[0].data
+    data = results.studies[0].data
     means = means_table(results, "table-6", f"Table 6: up-pooling in SegNet ({data})", NUMBERS)
     differences = differences_table(results, "table-6-differences", "LiftUpPool against the others", pairs, NUMBERS)
     note = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from robustbench_lift.paper.item import Item, Rendering, Study, register_item
+from robustbench_lift.paper.item import Item, Rendering, register_item
 from robustbench_lift.paper.results import Results
+from robustbench_lift.paper.study import Study
 from robustbench_lift.paper.summary import differences_table, means_table
 
 TITLE = "down-pooling in DeepLabV3+ with ResNet-50 (PASCAL VOC 2012)"
