@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -114,3 +114,11 @@ def out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def no_memory(images: torch.Tensor) -> DataError:
+    """The error for images [..., H, W] of which not a single one fits their device."""
+    return DataError(
+        f"{images.device} has not enough memory for a single image of {tuple(images.shape[-2:])} pixels. Use another "
+        "--device, or end what else uses its memory."
+    )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import queue
 import threading
@@ -22,22 +21,22 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, cast, overload
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
-from robustbench_lift.device import autocast, out_of_memory, pick_device, slow_precision, tensor_float_32
+from robustbench_lift.device import autocast, no_memory, out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, UsageError, unknown
 from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
-from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
+from robustbench_lift.evaluation.dependence import PROBABILITIES
 from robustbench_lift.evaluation.identity import changed_since, manifest
+from robustbench_lift.evaluation.models import Model, loaded, ready, require_own_names
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.progress import Progress, Reporter
-from robustbench_lift.evaluation.reestimation import reestimated
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.evaluation.unread import HOPELESS, Unread
 from robustbench_lift.evaluation.work import Shown, Task, Work
@@ -47,13 +46,9 @@ from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
-from robustbench_lift.weights import LoadedModel, load_model
-from robustbench_lift.weights.model import in_memory
+from robustbench_lift.weights import LoadedModel
 from robustbench_lift.workers import ReadingPool
 
-T = TypeVar("T")
-Model = str | LoadedModel | nn.Module | Callable[[Tensor], Any]
-"""A model spec, a loaded model, a network in memory, or any function from normalised images to logits."""
 Data = str | Request | EvaluationProtocol | Sequence[EvaluationProtocol]
 """A data spec, a request, or protocols."""
 
@@ -148,31 +143,16 @@ def evaluate(
     engine = Engine(settings)
     with tensor_float_32(False), contextlib.ExitStack() as modes:
         classes = protocols[0].data.answers
-        models = [_model(one, engine.device, classes, modes) for one in asked]
-        _told_apart(models)
+        models = [loaded(one, engine.device, classes, modes) for one in asked]
+        require_own_names(models)
         for one in models:
             require_same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
 
 
-def _told_apart(models: Sequence[LoadedModel]) -> None:
-    """Networks in memory have nothing but their name by which tables tell them apart.
-
-    Raises:
-        UsageError: two have one name.
-    """
-    specs = [one.spec for one in models]
-    for one in models:
-        if one.spec == in_memory(one.name) and specs.count(one.spec) > 1:
-            raise UsageError(
-                f"{specs.count(one.spec)} of the networks are called {one.name}, and tables could not tell them apart. "
-                'Give each a name: LoadedModel.of(network, name="...").'
-            )
-
-
 def _evaluate(
-    models: list[LoadedModel],
+    models: Sequence[LoadedModel],
     protocols: list[EvaluationProtocol],
     paths: list[Path],
     engine: Engine,
@@ -182,32 +162,30 @@ def _evaluate(
 ) -> list[ScoredRun]:
     settings = engine.settings
     image = _first_image(protocols[0], engine)
-    models, prepared = [list(parts) for parts in zip(*(reestimated(m, engine.device) for m in models), strict=True)]
-    if settings.fold:
-        models = [model.folded() for model in models]
     # of all models, before anything is written
-    folded = {"networks": "folded"} if settings.fold else {}
-    asked = [_asked(model, image, settings) for model in models]
-    models = [model for model, _ in asked]
-    marks = [own | mark | folded for own, (_, mark) in zip(prepared, asked, strict=True)]
-    say = functools.partial(
-        manifest,
-        protocols=protocols,
-        precision=settings.precision,
-        device=str(engine.device),
-        normaliser=normaliser,
-        provenance=provenance,
-    )
+    models, marks = zip(*(ready(model, image, engine.device, settings) for model in models), strict=True)
     if not all((path / "run.json").exists() for path in paths):  # a refusal leaves no folder behind
         for protocol in protocols:
             images = protocol.images(protocol.cells()[0])
             for model in models:
                 require_same_classes(model, protocol, images)
     runs = [
-        ScoredRun.prepare(path, say(model, mark=mark)) for model, path, mark in zip(models, paths, marks, strict=True)
+        ScoredRun.prepare(
+            path,
+            manifest(
+                model,
+                protocols=protocols,
+                precision=settings.precision,
+                device=str(engine.device),
+                normaliser=normaliser,
+                provenance=provenance,
+                mark=mark,
+            ),
+        )
+        for model, path, mark in zip(models, paths, marks, strict=True)
     ]
     if settings.compile:
-        models = [replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models]
+        models = tuple(replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models)
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = Reporter(progress, cells, runs[0])
     for model in models:
@@ -243,12 +221,12 @@ def _evaluate(
                 for number, (model, _) in enumerate(task.waiting):
                     task.take(number, batch.rows, engine.answer(model, batch))
             task.done += len(batch.rows) + len(batch.failed)
-            for note in (*engine.notes(), *kept.said()):
+            for note in (*engine.notes(), *kept.notes()):
                 report.say(note)
             if task.done == len(task.rows) and not task.failed:
                 _store(task, settings)
             report.batch(task.cell, task.number, task.done, len(task.rows))
-    unread.complain(len(cells))
+    unread.require_none(len(cells))
     return runs
 
 
@@ -279,20 +257,6 @@ def _requested(
     return protocols, settings
 
 
-def _model(model: Model, device: torch.device, classes: int, modes: contextlib.ExitStack) -> LoadedModel:
-    """A model that answers on the device; a module of the caller's gets its modes back when `modes` ends."""
-    if isinstance(model, str):
-        return load_model(model, device=str(device))
-    if isinstance(model, LoadedModel):
-        model.module.to(device)
-        return model
-    if isinstance(model, nn.Module):
-        for part in model.modules():
-            modes.callback(setattr, part, "training", part.training)
-    # how many classes it has is seen when it is shown its first image, whose size is known then
-    return LoadedModel.of(model, num_classes=classes, device=device)
-
-
 def _first_image(protocol: EvaluationProtocol, engine: Engine) -> Tensor | None:
     """A frame of the first image that can be read, uint8 [3, h, w]; None when none of a few can."""
     cell = protocol.cells()[0]
@@ -308,44 +272,7 @@ def _first_image(protocol: EvaluationProtocol, engine: Engine) -> Tensor | None:
     return None
 
 
-def _asked(model: LoadedModel, image: Tensor | None, settings: Settings) -> tuple[LoadedModel, dict[str, str]]:
-    """The model, noted where it answers with probabilities, and what the signature says of one that needs its batch."""
-    if image is None:
-        return model, {}
-    try:
-        answers = show(model, image)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise _no_memory(image) from None
-    if answers.are_probabilities():
-        model = replace(model, notes=(*model.notes, PROBABILITIES))
-    found = answers.dependence()
-    if found is None:
-        return model, {}
-    if not settings.allow_dependent:
-        raise refusal(model, found)
-    count = f"/{settings.shard.count}" if settings.shard.count > 1 else ""
-    return model, {"dependent": f"batch{settings.batch_size or 'default'}{count}"}
-
-
 # ---------------------------------------------------------------- the cells that are to be done
-
-
-def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tensor, Tensor]]:
-    """Batches of prepared images of one size each: their positions, the images, the targets.
-
-    >>> small, large = torch.zeros(3, 2, 2), torch.zeros(3, 4, 4)
-    >>> [positions for positions, _, _ in by_size([(x, torch.tensor(0)) for x in (small, large, small)])]
-    [[0, 2], [1]]
-    """
-    groups: dict[torch.Size, list[int]] = {}
-    for position, (image, _) in enumerate(samples):
-        groups.setdefault(image.shape, []).append(position)
-    return [
-        (places, torch.stack([samples[k][0] for k in places]), torch.stack([samples[k][1] for k in places]))
-        for places in groups.values()
-    ]
 
 
 def _merge_waiting(
@@ -371,6 +298,22 @@ def _merge_waiting(
 
 
 # ---------------------------------------------------------------- reading, rendering, forward passes
+
+
+def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tensor, Tensor]]:
+    """Batches of prepared images of one size each: their positions, the images, the targets.
+
+    >>> small, large = torch.zeros(3, 2, 2), torch.zeros(3, 4, 4)
+    >>> [positions for positions, _, _ in by_size([(x, torch.tensor(0)) for x in (small, large, small)])]
+    [[0, 2], [1]]
+    """
+    groups: dict[torch.Size, list[int]] = {}
+    for position, (image, _) in enumerate(samples):
+        groups.setdefault(image.shape, []).append(position)
+    return [
+        (places, torch.stack([samples[k][0] for k in places]), torch.stack([samples[k][1] for k in places]))
+        for places in groups.values()
+    ]
 
 
 class Engine:
@@ -448,7 +391,7 @@ class Engine:
     def _back_off(self, tried: int, images: Tensor, *, frames: int = 1) -> None:
         """Halve the batch after running out of memory over `tried` images of so many frames."""
         if tried == 1:
-            raise _no_memory(images)
+            raise no_memory(images)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.batch_size = min(self.batch_size, (tried + 1) // 2 * frames)
@@ -531,13 +474,6 @@ class Engine:
         precision = self.settings.precision
         with self._launching, autocast(self.device, precision), tensor_float_32(precision == "tf32"):
             return model.logits(images).float()
-
-
-def _no_memory(images: Tensor) -> DataError:
-    return DataError(
-        f"{images.device} has not enough memory for a single image of {tuple(images.shape[-2:])} pixels. Use another "
-        "--device, or end what else uses its memory."
-    )
 
 
 def _filled(images: Tensor, least: int) -> Tensor:

@@ -244,7 +244,7 @@ class KeptImages:
             self._notes.put(f"images are decoded once: their pixels, {size:.2g} GB, are kept in {where} until the end")
         return kept
 
-    def said(self) -> Iterator[str]:
+    def notes(self) -> Iterator[str]:
         """What is to be said since the last call: that images are kept, or that there is no room."""
         while not self._notes.empty():
             yield self._notes.get()

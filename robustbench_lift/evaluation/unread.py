@@ -15,6 +15,7 @@ class Unread:
     """Images that could not be read: named and counted, and the cells that need them left out."""
 
     NAMED = 20
+    """Images that the message names."""
 
     def __init__(self) -> None:
         self.cells: list[Cell] = []
@@ -38,8 +39,11 @@ class Unread:
         """Whether a cell shows images of which some are known to be unreadable."""
         return any(task.images is one for one in self._sets)
 
-    def complain(self, cells: int) -> None:
-        """End with what could not be read.
+    def require_none(self, cells: int) -> None:
+        """Name what could not be read, if anything could not.
+
+        Args:
+            cells: of the whole request.
 
         Raises:
             IncompleteError: some image is damaged.
