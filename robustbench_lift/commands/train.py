@@ -181,7 +181,7 @@ def _recipe(name: str, changes: list[str] | None, file: Path | None) -> Recipe:
 
 def _check(recipe: Recipe, networks: list[Network]) -> None:
     """A mistake in the last name of a sweep is said before the first training, not after it."""
-    from robustbench_lift.training.objective import check_use
+    from robustbench_lift.training.checks import check_use
 
     for network in networks:
         network.check()

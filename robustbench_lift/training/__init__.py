@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_lift.training.loop import DivergedError, TrainingOutcome, TrainingProgress, train
+    from robustbench_lift.training.failures import DivergedError
+    from robustbench_lift.training.loop import TrainingOutcome, TrainingProgress, train
     from robustbench_lift.training.network import Network
     from robustbench_lift.training.recipe import Recipe
     from robustbench_lift.training.recipes import RECIPES, override, parse_changes, recipe_named
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ArraySource": "samples",
-    "DivergedError": "loop",
+    "DivergedError": "failures",
     "ImageSource": "samples",
     "Network": "network",
     "PhotoSource": "samples",

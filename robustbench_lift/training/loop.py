@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom: `train`, its epochs, its steps, and what ends it early.
+"""The training loop, to be read from top to bottom: `train`, its epochs, its steps.
 
 Every random draw is a function of (seed, epoch, step or sample); the state on disk holds tensors and counters and no
 generator. A training that is killed goes on from the last state and ends with the weights that it would have had.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from robustbench_lift.data.base import ImageSet, fingerprint, has_maps
-from robustbench_lift.device import autocast, out_of_memory, pick_device, tensor_float_32
-from robustbench_lift.errors import RobustbenchError, UsageError
-from robustbench_lift.networks import BACKBONES
+from robustbench_lift.device import autocast, pick_device, tensor_float_32
 from robustbench_lift.pooling import collect_losses
 from robustbench_lift.training import distributed, draws, state
+from robustbench_lift.training.checks import check_classes, check_fit, check_last_batch, check_task
 from robustbench_lift.training.counters import Counters
+from robustbench_lift.training.failures import DivergedError, explained, smaller_rate
 from robustbench_lift.training.maps import (
     MapSource,
     MapTestImages,
@@ -43,15 +42,12 @@ from robustbench_lift.training.objective import (
     cutmix,
     make_optimizer,
     task_loss,
-    users_mistake,
 )
 from robustbench_lift.training.recipe import Recipe, learning_rate
-from robustbench_lift.training.recipes import RECIPES
 from robustbench_lift.training.samples import (
     TestImages,
     TrainingSource,
     batches_of,
-    check_fit,
     epoch_batches,
     normalise,
 )
@@ -59,12 +55,6 @@ from robustbench_lift.training.settings import TrainingSettings
 
 DIVERGED = 100.0
 """A loss beyond this multiple of log(classes), the loss of guessing, counts as diverged."""
-
-
-class DivergedError(RobustbenchError):
-    """The loss left the finite numbers; the last good state is kept."""
-
-    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +141,8 @@ def train(
     """
     settings = settings or TrainingSettings()
     check_fit(recipe, source)
-    _check_classes(source, images)
-    _check_task(network, recipe, images)
+    check_classes(source, images)
+    check_task(network, recipe, images)
     device = pick_device(settings.device)
     distributed.join(device)
     with _numerics(settings, device):
@@ -175,7 +165,7 @@ def train(
             )
             return trainer.run(stop or (lambda: False), progress or (lambda _: None))
         except Exception as error:
-            better = _explained(error, device=device, recipe=recipe, settings=settings, out=out)
+            better = explained(error, device=device, recipe=recipe, settings=settings, out=out)
             if better is None:
                 raise
             raise better from None
@@ -199,29 +189,6 @@ def identity_of(
         "seed": seed,
         "precision": precision,
     }
-
-
-def _check_task(network: Network, recipe: Recipe, images: ImageSet) -> None:
-    """Refuse a classifier on label maps, a segmentation network on labels, and settings that are for labels alone."""
-    task = BACKBONES[network.arch].task if network.arch in BACKBONES else "classification"
-    wanted = "segmentation" if has_maps(images) else "classification"
-    if task != wanted:
-        raise UsageError(
-            f"{network.spec} is a network for {task}, {images.name} needs {wanted}. Name such a network, for example "
-            f"{'segnet/lift' if wanted == 'segmentation' else 'resnet8/lift'}, or other data."
-        )
-    if wanted == "segmentation" and recipe.cutmix:
-        raise UsageError(f"recipe {recipe.name}: cutmix is for one label an image; set it to 0 for label maps.")
-
-
-def _check_classes(source: TrainingSource, images: ImageSet) -> None:
-    a, b = tuple(source.class_names), tuple(images.class_names)
-    if a != b:
-        first, second = next(pair for pair in itertools.zip_longest(a, b, fillvalue="none") if pair[0] != pair[1])
-        raise UsageError(
-            f"training data {source.name} and test data {images.name} have different classes: {len(a)} and {len(b)}, "
-            f"the first that differ are {first} and {second}."
-        )
 
 
 @contextlib.contextmanager
@@ -276,7 +243,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.average = Average(self.module, recipe.ema_decay)
         self.steps = len(self._batches(0))
-        self._check_last_batch()
+        check_last_batch(recipe, source, self.ranks)
         self.record = state.TrainingRecord(
             out,
             identity,
@@ -304,16 +271,6 @@ class Trainer:
         return epoch_batches(
             len(self.source), batch_size=recipe.batch_size, epoch=epoch, seed=self.seed, drop_last=recipe.drop_last
         )
-
-    def _check_last_batch(self) -> None:
-        rest = len(self.source) % self.recipe.batch_size
-        if rest and not self.recipe.drop_last and rest < 2 * self.ranks:
-            raise UsageError(
-                f"the last batch of an epoch has {rest} of {self.recipe.batch_size} images for {self.ranks} "
-                "process(es), and BatchNorm needs two in each. Leave it out: --set drop_last=true."
-            )
-        if self.recipe.batch_size < 2 * self.ranks:
-            raise UsageError(f"a batch of {self.recipe.batch_size} is too small for {self.ranks} process(es).")
 
     def run(self, stop: Callable[[], bool], progress: Callable[[TrainingProgress], None]) -> TrainingOutcome:
         """Train to the end or until stopped."""
@@ -520,37 +477,3 @@ class Trainer:
             f"--set learning_rate={smaller_rate(recipe):.2g}"
             + (", or --precision bf16." if self.settings.precision == "fp16" else ".")
         )
-
-
-# ---------------------------------------------------------------- what ends a training early
-
-
-def smaller_rate(recipe: Recipe) -> float:
-    """A learning rate to try after one that diverged: a third, or the recipe's own where that was raised far.
-
-    >>> from robustbench_lift.training import RECIPES, override
-    >>> round(smaller_rate(RECIPES["photos"]), 4), smaller_rate(override(RECIPES["photos"], {"learning_rate": 1e6}))
-    (0.0167, 0.05)
-    """
-    own = RECIPES[recipe.name].learning_rate if recipe.name in RECIPES else math.inf
-    return min(recipe.learning_rate / 3, own if own < recipe.learning_rate else math.inf)
-
-
-def _explained(
-    error: Exception, *, device: torch.device, recipe: Recipe, settings: TrainingSettings, out: Path
-) -> RobustbenchError | None:
-    """The error for the user instead of one of torch or of the user's own code; None for one of ours, or a bug."""
-    if isinstance(error, RobustbenchError):
-        return None
-    if isinstance(error, RuntimeError) and out_of_memory(error):
-        images = settings.micro_batch or recipe.batch_size
-        return UsageError(
-            f"{device} has not enough memory for {images} images of {recipe.size} pixels in one pass. Accumulate the "
-            f"batch from smaller parts: --micro-batch {max(1, images // 2)}."
-        )
-    if isinstance(error, RuntimeError) and distributed.lost(error):
-        return distributed.OtherProcessError(
-            f"another process of this training has ended; its message says why. What is stored in {out} is kept, and "
-            "the same command goes on from there."
-        )
-    return users_mistake(error)

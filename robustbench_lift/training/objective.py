@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_lift.errors import UsageError, unknown
-from robustbench_lift.pooling import POOLINGS
-from robustbench_lift.text import printable
+from robustbench_lift.errors import UsageError
 from robustbench_lift.training import draws
-from robustbench_lift.training.network import Network
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.weights.warm import ENCODERS
-
-_NOT_THE_USERS = frozenset({"torch", "torchvision", "timm", "robustbench_lift"})
-"""Packages whose layers are not the user's own."""
 
 
 def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | float:
@@ -48,47 +40,6 @@ def auxiliary_loss(losses: Mapping[str, Tensor], recipe: Recipe) -> Tensor | flo
                 f"{', '.join(recipe.auxiliary) or 'none'}). Give one: --set auxiliary.{name}=0.1, or 0 to leave it out."
             )
     return sum((recipe.auxiliary[name] * loss for name, loss in losses.items() if recipe.auxiliary[name]), start=0.0)
-
-
-def known_losses() -> tuple[str, ...]:
-    """Names of all auxiliary losses that the registered poolings have.
-
-    >>> known_losses()
-    ('c_p', 'c_u', 'undo_shift')
-    """
-    return tuple(sorted({name for pooling in POOLINGS.values() for name in pooling.loss_names}))
-
-
-def check_use(recipe: Recipe, networks: Sequence[Network]) -> None:
-    """Refuse settings of a recipe that have no effect on any of the networks, and options that would train nothing.
-
-    Raises:
-        UsageError: a temperature, and no pooling that has one; a weight of a loss that no pooling has; what the
-            gradients of constraints train, and no constraint.
-
-    >>> from robustbench_lift.training import RECIPES, Network, override
-    >>> check_use(override(RECIPES["photos"], {"auxiliary.cu": 0.0}), [Network("resnet8", "lift")])
-    Traceback (most recent call last):
-    robustbench_lift.errors.UsageError: unknown auxiliary loss 'cu'. Did you mean 'c_u'? Known: c_p, c_u, undo_shift.
-    """
-    for network in networks:
-        if network.options.get("gradient", "features") != "features" and network.options.get("constraint") is None:
-            raise UsageError(
-                f"{network.spec}: gradient says what the constraints train, and there is none. Add constraint=mse, "
-                "which is the paper's loss, or leave gradient out."
-            )
-    losses = known_losses()
-    for name in recipe.auxiliary:
-        if name not in losses:
-            raise unknown("auxiliary loss", name, losses)
-    if recipe.temperature:
-        with torch.device("meta"):
-            layers = [layer for network in networks for layer in network.build(10, seed=0).modules()]
-        if not any(map(has_temperature, layers)):
-            raise UsageError(
-                f"the recipe lowers a temperature, but {', '.join(network.spec for network in networks)} has no "
-                "pooling with one. Use one that has (lps), or leave temperature and temperature_at out."
-            )
 
 
 def cutmix(images: Tensor, labels: Tensor, *, alpha: float, parts: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
@@ -243,26 +194,3 @@ class Average:
             yield
         finally:
             self._module.load_state_dict(trained)
-
-
-def users_mistake(error: Exception) -> UsageError | None:
-    """The error for an exception that came out of a layer of the user's own; None for all others."""
-    if hasattr(error, "exit_code"):
-        return None
-    found: tuple[type, TracebackType] | None = None
-    step = error.__traceback__
-    while step is not None:  # the innermost line of a layer that they wrote
-        layer = step.tb_frame.f_locals.get("self")
-        package = str(step.tb_frame.f_globals.get("__name__")).partition(".")[0]
-        if isinstance(layer, nn.Module) and package not in _NOT_THE_USERS:
-            found = type(layer), step
-        step = step.tb_next
-    if found is None:
-        return None
-    kind, step = found
-    reason = printable(str(error).splitlines()[0] if str(error) else "")
-    where = f"{Path(step.tb_frame.f_code.co_filename).name}, line {step.tb_lineno}"
-    return UsageError(
-        f"your layer {kind.__name__} raised {type(error).__name__}: {reason} ({where}). "
-        "`robustbench-lift --traceback train ...` shows all of it."
-    )

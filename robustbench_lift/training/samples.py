@@ -96,26 +96,6 @@ def epoch_batches(samples: int, *, batch_size: int, epoch: int, seed: int, drop_
     return pieces[:-1] if drop_last and len(pieces[-1]) < batch_size else pieces
 
 
-def check_fit(recipe: Recipe, source: TrainingSource) -> None:
-    """Refuse data that the recipe was not made for.
-
-    Raises:
-        UsageError: another number of classes, another size, or fewer samples than one batch.
-    """
-    if recipe.classes is not None and len(source.class_names) != recipe.classes:
-        raise UsageError(
-            f"recipe {recipe.name} is for {recipe.classes} classes, {source.name} has {len(source.class_names)}. "
-            f"Choose another recipe, or --set classes={len(source.class_names)} if that is meant."
-        )
-    if source.size != recipe.size:
-        raise UsageError(f"recipe {recipe.name} trains at {recipe.size} pixels, {source.name} gives {source.size}.")
-    if recipe.drop_last and len(source) < recipe.batch_size:
-        raise UsageError(
-            f"{source.name} has {len(source)} training images, fewer than one batch of {recipe.batch_size}. "
-            f"Use a smaller one: --set batch_size={len(source)}."
-        )
-
-
 # ---------------------------------------------------------------- in memory, on the device
 
 

@@ -25,8 +25,8 @@ def test_the_paper_is_there() -> None:
 @pytest.mark.parametrize(("item", "scale"), AT, ids=lambda part: getattr(part, "name", part))
 def test_every_item_can_be_planned(item: object, scale: object, tmp_path: Path) -> None:
     from robustbench_lift.training import override, recipe_named
+    from robustbench_lift.training.checks import check_use
     from robustbench_lift.training.network import Network
-    from robustbench_lift.training.objective import check_use
 
     for study in item.at(scale):  # type: ignore[attr-defined]
         gpu, cores = study.hours()

@@ -10,7 +10,8 @@ from torch import nn
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.training import Network, Recipe
-from robustbench_lift.training.objective import check_use, users_mistake
+from robustbench_lift.training.checks import check_use
+from robustbench_lift.training.failures import users_mistake
 from robustbench_lift.training.recipes import RECIPES, override, parse_changes, read_changes, recipe_named
 
 

@@ -17,8 +17,9 @@ from robustbench_lift.data.memory import array_images
 from robustbench_lift.data.subset import held_out
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.training import RECIPES, ArraySource, ImageSource, PhotoSource, Recipe, draws
+from robustbench_lift.training.checks import check_fit
 from robustbench_lift.training.data import open_data
-from robustbench_lift.training.samples import TestImages, check_fit, epoch_batches, resized_crop_box
+from robustbench_lift.training.samples import TestImages, epoch_batches, resized_crop_box
 
 CPU = torch.device("cpu")
 
