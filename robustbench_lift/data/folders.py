@@ -28,6 +28,8 @@ VIDEO_SUFFIXES = frozenset({".mp4"})
 """Endings of clips, lower case."""
 PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 """Folders that hold parts of a data set, each with class folders of its own."""
+TEST_FOLDERS = ("val", "test", "validation")
+"""Folders beside `train` that are taken for the test images, the first that is there."""
 
 ENDING = "other endings than images have"
 BESIDE = "images beside the class folders"

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_lift.data.folders import TEST_FOLDERS
 from robustbench_lift.data.kinds import KINDS
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
-TWO_FOLDERS, TEST_FOLDERS = ("imagenet", "folder"), ("val", "test")
-"""Kinds of data whose training and test images lie in folders beside each other, and names of the second."""
+TWO_FOLDERS = ("imagenet", "folder")
+"""Kinds of data whose training and test images lie in folders beside each other."""
 HELD_OUT = 1 / 6
 """Part of each class that is tested on where one file holds everything, as CIFAR has 50,000 and 10,000 images."""
 

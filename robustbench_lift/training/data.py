@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robustbench_lift.data.base import ImageSet, has_maps
-from robustbench_lift.data.folders import open_folder
+from robustbench_lift.data.folders import TEST_FOLDERS, open_folder
 from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
 from robustbench_lift.data.spec import DataSpec
@@ -22,9 +22,6 @@ from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.training.maps import MapSource, SceneSource
 from robustbench_lift.training.recipe import Recipe
 from robustbench_lift.training.samples import ArraySource, ImageSource, PhotoSource, TrainingSource
-
-TEST_FOLDERS = ("val", "test", "validation")
-"""Folders beside `train` that are taken for the test images."""
 
 Opener = Callable[[], ImageSet]
 

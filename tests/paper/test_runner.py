@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustbench_lift.data.folders import TEST_FOLDERS
 from robustbench_lift.errors import UsageError
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.paper import Item, Rendering, Study
@@ -230,3 +231,9 @@ def test_a_run_that_another_item_made_is_shown_what_it_lacks(tmp_path: Path) -> 
         (run,) = results.runs()
         assert set(protocols) <= {cell.protocol for cell in run.expected}
         assert not results.open
+
+
+@pytest.mark.parametrize("name", TEST_FOLDERS)
+def test_a_study_is_tested_on_the_folder_that_its_training_takes_for_tests(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert evaluation_spec("imagenette", {"imagenette": f"folder:{tmp_path}"}) == f"folder:{tmp_path / name}"
