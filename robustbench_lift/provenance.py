@@ -38,24 +38,25 @@ def git_revision(folder: Path | None = None) -> str | None:
     Nothing is written: `git describe --dirty` would lock the user's index, and a kill would leave the lock behind.
     """
     where = folder or Path(__file__).parent
-    revision = _git(where, "describe", "--always", "--abbrev=12", "--exclude=*")
-    changed = _git(where, "status", "--porcelain", "--untracked-files=no")
+    revision = git(where, "describe", "--always", "--abbrev=12", "--exclude=*")
+    changed = git(where, "status", "--porcelain", "--untracked-files=no")
     if not revision or changed is None:
         return None
-    return f"{revision}-dirty" if changed else revision
+    return revision.strip() + ("-dirty" if changed else "")
 
 
-def _git(where: Path, *words: str) -> str | None:
-    """What git answers; None where it cannot."""
+def git(where: Path, *words: str) -> str | None:
+    """What git prints when it is asked in a folder, without touching the user's index; None where it cannot answer."""
     try:
         found = subprocess.run(
             ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words],
             cwd=where,
             capture_output=True,
             text=True,
-            timeout=10,
+            errors="replace",  # names of files are bytes
+            timeout=30,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    return found.stdout if found.returncode == 0 else None

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import subprocess
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
@@ -22,7 +21,7 @@ import numpy as np
 import metrics
 from robustbench_lift.errors import DataError, IncompleteError
 from robustbench_lift.files import TEXT_LIMIT, read_bytes, write_atomic
-from robustbench_lift.provenance import environment, git_revision
+from robustbench_lift.provenance import environment, git, git_revision
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.scores.evidence import ClassesOnly, evidence_of
 from robustbench_lift.scores.measures import Array
@@ -165,30 +164,9 @@ def changed_files(path: Path) -> list[str]:
     folder = path.absolute().parent
     if not folder.is_dir():
         return []
-    try:
-        found = subprocess.run(
-            [
-                "git",
-                "-c",
-                "core.fsmonitor=false",
-                "status",
-                "--porcelain",
-                "--untracked-files=no",
-                "-z",
-                "--no-renames",
-            ],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    if found.returncode != 0:
-        return []
+    listed = git(folder, "status", "--porcelain", "--untracked-files=no", "-z", "--no-renames")
     own = {path.name, path.with_suffix(".npz").name}
-    names = [entry[3:] for entry in found.stdout.split("\0") if entry]
+    names = [entry[3:] for entry in (listed or "").split("\0") if entry]
     return [name for name in names if Path(name).name not in own]
 
 
