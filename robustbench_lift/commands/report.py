@@ -64,8 +64,8 @@ def report(
     """Make tables, figures and one self-contained page from runs, complete or not.
 
     Tables: table-5, table-4, trainings, per-corruption, per-perturbation, top5-distance, relative-mce, stability,
-    shift, calibration, numbers, corruption-details, perturbation-details. Figures: figure-9, figure-4, severity,
-    reliability.
+    shift, calibration, numbers, corruption-details, perturbation-details, and of segmentation networks segmentation,
+    class-iou, trimap-miou, miou-per-corruption. Figures: figure-9, figure-4, severity, reliability.
 
     Example: `robustbench-lift report runs/photos --table table-5 --figure figure-9 --format md,png,svg`
     """
