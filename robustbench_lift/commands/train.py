@@ -218,6 +218,7 @@ def train_one(
     settings: TrainingSettings,
     stop: Callable[[], bool],
 ) -> TrainingOutcome:
+    """One training with its progress on the terminal, shown by the first process alone."""
     from robustbench_lift.training import DivergedError
     from robustbench_lift.training import train as run
     from robustbench_lift.training.distributed import OtherProcessError

@@ -81,6 +81,17 @@ def check_logits(logits: Tensor, model: LoadedModel, record: type[Record]) -> No
 
 
 def stop_at_chance(model: LoadedModel, cell: Cell, predictions: Predictions, classes: int) -> None:
+    """Refuse the answers to a cell that are no better than guessing, with what is probably wrong.
+
+    Args:
+        model: for the message.
+        cell: which cell; hard ones are not judged (`diagnose_chance`).
+        predictions: all of the cell's.
+        classes: of the data.
+
+    Raises:
+        DataError: the network answers at the level of chance.
+    """
     top1 = predictions.top1[:, 0]
     error = float((top1 != predictions.labels).mean())
     found = diagnose_chance(error, classes, images=len(top1), cell=cell, labels=predictions.labels, top1=top1)

@@ -106,8 +106,8 @@ def _usual(cell: Cell) -> str:
         )
     return (
         "Usual causes: class folders in another order than the model's classes, a normalisation that is not the "
-        "model's, "
-        "weights of another architecture or untrained ones. Run `robustbench-lift check` on data and checkpoint."
+        "model's, weights of another architecture or untrained ones. Run `robustbench-lift check` on data and "
+        "checkpoint."
     )
 
 
@@ -118,15 +118,14 @@ def _cause(labels: npt.NDArray[np.int64], top1: npt.NDArray[np.int64], classes: 
     if counts[favourite] > 0.9 * len(top1) and len(np.unique(labels)) > 1:
         return (
             f"The network answers class {favourite} for {counts[favourite] / len(top1):.0%} of the images. Usual "
-            "causes: "
-            "weights that were not loaded, or a normalisation that is not the model's (0..255 for 0..1, another mean)."
+            "causes: weights that were not loaded, or a normalisation that is not the model's (0..255 for 0..1, "
+            "another mean)."
         ).replace("%", " %")
     for step, word in ((1, "above"), (-1, "below")):
         if np.mean(top1 == labels + step) > 0.3:
             return (
                 f"The answers are right but one class {word}: the model counts a background class, or its classes "
-                "begin at "
-                "1. Use a checkpoint with ImageNet's 1,000 classes in WNID order."
+                "begin at 1. Use a checkpoint with ImageNet's 1,000 classes in WNID order."
             )
     as_strings = np.array(sorted(range(classes), key=str))  # position in string order -> number
     for relation in (as_strings[labels], np.argsort(as_strings)[labels]):

@@ -130,8 +130,7 @@ def _map_page(out: Path) -> str:
         (
             "Zhao and Snoek, LiftPool: Bidirectional ConvNet Pooling, ICLR 2021. `robustbench-lift paper` prints this "
             "map; `robustbench-lift paper ITEM --scale SCALE` makes an item from end to end: trainings, evaluations, "
-            "table or "
-            "figure, in a folder with a page. Figure 2 is a diagram of the method and no experiment."
+            "table or figure, in a folder with a page. Figure 2 is a diagram of the method and no experiment."
         ),
         "",
         "| scale | what it is |",

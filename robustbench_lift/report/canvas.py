@@ -148,6 +148,7 @@ def literal(text: str) -> str:
 
 
 def bare(axes: Axes) -> None:
+    """Two axes and no frame, in the figures' ink and sizes."""
     axes.set_facecolor("none")  # a dark page shows through; files are saved on white
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

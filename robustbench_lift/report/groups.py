@@ -167,6 +167,7 @@ def run_text(run: Run) -> str:
 
 
 def counts_of(run: Run) -> dict[str, int]:
+    """Images of each protocol of a run."""
     images = run.manifest.data.get("images", 0)
     sets = run.manifest.data.get("sets", {})
     protocols = dict.fromkeys(cell.protocol for cell in run.expected)

@@ -112,6 +112,7 @@ def repeated(document: Document) -> bool:
 def made_table(
     document: Document, name: str, title: str, columns: Sequence[Column], rows: Sequence[Row], *notes: str
 ) -> Table:
+    """A table with what stands under every one: its notes, the rule of ties, the document's notes, the signatures."""
     made = Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
     ties = (document.tie_rule,) if made.is_marked and document.tie_rule else ()
     return replace(
@@ -138,6 +139,7 @@ def marked(document: Document, name: str, direction: Direction, entries: Mapping
 
 
 def columns_of(*numbers: str) -> tuple[Column, ...]:
+    """The columns of headline numbers, by key."""
     return tuple(Column.of(NUMBERS[key]) for key in numbers)
 
 

@@ -51,7 +51,7 @@ def cutmix(images: Tensor, labels: Tensor, *, alpha: float, parts: tuple[int, ..
         images: [n, 3, H, W].
         labels: int64 [n].
         alpha: parameter of the beta distribution.
-        parts: integers that name the batch (seed, epoch, step).
+        parts: integers that name the piece of a batch: seed, epoch, step, piece, rank.
     """
     generator = np.random.Generator(np.random.Philox(key=draws.key(*parts)))
     height, width = images.shape[2:]

@@ -56,6 +56,7 @@ def from_timm_hub(spec: ModelSpec) -> Found:
 
 
 def check_timm(timm: Any, spec: ModelSpec) -> None:
+    """Refuse a network or weights that timm does not have, before a file is read."""
     base = spec.name.partition(".")[0]
     if not timm.is_model(base):
         raise unknown_of_many("timm model", base, timm.list_models())

@@ -117,6 +117,7 @@ def from_torchvision_hub(spec: ModelSpec) -> Found:
 
 
 def check_torchvision(spec: ModelSpec) -> None:
+    """Refuse a name that torchvision does not have, before a file is read."""
     known = _torchvision_names()
     if spec.name not in known:
         raise unknown_of_many("torchvision model", spec.name, known)
@@ -209,6 +210,7 @@ def split_options(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def pooled(module: nn.Module, spec: ModelSpec, options: Mapping[str, Any]) -> nn.Module:
+    """A library's network with its downsampling replaced, in place, where the spec names a pooling."""
     if spec.pooling is not None:
         replace_pooling(module, spec.pooling, placement=spec.placement or "before", **options)
     return module
@@ -227,6 +229,7 @@ def as_pooled(preprocessing: Preprocessing, spec: ModelSpec) -> tuple[Preprocess
 
 
 def placed(spec: ModelSpec) -> str | None:
+    """Where `pooled` put the poolings; None where the spec names none."""
     return (spec.placement or "before") if spec.pooling else None
 
 
@@ -246,6 +249,11 @@ def unknown_of_many(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def constructed(build: Callable[[], Any], spec: ModelSpec) -> nn.Module:
+    """What a library's constructor makes.
+
+    Raises:
+        UsageError: it fails, with its reason.
+    """
     try:
         module = build()
     except (RobustbenchError, PoolingError):
@@ -259,6 +267,7 @@ def constructed(build: Callable[[], Any], spec: ModelSpec) -> nn.Module:
 
 
 def same_keys(name: str, raw: RawWeights) -> tuple[str, ...]:
+    """A note where the keys of a file fit another network as well (`AMBIGUOUS`)."""
     if name not in AMBIGUOUS or (name.startswith("torchvision:") and published_as(raw)):
         return ()
     note = f"the keys of {printable(raw.path.name)} fit {name} and {AMBIGUOUS[name]} alike; "
@@ -267,6 +276,11 @@ def same_keys(name: str, raw: RawWeights) -> tuple[str, ...]:
 
 
 def library(module: str, package: str) -> Any:
+    """An optional library.
+
+    Raises:
+        UsageError: it is not installed; the message says what to install.
+    """
     try:
         return importlib.import_module(module)
     except ImportError:
