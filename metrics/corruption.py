@@ -15,6 +15,7 @@ Errors = Mapping[str, Sequence[float]]
 """Top-1 errors by corruption, severities 1..5, fractions."""
 
 SEVERITIES = 5
+"""Of a corruption, 1 to 5; the mean of fewer is another number."""
 
 
 def top1_error(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:

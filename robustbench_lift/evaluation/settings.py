@@ -8,7 +8,7 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from robustbench_lift.device import PRECISIONS, Precision
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.shares import Share
 
 
@@ -74,7 +74,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
+            raise unknown("precision", self.precision, PRECISIONS)
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}.")
         if self.workers < 0:

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 import metrics
+from metrics.corruption import SEVERITIES
 from robustbench_lift.data.suites import suite_of
 from robustbench_lift.errors import DataError
 from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores.measures import Array, Bins, Counts
-from robustbench_lift.scores.numbers import NUMBERS, SEVERITIES, Means, Measure, Number
+from robustbench_lift.scores.numbers import NUMBERS, Means, Measure, Number
 
 Rows = npt.NDArray[Any] | Bins
 Key = tuple[Measure, str, str]

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 import metrics
+from metrics.corruption import SEVERITIES
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.runs import Cell, Predictions, Record
 from robustbench_lift.scores.measures import (
@@ -42,9 +43,6 @@ from robustbench_lift.text import condition_words
 
 Unit = Literal["percent", "ranks", "nats", "plain"]
 Direction = Literal["lower", "higher"]
-
-SEVERITIES = 5
-"""Severities of a corruption; the mean of fewer is another number."""
 
 
 Means = Mapping[str, Array]

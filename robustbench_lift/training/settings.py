@@ -13,7 +13,7 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from robustbench_lift.device import PRECISIONS, Precision
-from robustbench_lift.errors import UsageError
+from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.text import printable
 
 
@@ -93,7 +93,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {self.precision!r}: one of {', '.join(PRECISIONS)}.")
+            raise unknown("precision", self.precision, PRECISIONS)
         for name in ("micro_batch", "check_every"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -71,8 +71,8 @@ class LoadedModel:
         A module is used itself, not copied: it is put in eval mode and, when a device is given, moved there. Both a
         module and any other callable are called with normalised images, float32 [N, 3, H, W], and answer logits [N, K],
         or [N, K, h, w] for segmentation, as a tensor or as the attribute or entry `logits` (Hugging Face's models) or
-        `out` (torchvision's) of what they return. A callable that
-        wants pixels in 0..1 has `preprocessing=Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))`.
+        `out` (torchvision's) of what they return. A callable that wants pixels in 0..1 has
+        `preprocessing=Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))`.
 
         Args:
             network: a module, or a function from images to logits.
