@@ -38,19 +38,19 @@ if TYPE_CHECKING:
     from robustbench_lift.report.pictures import Pictures
 
 CITATIONS = """\
-@inproceedings{hendrycks2019robustness,
+@inproceedings{hendrycks2019benchmarking,
   title     = {Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
   author    = {Hendrycks, Dan and Dietterich, Thomas},
   booktitle = {International Conference on Learning Representations},
   year      = {2019}
 }
 @inproceedings{zhao2021liftpool,
-  title     = {LiftPool: Bidirectional ConvNet Pooling},
+  title     = {{LiftPool}: Bidirectional {ConvNet} Pooling},
   author    = {Zhao, Jiaojiao and Snoek, Cees G. M.},
   booktitle = {International Conference on Learning Representations},
   year      = {2021}
 }
-@inproceedings{zhang2019shiftinvariant,
+@inproceedings{zhang2019making,
   title     = {Making Convolutional Networks Shift-Invariant Again},
   author    = {Zhang, Richard},
   booktitle = {International Conference on Machine Learning},
