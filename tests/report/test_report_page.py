@@ -201,7 +201,7 @@ def test_the_page_explains_itself(html: str, made: Document) -> None:
     assert NUMBERS["consistency"].about in text
     assert "claims nothing about ImageNet" in text
     assert "times the normaliser's" in text  # an example of a CE
-    assert "LiftPool: Bidirectional ConvNet Pooling" in text
+    assert "{LiftPool}: Bidirectional {ConvNet} Pooling" in text
     for protocol, fields in made.groups[0].fields.items():
         assert protocol in text
         assert all(f"{field}: {value}" in text for field, value in fields.items())
