@@ -1,8 +1,10 @@
 """The map of all items with what is done, and the pages of the docs that are made of their folders.
 
 PAGES/paper.md       the map, with the pictures of what is done
-PAGES/results.md     every result that exists, scale by scale
+PAGES/results.md     every result that exists, a section an item
 PAGES/paper/         pictures and tables of the items
+
+Results come from many machines: a section of an item that lies in no folder here stays as it is.
 """
 
 from __future__ import annotations
@@ -15,17 +17,27 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from robustbench_lift.errors import DataError
 from robustbench_lift.files import write_atomic
 from robustbench_lift.paper.item import ITEMS, Item
-from robustbench_lift.paper.output import PAGE
+from robustbench_lift.paper.output import LACKING, PAGE
 from robustbench_lift.paper.places import PLACES
 from robustbench_lift.paper.runner import Experiment, record_of, state_of
 from robustbench_lift.paper.study import SCALES, Scale, Study
 
 WIDEST, COLOURS = 900, 40
 """Of a picture on a page: a repository should not grow by megabytes each time they are drawn."""
+RESULTS = "results.md"
+COMMAND = re.compile(r"^`robustbench-lift paper (?P<item>\S+) --scale (?P<scale>[^\s`]+).*`$", re.MULTILINE)
+"""The line of a section that says how to make it."""
+FOLDERS = re.compile(r"(?<=[\s=:'])/(?:[^/\s'`?]+/)+")
+"""Of an absolute path all but its last part: a page says nothing of the machine that it was made on."""
 NARROW = 0.05
 """Hours below which an estimate is given as less than a tenth."""
+
+
+Sections = dict[tuple[str, str], str]
+"""Scale and item -> its section of the page of results."""
 
 
 class MapRow(NamedTuple):
@@ -73,11 +85,13 @@ def hours_words(study: Study) -> tuple[str, str]:
 
 
 def write_pages(out: Path, pages: Path) -> list[Path]:
-    """Write the pages of what exists under `out`.
+    """Write the pages of what exists under `out`, and keep the results that the pages have of other items.
 
     Raises:
         StorageError: the folder cannot be written.
+        DataError: the page of results has a section that is not of an item.
     """
+    sections = _kept_sections(pages / RESULTS) | dict(_sections(out))
     contents: dict[Path, bytes] = {}
     for scale in SCALES:
         for name in ITEMS:
@@ -85,8 +99,8 @@ def write_pages(out: Path, pages: Path) -> list[Path]:
             if record_of(out, scale, name) is not None:
                 for file in sorted((folder / "figures").glob("*.png")):
                     contents[pages / "paper" / scale / file.name] = lightened(file.read_bytes())
-    contents[pages / "paper.md"] = _map_page(out).encode()
-    contents[pages / "results.md"] = _results_page(out, pages).encode()
+    contents[pages / "paper.md"] = _map_page(out, sections).encode()
+    contents[pages / RESULTS] = _results_page(pages, sections).encode()
     for path, content in contents.items():
         write_atomic(path, content)
     return list(contents)
@@ -122,7 +136,7 @@ def _hours(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
-def _map_page(out: Path) -> str:
+def _map_page(out: Path, sections: Sections) -> str:
     rows = list(map_rows(out))
     lines = [
         "# The paper, an item a command",
@@ -152,9 +166,16 @@ def _map_page(out: Path) -> str:
         "| item | scale | needs | hours on one H100 | core-hours on a CPU | done | command |",
         "| --- | --- | --- | --: | --: | --- | --- |",
     ]
+
+    def state(row: MapRow) -> str:
+        section = sections.get((row.scale, row.item.name))
+        if section is None:
+            return row.state or "-"
+        return "partly" if any(words in section for words in LACKING) else "done"
+
     for row in rows:
         lines.append(
-            f"| {row.item.name} | {row.scale} | {row.needs or '-'} | {row.gpu} | {row.cores} | {row.state or '-'} | "
+            f"| {row.item.name} | {row.scale} | {row.needs or '-'} | {row.gpu} | {row.cores} | {state(row)} | "
             f"`{row.command}` |"
         )
     lines += ["", "Data are named by `--data NAME=SPEC`:", "", "| name | what |", "| --- | --- |"]
@@ -162,13 +183,13 @@ def _map_page(out: Path) -> str:
     for item in ITEMS.values():
         lines += ["", f"## {item.title}", "", item.shows, ""]
         lines += [f"**The paper says:** {item.words}" if item.in_paper else item.words]
-        pictures = [f"paper/embedded/{name}.png" for name in _figures(out, "embedded", item.name)]
+        pictures = re.findall(r"\]\((paper/embedded/[^)]+)\)", sections.get(("embedded", item.name), ""))
         if item.in_paper and pictures:
             lines += ["", *(f"![{item.name}]({picture})" for picture in pictures)]
     return "\n".join(lines) + "\n"
 
 
-def _results_page(out: Path, pages: Path) -> str:
+def _results_page(pages: Path, sections: Sections) -> str:
     lines = [
         "# Results",
         "",
@@ -183,16 +204,41 @@ def _results_page(out: Path, pages: Path) -> str:
     if earlier.exists():
         lines += ["Measured before these commands were there, by hand: [earlier results](results/earlier.md).", ""]
     for scale in SCALES:
-        done = [name for name in ITEMS if record_of(out, scale, name) is not None and name != "poolings"]
-        for name in done:
-            text = (out / scale / name / PAGE).read_text(encoding="utf-8")
-            text = re.sub(r"\]\(figures/([^)]+)\)", rf"](paper/{scale}/\1)", text)
-            text = re.sub(r"^(#+) ", lambda found: f"{found[1]}# ", text, flags=re.MULTILINE)
-            lines += [text.strip(), ""]
+        for name in ITEMS:
+            if (scale, name) in sections:
+                lines += [sections[scale, name], ""]
     return "\n".join(lines)
 
 
-def _figures(out: Path, scale: str, name: str) -> list[str]:
-    found = record_of(out, scale, name)
-    figures = found.get("figures") if found is not None else None
-    return [str(one) for one in figures] if isinstance(figures, list) else []
+def _sections(out: Path) -> Iterator[tuple[tuple[str, str], str]]:
+    """The sections of the items that were made under `out`, by scale and item."""
+    for scale in SCALES:
+        for name, item in ITEMS.items():
+            if record_of(out, scale, name) is None:
+                continue
+            text = (out / scale / name / PAGE).read_text(encoding="utf-8")
+            text = re.sub(r"\]\(figures/([^)]+)\)", rf"](paper/{scale}/\1)", text)
+            if not item.in_paper:  # its pictures stand on the pages that explain them
+                text = re.sub(r"^!\[.*\n+", "", text, flags=re.MULTILINE)
+            text = re.sub(r"^(#+) ", lambda found: f"{found[1]}# ", text, flags=re.MULTILINE)
+            yield (scale, name), COMMAND.sub(lambda found: FOLDERS.sub("", found[0]), text.strip(), count=1)
+
+
+def _kept_sections(page: Path) -> Sections:
+    """The sections that a page of results has.
+
+    Raises:
+        DataError: a section does not name its command, or one of an item or scale that does not exist.
+    """
+    if not page.exists():
+        return {}
+    found = {}
+    for section in re.split(r"^(?=## )", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        command = COMMAND.search(section)
+        if command is None or command["item"] not in ITEMS or command["scale"] not in SCALES:
+            raise DataError(
+                f"{page}: the section {section.splitlines()[0]!r} is not of an item: expected below its title "
+                "`robustbench-lift paper ITEM --scale SCALE ...`. Move what you wrote yourself to a page of its own."
+            )
+        found[command["scale"], command["item"]] = section.strip()
+    return found

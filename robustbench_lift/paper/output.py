@@ -18,6 +18,8 @@ from robustbench_lift.text import code_span, listed
 
 FIGURE_FORMATS = ("png", "svg")
 PAGE, RECORD = "README.md", "item.json"
+LACKING = ("Not made: ", "Not complete yet: ")
+"""What the sentences about data or networks that are not there begin with."""
 SCHEMA = 1
 """Version of the record."""
 
@@ -97,10 +99,11 @@ def other_trainings(results: Results) -> list[str]:
 
 def missing_words(results: Results) -> list[str]:
     """What is not there, a sentence each."""
-    words = [f"Not made: it needs {text}." for text in results.lacking]
+    not_made, not_complete = LACKING
+    words = [f"{not_made}it needs {text}." for text in results.lacking]
     if results.open:
         names = [f"{m.label}" + ("" if m.seed is None else f" seed {m.seed}") for m in results.open]
-        words.append(f"Not complete yet: {listed(names)}. The same command goes on.")
+        words.append(f"{not_complete}{listed(names)}. The same command goes on.")
     return words
 
 

@@ -28,6 +28,7 @@ OPAQUE = "robustbench_lift::lift_sum"
 as compiled convolutions have them: a fixed format would cost a copy before and one after."""
 EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 """Whether a program is exported; torch 2.6 cannot tell that from compiling."""
+HALVES = torch.bfloat16, torch.float16
 BLOCK = 1 << 20
 """Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
 TINY = 2.0**-40
@@ -35,14 +36,13 @@ TINY = 2.0**-40
 
 
 def applies(x: Tensor, padding: str) -> bool:
-    """Whether both do what the plain operations do: float32 on a CPU, zeros at the border, nothing traced."""
+    """Whether both do what the plain operations do: on a CPU, at most float32, zeros at the border, nothing traced."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
-        and x.dtype == torch.float32
+        and x.dtype in (torch.float32, *HALVES)
         and padding == "zeros"
         and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()  # vmap and its like trace the plain operations
     )
 
@@ -59,8 +59,8 @@ def compiles(x: Tensor, padding: str) -> bool:
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
-        and padding == "zeros"
         and not torch.is_autocast_enabled("cpu")
+        and padding == "zeros"
     )
 
 
@@ -79,7 +79,14 @@ def plain_sum(x: Tensor, *filters: Tensor) -> Tensor:
 
 
 def step(lines: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor]:
-    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; filters: taps [C, K] and gain [C] of P, of U."""
+    """(s, d), each [B, L/2, R, C], of lines [B, L, R, C] of even L; filters: taps [C, K] and gain [C] of P, of U.
+
+    Computed in float32, whatever the type of the lines: half precision takes longer on a CPU, and more than it saves.
+    """
+    if _is_half(lines):
+        with torch.autocast("cpu", enabled=False):
+            s, d = step(lines.float(), *(one.float() for one in filters))
+        return s.to(lines.dtype), d.to(lines.dtype)
     if torch.is_grad_enabled():
         found: tuple[Tensor, Tensor] = Step.apply(lines, *filters)
         return found
@@ -87,7 +94,10 @@ def step(lines: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def summed(x: Tensor, *filters: Tensor) -> Tensor:
-    """The sum of the four bands of a map [N, C, H, W] of even sides; filters as those of `step`."""
+    """The sum of the four bands of a map [N, C, H, W] of even sides; filters and precision as those of `step`."""
+    if _is_half(x):
+        with torch.autocast("cpu", enabled=False):
+            return summed(x.float(), *(one.float() for one in filters)).to(x.dtype)
     if torch.is_grad_enabled():
         found: Tensor = Sum.apply(x, *filters)
         return found
@@ -189,6 +199,10 @@ class Back:
         yield -(self.weights[0] * self.taps[0]).sum(1)
         yield self.weights[1] * self.gains[1]
         yield (self.weights[1] * self.taps[1]).sum(1)
+
+
+def _is_half(x: Tensor) -> bool:
+    return x.dtype in HALVES or torch.is_autocast_enabled("cpu")
 
 
 def _stepped(lines: Tensor, filters: tuple[Tensor, ...], values: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,31 @@ def test_the_tanh_inside_the_convolution_is_within_rounding_of_float64(monkeypat
         torch.testing.assert_close(one.double(), exact, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("bands", ["sum", "LH"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_float32_rounded_at_the_end(bands, dtype):
+    pool = LiftDownPool(3, bands=bands)
+    x = torch.randn(2, 3, 8, 6).to(dtype).requires_grad_()
+    wide = x.detach().float().requires_grad_()
+    y = pool(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(pool(wide), pool(wide.clone()))
+        inside = pool(x)
+    assert y.dtype == inside.dtype == dtype
+    assert torch.equal(y, inside)
+    torch.testing.assert_close(y, pool(wide).to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-2)
+    (one,), (other,) = (torch.autograd.grad(z.float().square().sum(), [of]) for z, of in ((y, x), (pool(wide), wide)))
+    assert one.dtype == dtype
+    torch.testing.assert_close(one.float(), other, rtol=0.05, atol=0.1)
+
+
+def test_autocast_leaves_float32_maps_as_they_are():
+    pool, x = LiftDownPool(3), torch.randn(2, 3, 8, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = pool(x)
+    assert torch.equal(y, pool(x))
+
+
 def test_a_layer_compiles_without_a_break():
     pool = LiftDownPool(3)
     x = torch.randn(2, 3, 8, 6, requires_grad=True)
