@@ -96,7 +96,7 @@ def corrupt(
     Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
     ICLR 2019, section 4.1; kernels and tables carry their own sources.
     """
-    if name not in CORRUPTIONS:
+    if not isinstance(name, str) or name not in CORRUPTIONS:
         raise unknown("corruption", name, CORRUPTIONS)
     level = check_severity(severity)
     if variant not in VARIANTS:
@@ -165,10 +165,19 @@ def check_seed(seed: object) -> int:
     Raises:
         CorruptionError: unless it is an integer.
     """
+    return check_integer(seed, "seed")
+
+
+def check_integer(value: object, what: str) -> int:
+    """A whole number as an int.
+
+    Raises:
+        CorruptionError: it is something else.
+    """
     try:
-        return operator.index(seed)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise CorruptionError(f"seed must be an integer, found {seed!r}") from None
+        raise CorruptionError(f"{what} must be an integer, found {value!r}") from None
 
 
 def check_ids(ids: Sequence[str | int] | str | int | None, count: int) -> Sequence[str | int]:
@@ -179,7 +188,12 @@ def check_ids(ids: Sequence[str | int] | str | int | None, count: int) -> Sequen
     """
     if ids is None:
         return range(count)
-    names: list[Any] = [ids] if isinstance(ids, (str, int, np.integer)) else list(ids)
+    if isinstance(ids, (set, frozenset)):
+        raise CorruptionError("ids must be in the order of the images, and a set has none; give a list")
+    try:
+        names: list[Any] = [ids] if isinstance(ids, (str, int, np.integer)) else list(ids)
+    except TypeError:
+        raise CorruptionError(f"an id must be a str or an int, found {ids!r} ({type(ids).__name__})") from None
     if len(names) != count:
         raise CorruptionError(f"found {len(names)} ids for {count} images; give one str or int an image")
     for name in names:
@@ -235,7 +249,16 @@ def as_batch(images: object) -> Tensor:
             "enlarge them first: no severity table fits smaller ones"
         )
     if isinstance(images, Tensor):
+        if images.layout != torch.strided or images.is_nested or images.device.type == "meta":
+            raise CorruptionError(
+                f"torch images must be dense and have pixels, found {images.layout} on {images.device.type}; "
+                "for a sparse tensor pass images.to_dense()"
+            )
         return images.detach()
+    if isinstance(images, np.ma.MaskedArray) and np.ma.getmaskarray(images).any():
+        raise CorruptionError(
+            "some pixels are masked, and a corruption spreads them; pass images.filled(0) if so meant"
+        )
     array = np.asarray(images)
     # torch takes neither negative strides nor (without a warning) read-only memory; nothing here writes to the input.
     if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
@@ -255,7 +278,7 @@ def choose_table(height: int, width: int, table: int | str | None, variant: str)
     """
     sizes = ", ".join(map(str, SIZES))
     if variant == "imagecorruptions":
-        if table not in (None, 224):
+        if table is not None and (not isinstance(table, (int, np.integer)) or table != 224):
             raise CorruptionError(
                 f"variant 'imagecorruptions' uses the table of 224 at every size, found table={table!r}; leave it out"
             )
@@ -267,9 +290,9 @@ def choose_table(height: int, width: int, table: int | str | None, variant: str)
             f"there is no severity table for images of {height} x {width} pixels (tables: {sizes}, square); choose one "
             f"yourself, for example table=224 or table='nearest', or use variant='imagecorruptions'"
         )
-    if table == "nearest":
+    if isinstance(table, str) and table == "nearest":
         return min(SIZES, key=lambda size: abs(size - min(height, width)))
-    if isinstance(table, bool) or table not in SIZES:
+    if not isinstance(table, (str, int, float, np.number)) or isinstance(table, bool) or table not in SIZES:
         raise CorruptionError(f"table must be one of {sizes} or 'nearest', found {table!r}")
     return int(table)
 

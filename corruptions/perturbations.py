@@ -12,7 +12,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from corruptions.api import MINIMUM, as_batch, check_ids, check_seed, choose_table
+from corruptions.api import MINIMUM, as_batch, check_ids, check_integer, check_seed, choose_table
 from corruptions.errors import CorruptionError
 from corruptions.layout import Pixels, channels_last
 from corruptions.randomness import Draws, RandomSource
@@ -87,6 +87,7 @@ def perturb(
     ((31, 64, 64, 3), np.uint8(51), np.uint8(128), np.uint8(204))
     """
     noise = find_sequence(name).noise
+    difficulty = check_integer(difficulty, "difficulty")
     if difficulty not in DIFFICULTIES:
         raise CorruptionError(f"difficulty {difficulty} does not exist: difficulties are 1, 2 and 3.")
     batch = as_batch(images)
@@ -131,6 +132,7 @@ def _frame_size(batch: Tensor, crop: int | None) -> tuple[int, int]:
     height, width = batch.shape[-2:]
     if crop is None:
         return height, width
+    crop = check_integer(crop, "crop")
     if not MINIMUM <= crop <= min(height, width):
         raise CorruptionError(
             f"crop {crop} does not fit images of {height}x{width} pixels: choose {MINIMUM}..{min(height, width)}."

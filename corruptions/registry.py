@@ -228,7 +228,7 @@ def find_sequence(name: str) -> RegisteredPerturbation:
     Raises:
         CorruptionError: an unknown name, with the near ones.
     """
-    if name not in SEQUENCES:
+    if not isinstance(name, str) or name not in SEQUENCES:
         raise unknown("perturbation", name, SEQUENCES)
     return SEQUENCES[name]
 

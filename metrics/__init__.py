@@ -9,6 +9,7 @@ from metrics.baseline import ALEXNET, ALEXNET_EXTRA_ERRORS, CORRUPTIONS, PERTURB
 from metrics.calibration import BINS, bin_index, binned_calibration_error, calibration_bins, expected_calibration_error
 from metrics.classes import class_errors, confusion_counts, most_confused
 from metrics.corruption import (
+    added_error,
     corruption_error,
     mean_corruption_error,
     mean_error,
@@ -57,6 +58,7 @@ __all__ = [
     "AccuracyLine",
     "Baseline",
     "MetricError",
+    "added_error",
     "bin_index",
     "binned_calibration_error",
     "boundary_distance",

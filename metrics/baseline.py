@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from metrics.errors import MetricError, shown
+
 CORRUPTIONS = (
     "gaussian_noise",
     "shot_noise",
@@ -55,6 +57,17 @@ class Baseline:
     """Flip probability of each perturbation."""
     top5_distances: Mapping[str, float] | None = None
     """Unnormalised top-5 distance of each perturbation; None when it was never published."""
+
+
+def normaliser(given: object) -> Baseline:
+    """The normaliser that was given.
+
+    Raises:
+        MetricError: it is no `Baseline`.
+    """
+    if not isinstance(given, Baseline):
+        raise MetricError(f"baseline: expected a metrics.Baseline, such as metrics.ALEXNET, found {shown(given)}.")
+    return given
 
 
 _ALEXNET_PERCENT = {

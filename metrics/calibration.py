@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metrics.errors import MetricError
+from metrics.errors import MetricError, reals, whole
 
 BINS = 15
 """Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
@@ -37,13 +37,12 @@ def calibration_bins(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins:
         >>> calibration_bins([0.9, 0.8, 0.2], [True, False, True], bins=2)[0]
         array([1., 2.])
     """
-    p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    p, right = reals(confidence, "confidence"), reals(correct, "correct")
     if p.ndim != 1 or p.shape != right.shape or p.size == 0:
         raise MetricError(f"expected two equal, non-empty vectors, found {p.shape} and {right.shape}.")
     if not bool(np.all((right == 0) | (right == 1))):
         raise MetricError("correct must say yes or no for each image, True or False.")
-    if bins < 1:
-        raise MetricError(f"the number of bins must be at least 1, not {bins}.")
+    bins = whole(bins, "the number of bins")
     if not bool(np.all((p >= 0) & (p <= 1))):
         raise MetricError("confidences must be probabilities between 0 and 1.")
     which = bin_index(p, bins=bins)
@@ -57,6 +56,8 @@ def binned_calibration_error(sums: npt.NDArray[np.float64]) -> float:
         >>> binned_calibration_error(calibration_bins([0.9, 0.9], [True, False]))
         0.4
     """
+    if not sums[0].sum() > 0:
+        raise MetricError("there are no images: a calibration error needs at least one.")
     return float(np.abs(sums[2] - sums[1]).sum() / sums[0].sum())
 
 

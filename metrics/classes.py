@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metrics.errors import MetricError
+from metrics.errors import MetricError, reals, whole
+from metrics.errors import classes as class_indices
 
 
 def confusion_counts(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int) -> npt.NDArray[np.int64]:
@@ -25,14 +26,16 @@ def confusion_counts(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes:
     >>> confusion_counts([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
     """
-    label, answer = np.asarray(labels, dtype=np.int64), np.asarray(predictions, dtype=np.int64)
+    label, answer = class_indices(labels, "labels"), class_indices(predictions, "predictions")
+    classes = whole(classes, "the number of classes")
     if label.shape != answer.shape or label.ndim != 1:
         raise MetricError(
             f"labels and predictions must be [n] both, found {list(label.shape)} and {list(answer.shape)}."
         )
     if label.size and not (min(label.min(), answer.min()) >= 0 and max(label.max(), answer.max()) < classes):
         raise MetricError(f"classes must be 0 to {classes - 1}.")
-    return np.bincount(label * classes + answer, minlength=classes * classes).reshape(classes, classes)
+    place = label.astype(np.int64) * classes + answer.astype(np.int64)
+    return np.bincount(place, minlength=classes * classes).reshape(classes, classes)
 
 
 def class_errors(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -41,7 +44,7 @@ def class_errors(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
     >>> class_errors([[1, 1], [0, 1]]).tolist()
     [0.5, 0.0]
     """
-    table = np.asarray(counts, dtype=np.float64)
+    table = _square(counts)
     with np.errstate(invalid="ignore"):
         return np.asarray(1 - np.diag(table) / table.sum(axis=1))
 
@@ -52,8 +55,17 @@ def most_confused(counts: npt.ArrayLike, most: int = 20) -> list[tuple[int, int,
     >>> most_confused([[1, 4, 0], [2, 5, 0], [0, 0, 3]])
     [(0, 1, 4), (1, 0, 2)]
     """
-    table = np.array(counts, dtype=np.int64)
+    table = _square(counts).astype(np.int64)
     np.fill_diagonal(table, 0)
     rows, columns = np.nonzero(table)
     found = [(int(r), int(c), int(table[r, c])) for r, c in zip(rows, columns, strict=True)]
-    return sorted(found, key=lambda pair: (-pair[2], pair[0], pair[1]))[:most]
+    return sorted(found, key=lambda pair: (-pair[2], pair[0], pair[1]))[: whole(most, "the number of pairs", least=0)]
+
+
+def _square(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    table = reals(counts, "counts")
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or not bool(np.all((table >= 0) & (table % 1 == 0))):
+        raise MetricError(
+            f"counts must be whole numbers [K, K], row the label, column the answer; found {list(table.shape)}."
+        )
+    return table

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from metrics.baseline import ALEXNET, CORRUPTIONS, Baseline
-from metrics.errors import MetricError, classes, is_number
+from metrics.baseline import ALEXNET, CORRUPTIONS, Baseline, normaliser
+from metrics.errors import ROUNDING, MetricError, array, classes, fraction, shown, true_classes
 
 Errors = Mapping[str, Sequence[float]]
 """Top-1 errors by corruption, severities 1..5, fractions."""
@@ -32,7 +32,7 @@ def top1_error(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         >>> top1_error([1, 2, 2, 0], [1, 2, 0, 0])
         0.25
     """
-    return topk_error(np.asarray(predictions)[..., None], labels)
+    return topk_error(array(predictions, "predictions")[..., None], labels)
 
 
 def outside_topk(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -42,7 +42,7 @@ def outside_topk(ranked: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np
         >>> outside_topk([[1, 2], [2, 0], [2, 1]], [2, 0, 0])
         array([False, False,  True])
     """
-    first, true = classes(ranked, "predictions"), classes(labels, "labels")
+    first, true = classes(ranked, "predictions"), true_classes(labels)
     if first.ndim != 2 or true.shape != first.shape[:1]:
         raise MetricError(f"expected classes [n, k] and labels [n], found {first.shape} and {true.shape}.")
     if true.size == 0:
@@ -88,7 +88,9 @@ def corruption_error(errors: Sequence[float], baseline: Sequence[float]) -> floa
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.1.
     """
-    return _ratio(_five("errors", errors), _five("baseline", baseline), "the normaliser makes no error")
+    return _ratio(
+        math.fsum(_five("errors", errors)), math.fsum(_five("baseline", baseline)), "the normaliser makes no error"
+    )
 
 
 def mean_corruption_error(errors: Errors, baseline: Baseline = ALEXNET) -> float:
@@ -113,8 +115,24 @@ def mean_corruption_error(errors: Errors, baseline: Baseline = ALEXNET) -> float
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.1.
     """
-    found, divisor = _benchmark(errors, "errors"), _benchmark(baseline.corruption_errors, baseline.name)
+    divisor = _benchmark(normaliser(baseline).corruption_errors, baseline.name)
+    found = _benchmark(errors, "errors")
     return math.fsum(corruption_error(found[name], divisor[name]) for name in CORRUPTIONS) / len(CORRUPTIONS)
+
+
+def added_error(errors: Sequence[float], clean_error: float) -> float:
+    """What a corruption adds to the clean error, summed over severities; exactly 0 where it is no more than rounding.
+
+    Args:
+        errors: top-1 errors at each severity, fractions.
+        clean_error: top-1 error on clean images, fraction.
+
+    Example:
+        >>> added_error([0.1, 0.2, 0.3, 0.4, 0.5], 0.3), round(added_error([0.3, 0.5], 0.2), 12)
+        (0.0, 0.4)
+    """
+    added = math.fsum(e - clean_error for e in errors)
+    return 0.0 if abs(added) < ROUNDING else added
 
 
 def relative_corruption_error(
@@ -139,10 +157,8 @@ def relative_corruption_error(
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.1.
     """
-    _fraction("clean_error", clean_error)
-    _fraction("baseline_clean_error", baseline_clean_error)
-    added = [e - clean_error for e in _five("errors", errors)]
-    divisor = [e - baseline_clean_error for e in _five("baseline", baseline)]
+    added = added_error(_five("errors", errors), fraction(clean_error, "clean_error"))
+    divisor = added_error(_five("baseline", baseline), fraction(baseline_clean_error, "baseline_clean_error"))
     return _ratio(added, divisor, "the corruption adds no error to the normaliser")
 
 
@@ -163,7 +179,8 @@ def relative_mean_corruption_error(errors: Errors, clean_error: float, baseline:
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.1.
     """
-    found, divisor = _benchmark(errors, "errors"), _benchmark(baseline.corruption_errors, baseline.name)
+    divisor = _benchmark(normaliser(baseline).corruption_errors, baseline.name)
+    found = _benchmark(errors, "errors")
     return math.fsum(
         relative_corruption_error(found[name], clean_error, divisor[name], baseline.clean_error) for name in CORRUPTIONS
     ) / len(CORRUPTIONS)
@@ -203,36 +220,28 @@ def _benchmark(errors: Errors, whose: str) -> dict[str, list[float]]:
     extra = [name for name in errors if name not in CORRUPTIONS]
     if extra and whose == "errors":
         raise MetricError(
-            f"errors: {', '.join(extra)} do not enter the benchmark's mean of 15 corruptions; leave them out."
+            f"errors: {', '.join(map(str, extra))} do not enter the benchmark's mean of 15 corruptions; leave them out."
         )
     return {name: _five(name, errors[name]) for name in CORRUPTIONS}
 
 
 def _five(name: str, errors: Sequence[float]) -> list[float]:
+    given: object = errors
     try:
-        values = [float(e) for e in errors]
-    except (TypeError, ValueError):
+        if isinstance(given, (str, bytes, Mapping)):
+            raise TypeError
+        values = list(errors)
+    except TypeError:
         raise MetricError(
-            f"{name}: expected the errors of severities 1 to 5, five fractions, found {repr(errors)[:60]}. "
+            f"{name}: expected the errors of severities 1 to 5, five fractions in this order, found {shown(errors)}. "
             "The mean over the severities is not enough: give each."
         ) from None
     if len(values) != SEVERITIES:
         raise MetricError(f"{name}: expected the errors of severities 1 to 5, found {len(values)} values.")
-    for value in values:
-        _fraction(name, value)
-    return values
+    return [fraction(value, name) for value in values]
 
 
-def _fraction(name: str, value: float) -> None:
-    if not is_number(value):
-        raise MetricError(f"{name}: expected one number between 0 and 1, found {repr(value)[:60]}.")
-    if not 0.0 <= value <= 1.0:  # NaN is refused too
-        hint = " Fractions are expected, not percent." if value > 1 else ""
-        raise MetricError(f"{name}: {value} is not an error between 0 and 1.{hint}")
-
-
-def _ratio(numerator: Sequence[float], denominator: Sequence[float], zero: str) -> float:
-    divisor = math.fsum(denominator)
-    if divisor <= 0:
+def _ratio(numerator: float, divisor: float, zero: str) -> float:
+    if divisor < ROUNDING:
         raise MetricError(f"{zero}, so nothing can be divided by it.")
-    return math.fsum(numerator) / divisor
+    return numerator / divisor

@@ -10,12 +10,13 @@ section 2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.errors import MetricError
+from metrics.errors import ROUNDING, MetricError, fraction, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class AccuracyLine:
         >>> AccuracyLine(1.0, 0.0, "none")(0.75)
         0.75
         """
-        return float(1 / (1 + np.exp(-(self.slope * _logit(accuracy) + self.intercept))))
+        logit = number(self.slope, "slope") * _logit(accuracy) + number(self.intercept, "intercept")
+        return (1 + math.tanh(logit / 2)) / 2  # the logistic function, without overflow
 
 
 def fit_accuracy_line(accuracies: Sequence[float], shifted: Sequence[float], *, source: str) -> AccuracyLine:
@@ -53,26 +55,30 @@ def fit_accuracy_line(accuracies: Sequence[float], shifted: Sequence[float], *, 
     >>> round(line.slope, 6), abs(round(line.intercept, 6))
     (1.0, 0.0)
     """
-    if len(accuracies) != len(shifted) or len(set(accuracies)) < 2:
+    given, under = [_logit(a) for a in accuracies], [_logit(a) for a in shifted]
+    if len(given) != len(under) or not given or max(given) - min(given) < ROUNDING:
         raise MetricError(
             f"a line needs at least two networks of different accuracy, each without and under the shift; found "
-            f"{len(set(accuracies))} accuracies and {len(shifted)} under the shift."
+            f"{len(set(given))} accuracies and {len(under)} under the shift."
         )
-    slope, intercept = np.polyfit([_logit(a) for a in accuracies], [_logit(a) for a in shifted], 1)
+    slope, intercept = np.polyfit(given, under, 1)
     return AccuracyLine(float(slope), float(intercept), source)
 
 
 def effective_robustness(accuracy: float, shifted: float, line: AccuracyLine) -> float:
     """rho = shifted - line(accuracy), a fraction; above zero is more robust than the reference networks.
 
+    Raises:
+        MetricError: an accuracy that is no fraction.
+
     >>> effective_robustness(0.75, 0.8, AccuracyLine(1.0, 0.0, "none"))  # doctest: +ELLIPSIS
     0.05...
     """
-    return shifted - line(accuracy)
+    return fraction(shifted, "accuracy under the shift") - line(accuracy)
 
 
 def _logit(accuracy: float) -> float:
-    if not 0 < accuracy < 1:
+    if not 0 < number(accuracy, "accuracy") < 1:
         raise MetricError(
             f"an accuracy of {accuracy} has no logit: expected a fraction between 0 and 1, both excluded."
         )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from metrics.baseline import ALEXNET, PERTURBATIONS, Baseline
-from metrics.errors import MetricError, classes, is_number
+from metrics.baseline import ALEXNET, PERTURBATIONS, Baseline, normaliser
+from metrics.errors import MetricError, classes, fraction, whole
 
 
 def is_noise(perturbation: str) -> bool:
@@ -39,7 +39,7 @@ def frame_pairs(
     """
     if frames.ndim < 2 or frames.shape[0] == 0:
         raise MetricError(f"expected predictions of at least one clip with frames in axis 1, found {frames.shape}.")
-    if not 1 <= step < frames.shape[1]:
+    if whole(step, "a step") >= frames.shape[1]:
         raise MetricError(f"a step of {step} leaves no pair among {frames.shape[1]} frames; it must be 1 or more.")
     if noise:
         if step != 1:
@@ -123,7 +123,7 @@ def mean_flip_rate(flip_probabilities: Mapping[str, float], baseline: Baseline =
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
     """
-    return _mean_ratio(flip_probabilities, baseline.flip_probabilities, baseline.name, highest=1.0)
+    return _mean_ratio(flip_probabilities, normaliser(baseline).flip_probabilities, baseline.name, highest=1.0)
 
 
 def top5_distance(top5: npt.ArrayLike, *, noise: bool, step: int = 1) -> float:
@@ -174,12 +174,13 @@ def mean_top5_distance(top5_distances: Mapping[str, float], baseline: Baseline) 
 
     Source: Hendrycks and Dietterich, ICLR 2019, section 4.2.
     """
-    if baseline.top5_distances is None:
+    distances = normaliser(baseline).top5_distances
+    if distances is None:
         raise MetricError(
             f"{baseline.name} has no top-5 distances (AlexNet's were never published): "
             "measure a normaliser with the same pipeline."
         )
-    return _mean_ratio(top5_distances, baseline.top5_distances, baseline.name, highest=18.0)
+    return _mean_ratio(top5_distances, distances, baseline.name, highest=18.0)
 
 
 def _mean_ratio(values: Mapping[str, float], divisors: Mapping[str, float], name: str, *, highest: float) -> float:
@@ -195,13 +196,11 @@ def _mean_ratio(values: Mapping[str, float], divisors: Mapping[str, float], name
             )
     extra = [p for p in values if p not in PERTURBATIONS]
     if extra:
-        raise MetricError(f"{', '.join(extra)} do not enter the benchmark's mean of 10 perturbations; leave them out.")
+        raise MetricError(
+            f"{', '.join(map(str, extra))} do not enter the benchmark's mean of 10 perturbations; leave them out."
+        )
     for p in PERTURBATIONS:
-        for whose, value in (("values", values[p]), (name, divisors[p])):
-            if not is_number(value):
-                raise MetricError(f"{whose}: expected one number for {p}, found {repr(value)[:60]}.")
-        if not 0.0 <= values[p] <= highest:
-            raise MetricError(f"{p}: {values[p]} is not between 0 and {highest:g}.")
-        if not divisors[p] > 0:
+        fraction(values[p], p, highest=highest)
+        if fraction(divisors[p], f"{name} on {p}", highest=highest) == 0:
             raise MetricError(f"{name} is {divisors[p]} on {p}: nothing can be divided by it.")
-    return math.fsum(values[p] / divisors[p] for p in PERTURBATIONS) / len(PERTURBATIONS)
+    return math.fsum(float(values[p]) / float(divisors[p]) for p in PERTURBATIONS) / len(PERTURBATIONS)

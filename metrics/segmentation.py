@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metrics.errors import MetricError
+from metrics.corruption import added_error
+from metrics.errors import MetricError, fraction, reals, whole
 from metrics.errors import classes as class_indices
 
 Counts = npt.NDArray[np.int64]
@@ -53,10 +54,7 @@ def pixel_counts(predictions: npt.ArrayLike, targets: npt.ArrayLike, classes: in
     said, true = class_indices(predictions, "predictions"), class_indices(targets, "targets")
     if said.shape != true.shape or said.ndim < 2:
         raise MetricError(f"expected two maps [..., H, W] of one shape, found {said.shape} and {true.shape}.")
-    known = true != void
-    for name, values in (("targets", true[known]), ("predictions", said[known])):
-        if values.size and not (int(values.min()) >= 0 and int(values.max()) < classes):
-            raise MetricError(f"{name} go from {values.min()} to {values.max()}, expected 0 to {classes - 1}.")
+    known = _known(said, true, classes, void)
     leading = true.shape[:-2]
     images = math.prod(leading)
     image = np.broadcast_to(np.arange(images).reshape(*leading, 1, 1), true.shape)[known]
@@ -74,7 +72,7 @@ def class_iou(counts: npt.ArrayLike) -> Array:
     >>> class_iou([[1, 2, 1], [1, 1, 2], [0, 0, 0]]).tolist()
     [0.5, 0.5, nan]
     """
-    given = np.asarray(counts, dtype=np.float64)
+    given = _counts(counts)
     return _ratio(given[..., 0], given[..., 1] + given[..., 2] - given[..., 0])
 
 
@@ -102,7 +100,7 @@ def pixel_accuracy(counts: npt.ArrayLike) -> Array:
     >>> round(float(pixel_accuracy([[1, 2, 1], [1, 1, 2]])), 4)
     0.6667
     """
-    given = np.asarray(counts, dtype=np.float64)
+    given = _counts(counts)
     return _ratio(given[..., 0].sum(axis=-1), given[..., 1].sum(axis=-1))
 
 
@@ -112,7 +110,7 @@ def class_accuracy(counts: npt.ArrayLike) -> Array:
     >>> float(class_accuracy([[1, 2, 1], [1, 1, 2]]))
     0.75
     """
-    given = np.asarray(counts, dtype=np.float64)
+    given = _counts(counts)
     return _mean(_ratio(given[..., 0], given[..., 1]))
 
 
@@ -122,7 +120,7 @@ def frequency_weighted_iou(counts: npt.ArrayLike) -> Array:
     >>> float(frequency_weighted_iou([[1, 2, 1], [1, 1, 2]]))
     0.5
     """
-    given = np.asarray(counts, dtype=np.float64)
+    given = _counts(counts)
     iou = np.nan_to_num(class_iou(given))
     return _ratio((given[..., 1] * iou).sum(axis=-1), given[..., 1].sum(axis=-1))
 
@@ -175,9 +173,9 @@ def within_trimap(
     [[255, 255, 0, 1, 255]]
     """
     labels = class_indices(target, "target")
-    if width < 1:
-        raise MetricError(f"a trimap is at least 1 pixel wide, not {width}.")
-    return np.where(boundary_distance(labels, void=void, band=band) <= width, labels, void)
+    near = boundary_distance(labels, void=void, band=band) <= whole(width, "the width of a trimap")
+    # the label of void need not fit into the map's own type: 255 in int8 would be -1
+    return np.where(near, labels, np.asarray(void, dtype=np.min_scalar_type(void)))
 
 
 def boundary_f1(prediction: npt.ArrayLike, target: npt.ArrayLike, classes: int, *, void: int = VOID) -> float:
@@ -198,7 +196,7 @@ def boundary_f1(prediction: npt.ArrayLike, target: npt.ArrayLike, classes: int, 
     said, true = class_indices(prediction, "prediction"), class_indices(target, "target")
     if said.shape != true.shape or said.ndim != 2:
         raise MetricError(f"expected two maps [H, W] of one shape, found {said.shape} and {true.shape}.")
-    known = true != void
+    known = _known(said, true, classes, void)
     tolerance = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*true.shape))
     scores = []
     for index in range(classes):
@@ -249,18 +247,47 @@ def relative_corruption_degradation(
     1.0
     """
     ours, theirs = _same_severities(ious, reference)
-    lost = float((reference_clean - theirs).sum())
-    return _divided(float((clean - ours).sum()), lost, "the reference network loses nothing")
+    lost = added_error((1 - theirs).tolist(), 1 - fraction(reference_clean, "reference_clean"))
+    cost = added_error((1 - ours).tolist(), 1 - fraction(clean, "clean"))
+    return _divided(cost, lost, "the reference network loses nothing")
 
 
 def _same_severities(ious: Sequence[float], reference: Sequence[float]) -> tuple[Array, Array]:
-    ours, theirs = np.asarray(ious, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    ours, theirs = reals(ious, "mIoU"), reals(reference, "mIoU of the reference network")
     if ours.ndim != 1 or ours.shape != theirs.shape or not ours.size:
         raise MetricError(f"expected mIoU at the same severities, found {ours.shape} and {theirs.shape}.")
     for values in (ours, theirs):
         if not bool(np.all((values >= 0) & (values <= 1))):
             raise MetricError(f"mIoU is a fraction from 0 to 1, found {values.tolist()}.")
     return ours, theirs
+
+
+def _counts(counts: npt.ArrayLike) -> Array:
+    """Counts as float64 [..., K, 3], sums or means of them.
+
+    Raises:
+        MetricError: another shape, or numbers that are no counts.
+    """
+    given = reals(counts, "counts")
+    if given.ndim < 2 or given.shape[-1] != 3:
+        raise MetricError(
+            f"expected counts [..., K, 3], of each class intersection, target and prediction; found {given.shape}."
+        )
+    if not bool(np.isfinite(given).all()):
+        raise MetricError("counts must be finite numbers.")
+    return given
+
+
+def _known(
+    said: npt.NDArray[np.integer], true: npt.NDArray[np.integer], classes: int, void: int
+) -> npt.NDArray[np.bool_]:
+    """Which pixels have a known class, once all classes there are known to be 0..K-1."""
+    known = np.asarray(true != void)
+    most = whole(classes, "the number of classes") - 1
+    for name, values in (("targets", true[known]), ("predictions", said[known])):
+        if values.size and not (int(values.min()) >= 0 and int(values.max()) <= most):
+            raise MetricError(f"{name} go from {values.min()} to {values.max()}, expected 0 to {most}.")
+    return known
 
 
 def _divided(value: float, divisor: float, why: str) -> float:

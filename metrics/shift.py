@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metrics.errors import MetricError, classes
+from metrics.errors import MetricError, classes, true_classes
 
 
 def consistency(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
@@ -47,7 +47,7 @@ def consistency_among_correct(first: npt.ArrayLike, second: npt.ArrayLike, label
         >>> consistency_among_correct([1, 2, 3, 4], [1, 2, 0, 0], [1, 2, 3, 9])
         0.6666666666666666
     """
-    a, b, true = classes(first, "predictions"), classes(second, "predictions"), classes(labels, "labels")
+    a, b, true = classes(first, "predictions"), classes(second, "predictions"), true_classes(labels)
     if a.shape != b.shape or true.shape != a.shape[:1] or true.ndim != 1:
         raise MetricError(
             f"expected two arrays [n] or [n, pairs] and labels [n], found {a.shape}, {b.shape}, {true.shape}."

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 from robustbench_lift.errors import UsageError
 from robustbench_lift.text import printable
+from robustbench_lift.typed import take_types
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Share:
     METAVAR: ClassVar[str] = "I/N"
 
     def __post_init__(self) -> None:
+        take_types(self)
         if not 0 <= self.index < self.count:
             raise UsageError(f"share {self.index + 1} of {self.count} does not exist: shares i/n count from 1 to n.")
 

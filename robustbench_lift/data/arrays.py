@@ -79,6 +79,8 @@ def map_array(file: ArrayFile) -> npt.NDArray[Any]:
         DataError: not an .npy file of plain numbers, or shorter than it says.
     """
     try:
+        if file.path.exists() and not file.path.is_file():  # a pipe would be waited for
+            raise DataError(f"{file.shown} cannot be read: it is no file.")
         with file.path.open("rb") as stream:
             end = stream.seek(0, 2) if file.size is None else file.offset + file.size
             stream.seek(file.offset)
@@ -128,14 +130,36 @@ def open_array(
             raise DataError(f"{file.shown} has {count:,} rows, which are no five severities of equal length.")
         count //= 5
         first = (severity - 1) * count
+    labels = _labels(labels_file, count, classes, repeated=severity is not None, clean=clean)
+    if clean is not None:
+        _require_same(clean, labels, file if labels_file is None else labels_file)
     return MappedImages(
         name=name,
         ids=position_ids(count),
-        labels=_labels(labels_file, count, classes, repeated=severity is not None, clean=clean),
+        labels=labels,
         class_names=known_names(None, classes) if clean is None else clean.class_names,
         file=file,
         first=first,
     )
+
+
+def _require_same(clean: ImageSet, labels: npt.NDArray[np.int64], file: ArrayFile) -> None:
+    """Refuse arrays whose rows are not the clean images of the same run, as far as numbers and labels tell.
+
+    Raises:
+        DataError: another number of images, or other labels; the message says how many.
+    """
+    if len(labels) != len(clean.labels):
+        raise DataError(
+            f"{file.shown} is of {len(labels):,} images, and the clean images of this run are {len(clean.labels):,}. "
+            "All parts of a run show the same images: name the clean images that these were made of, or leave them out."
+        )
+    wrong = np.flatnonzero(labels != clean.labels)
+    if len(wrong):
+        raise DataError(
+            f"{file.shown}: {len(wrong):,} of {len(labels):,} labels are not those of the clean images (the first in "
+            f"row {wrong[0]}). All parts of a run show the same images in the same order: get both from one source."
+        )
 
 
 def _labels(
@@ -148,7 +172,10 @@ def _labels(
     labels = map_array(file)
     if repeated and labels.ndim and len(labels) == 5 * count:
         if not (labels.reshape(5, count, -1) == labels[:count].reshape(1, count, -1)).all():
-            raise DataError(f"{file.shown} does not repeat the same labels for the five severities.")
+            raise DataError(
+                f"{file.shown} does not repeat the same labels for the five severities, which lie one after the other "
+                f"in each file. Is it of one severity alone ({5 * count:,} images)? Then put all five into one file."
+            )
         labels = labels[:count]
     return check_labels(labels, count, classes, file.shown)
 

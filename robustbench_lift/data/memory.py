@@ -177,6 +177,9 @@ def read_npz(path: Path, *choices: tuple[str, ...], optional: Sequence[str] = ()
                 expected = ", or ".join(" and ".join(choice) for choice in choices)
                 raise DataError(f"{printable(path)} holds {listed(list(there))}; expected the arrays {expected}.")
             wanted = [*names, *(name for name in optional if name in there)]
+            held = [info.filename.removesuffix(".npy") for info in archive.infolist()]
+            if doubled := [name for name in wanted if held.count(name) > 1]:
+                raise DataError(f"{printable(path)} holds {listed(doubled)} twice. Store it again with numpy.savez.")
             for name in wanted:
                 info = there[name]
                 with archive.open(info) as stream:

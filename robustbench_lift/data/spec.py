@@ -74,7 +74,7 @@ def parse(text: str, kinds: Collection[str], *, without_path: Collection[str] = 
         without_path: those of them that take no path.
 
     Raises:
-        UsageError: no known kind, no path, or an option without a value.
+        UsageError: no known kind, no path, an option without a value or one that is given twice.
 
     >>> parse("imagenet:/d/val?resize=232&crop=none", ["imagenet"]).options
     {'resize': '232', 'crop': 'none'}
@@ -100,6 +100,8 @@ def parse(text: str, kinds: Collection[str], *, without_path: Collection[str] = 
             raise UsageError(
                 f"{printable(text)!r}: option {printable(part)!r} has no value; write ?{printable(key)}=..."
             )
+        if key in options:
+            raise UsageError(f"{printable(text)!r}: option {printable(key)!r} is given twice.")
         if part:
             options[key] = value
     return DataSpec(kind, Path(match[1]).expanduser(), options)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import queue
 import threading
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, no_memory, out_of_memory, pick_device, slow_precision, tensor_float_32
-from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.errors import DataError, StorageError, UsageError, unknown
 from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
 from robustbench_lift.evaluation.dependence import PROBABILITIES
@@ -45,7 +46,7 @@ from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
-from robustbench_lift.text import listed
+from robustbench_lift.text import listed, printable
 from robustbench_lift.weights import LoadedModel
 from robustbench_lift.workers import ReadingPool
 
@@ -136,9 +137,10 @@ def evaluate(
     """
     several = isinstance(model, list | tuple)
     asked: list[Model] = list(model) if isinstance(model, list | tuple) else [model]
-    paths = [Path(run)] if isinstance(run, str | os.PathLike) else [Path(one) for one in run]
-    if len(asked) != len(paths):
-        raise UsageError(f"{len(asked)} models need as many run folders, not {len(paths)}.")
+    paths = _folders(run, len(asked))
+    normaliser, provenance = _told(normaliser, provenance)
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress must be a function that takes a Progress, not a {type(progress).__name__}.")
     protocols, settings = _requested(data, settings, options)
     engine = Engine(settings)
     with tensor_float_32(False), contextlib.ExitStack() as modes:
@@ -149,6 +151,54 @@ def evaluate(
             require_same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
+
+
+def _folders(run: object, models: int) -> list[Path]:
+    """The run folders, one a model.
+
+    Raises:
+        UsageError: no paths, another number of them, or one folder for two models.
+        StorageError: a path that no folder can have.
+    """
+    several = [run] if isinstance(run, str | os.PathLike) else run
+    if not isinstance(several, list | tuple) or not all(isinstance(one, str | os.PathLike) for one in several):
+        raise UsageError(f"run must be the path of a folder, for several models a list of them, not {run!r}.")
+    if not all(os.fspath(one) for one in several):
+        raise UsageError('run is empty; name a folder, such as run="runs/mine".')
+    paths = [Path(one) for one in several]
+    if models != len(paths) or not paths:
+        raise UsageError(f"{models} models need as many run folders, not {len(paths)}; name one model or more.")
+    places = []
+    for path in paths:
+        try:
+            places.append(path.resolve())
+            path.exists()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"{printable(path)} cannot be a run folder: {reason}.") from None
+    if len(set(places)) < len(places):
+        raise UsageError(f"a run is one model's: {models} models need folders of their own, not one folder twice.")
+    return paths
+
+
+def _told(normaliser: object, provenance: object) -> tuple[str | None, Mapping[str, object] | None]:
+    """What run.json takes from the caller, as it is written.
+
+    Raises:
+        UsageError: something that JSON cannot hold.
+    """
+    if normaliser is not None and not isinstance(normaliser, str | os.PathLike):
+        raise UsageError(
+            f"normaliser must be `alexnet` or the path of a run, not a {type(normaliser).__name__}: evaluate the "
+            "network first, and name its folder relative to the run."
+        )
+    if provenance is not None and not isinstance(provenance, Mapping):
+        raise UsageError(f"provenance must be a mapping of facts, not a {type(provenance).__name__}.")
+    try:
+        json.dumps(dict(provenance or {}), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"provenance holds what run.json cannot: {error}.") from None
+    return None if normaliser is None else os.fspath(normaliser), provenance
 
 
 def _evaluate(
@@ -239,6 +289,8 @@ def _requested(
     options: dict[str, Any],
 ) -> tuple[list[EvaluationProtocol], Settings]:
     """Protocols and settings of a call; options go to the one whose field they are."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise UsageError(f"settings must be Settings(...), not a {type(settings).__name__}.")
     of_settings = {f.name for f in dataclasses.fields(Settings)}
     of_request = {f.name for f in dataclasses.fields(Request)} - {"data"} if isinstance(data, str) else set()
     for name in options:

@@ -16,7 +16,7 @@ from robustbench_lift.evaluation.dependence import PROBABILITIES, refusal, show
 from robustbench_lift.evaluation.reestimation import reestimated
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.weights import LoadedModel, load_model
-from robustbench_lift.weights.model import in_memory
+from robustbench_lift.weights.model import in_memory, placed
 
 Model = str | LoadedModel | nn.Module | Callable[[Tensor], Any]
 """A model spec, a loaded model, a network in memory, or any function from normalised images to logits."""
@@ -27,7 +27,7 @@ def loaded(model: Model, device: torch.device, classes: int, modes: contextlib.E
     if isinstance(model, str):
         return load_model(model, device=str(device))
     if isinstance(model, LoadedModel):
-        model.module.to(device)
+        placed(model.module, device, model.name)
         return model
     if isinstance(model, nn.Module):
         for part in model.modules():

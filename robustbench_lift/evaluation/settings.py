@@ -10,6 +10,7 @@ from typing_extensions import Doc
 from robustbench_lift.device import PRECISIONS, Precision
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.shares import Share
+from robustbench_lift.typed import take_types
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +74,8 @@ class Settings:
     ] = field(default_factory=Share.of_process)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # a torch.device too
+        take_types(self)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.batch_size is not None and self.batch_size < 1:

@@ -97,6 +97,8 @@ def replace_pooling(
       1: MaxPool2d 2x2 stride 2 -> LiftDownPool, 8 x 32 x 32
       2: Conv2d 3x3 stride 2 -> LiftDownPool before Conv2d 3x3, 8 x 16 x 16
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"expected a torch.nn.Module whose layers can be exchanged, found a {type(model).__name__}.")
     if placement not in PLACEMENTS:
         raise unknown("placement of replace_pooling", placement, PLACEMENTS)
     pools = Pools(name=name, options=options)

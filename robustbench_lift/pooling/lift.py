@@ -109,7 +109,7 @@ class Lifting(PoolingLayer):
 
     def __init__(self, channels: int, *, kernel_size: int = 5, padding: str = "zeros", init: str = "default") -> None:
         super().__init__(channels)
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0 or kernel_size > LONGEST:
+        if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0 or kernel_size > LONGEST:
             raise PoolingError(
                 f"{type(self).__name__}: kernel_size must be odd and positive, not {kernel_size!r}; at most {LONGEST}."
             )

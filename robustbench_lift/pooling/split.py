@@ -116,8 +116,8 @@ class Step(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        lines, *filters = ctx.saved_tensors[:5]
-        d, *values = ctx.saved_tensors[5:]
+        lines, *others = ctx.saved_tensors  # once: checkpointed, each reading computes the layer again
+        filters, (d, *values) = others[:4], others[4:]
         if torch.is_grad_enabled():  # a graph of the gradient is asked for: that of the plain operations
             outputs = plain(lines, *filters)
             return torch.autograd.grad(outputs, (lines, *filters), grads, create_graph=True, allow_unused=True)
@@ -139,11 +139,12 @@ class Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, *filters = ctx.saved_tensors[:5]
+        x, *others = ctx.saved_tensors  # once, as in Step
+        filters = others[:4]
         if torch.is_grad_enabled():
             return torch.autograd.grad(plain_sum(x, *filters), (x, *filters), grads, create_graph=True)
         gradient, back = torch.empty_like(x), Back(*filters)
-        kept = iter(ctx.saved_tensors[5:])
+        kept = iter(others[4:])
         for block in _blocks(x):
             grad, pixels = (one[block].permute(TO_PIXELS).contiguous() for one in (grads[0], x))
             t_p, t_u, parts, *of_columns = (next(kept) for _ in range(6))

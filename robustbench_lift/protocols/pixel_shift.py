@@ -27,6 +27,8 @@ from robustbench_lift.runs import Cell, PixelAgreement, Record
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_DRAWS = 1_000
+"""Pairs of windows an image: the windows of one image are held at once."""
 LEAST_WINDOW = 32
 """Side of the smallest window, in pixels."""
 
@@ -36,7 +38,7 @@ class PixelShift(Clean):
     """Pairs of windows of an image, frames [first_0, second_0, first_1, ...]; one cell.
 
     Raises:
-        UsageError: fewer than one draw, or a margin of no pixel.
+        UsageError: draws that there cannot be, or a margin of no pixel.
     """
 
     name: ClassVar[str] = "shift"
@@ -69,9 +71,10 @@ class PixelShift(Clean):
         )
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.margin < 1:
+        if not 1 <= self.draws <= MOST_DRAWS or self.margin < 1:
             raise UsageError(
-                f"shift consistency needs at least one draw and one pixel, not {self.draws}, {self.margin}."
+                f"shift consistency needs at least one draw, {MOST_DRAWS:,} at most, and one pixel, not {self.draws}, "
+                f"{self.margin}."
             )
 
     @property

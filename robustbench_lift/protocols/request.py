@@ -14,6 +14,7 @@ from robustbench_lift.data.spec import DataSpec
 from robustbench_lift.data.suites import SUITES, conditions_of, expand, limits
 from robustbench_lift.errors import IncompleteError, UsageError, unknown
 from robustbench_lift.protocols.base import PROTOCOLS, DataIdentity, EvaluationProtocol
+from robustbench_lift.typed import take_types
 
 if TYPE_CHECKING:
     from robustbench_lift.data.tree import Tree
@@ -66,6 +67,7 @@ class Request:
     seed: Annotated[int, Doc("Seed of everything that is drawn.")] = 0
 
     def __post_init__(self) -> None:
+        take_types(self)
         for name in self.protocols:
             if name not in PROTOCOLS:
                 raise unknown("protocol", name, PROTOCOLS)

@@ -21,7 +21,7 @@ from robustbench_lift.data.base import has_maps
 from robustbench_lift.errors import DataError, UsageError, unknown
 from robustbench_lift.protocols.base import protocol
 from robustbench_lift.protocols.clean import Clean
-from robustbench_lift.protocols.pixel_shift import PixelShift
+from robustbench_lift.protocols.pixel_shift import MOST_DRAWS, PixelShift
 from robustbench_lift.protocols.request import OpenedData, Request
 from robustbench_lift.runs import Cell
 
@@ -42,7 +42,7 @@ class Shift(Clean):
     reference excludes 32).
 
     Raises:
-        UsageError: an unknown mode, or fewer than one draw.
+        UsageError: an unknown mode, or draws that there cannot be.
     """
 
     window: int = 224
@@ -78,8 +78,10 @@ class Shift(Clean):
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown("shift mode", self.mode, MODES)
-        if self.draws < 1:
-            raise UsageError(f"shift consistency needs at least one draw, not {self.draws}.")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise UsageError(
+                f"shift consistency needs at least one draw, and {MOST_DRAWS:,} at most, not {self.draws}."
+            )
 
     def cells(self) -> tuple[Cell, ...]:
         """The one cell."""

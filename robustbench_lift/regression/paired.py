@@ -14,7 +14,7 @@ from scipy import stats
 import metrics
 from robustbench_lift.errors import IncomparableError, unknown
 from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged, judged_by_family
-from robustbench_lift.regression.policy import CORRECTIONS
+from robustbench_lift.regression.policy import CORRECTIONS, check_number, check_whole
 from robustbench_lift.regression.statistics import (
     POWER,
     detectable_difference,
@@ -67,15 +67,19 @@ def compare(
 
     Raises:
         IncomparableError: signatures or image sets differ; the message names the field.
-        UsageError: an unknown correction or a margin of an unknown number.
+        UsageError: an unknown correction, a margin of an unknown number, or a value outside its range.
     """
     if correction not in CORRECTIONS:
         raise unknown("correction", correction, CORRECTIONS)
+    check_number("alpha", alpha, 0, 1, open_ends=True)
+    check_number("confidence", confidence, 0, 1, open_ends=True)
+    check_whole("replicates", replicates, 1)
+    check_whole("seed", seed, 0)
     run_a, run_b = opened(run_a), opened(run_b)
     margins = dict(margins or {})
-    for name in margins:
-        if name != "cells":
-            number_of(name)
+    for name, margin in margins.items():
+        highest = 1.0 if name == "cells" or number_of(name).unit == "percent" else math.inf
+        check_number(f"margins: {name}, a fraction (0.01 is one point),", margin, 0, highest)
     wanted = compared_numbers(numbers)
     notes = comparable(run_a, run_b, allow_protocol_diff=allow_protocol_diff)
     divisor = normaliser if normaliser is not None else normaliser_of(run_a)

@@ -97,24 +97,28 @@ class Policy:
         _one_of("correction", self.correction, CORRECTIONS)
         _one_of("on_missing", self.on_missing, ("fail", "warn"))
         _one_of("on_improved", self.on_improved, ("pass", "fail"))
+        if not isinstance(self.metrics, list | tuple):
+            raise UsageError(f"policy field metrics is a list of names, not {self.metrics!r}.")
+        if not isinstance(self.margins, Mapping):
+            raise UsageError(f"policy field margins gives each number a margin, not {self.margins!r}.")
         for name in self.metrics:
             _one_of("metrics", name, headlines())
         if not self.metrics:
             raise UsageError("policy field metrics is empty: nothing could ever fail. Name at least one.")
         for name, margin in self.margins.items():
             _one_of("margins", name, (*headlines(), "cells"))
-            _number(f"margins.{name}", margin, 0, 100)
-        _number("alpha", self.alpha, 0, 1, open_ends=True)
-        _number("confidence", self.confidence, 0, 1, open_ends=True)
-        _number("flip_budget", self.flip_budget, 0, 100)
+            check_number(f"policy field margins.{name}", margin, 0, 100)
+        check_number("policy field alpha", self.alpha, 0, 1, open_ends=True)
+        check_number("policy field confidence", self.confidence, 0, 1, open_ends=True)
+        check_number("policy field flip_budget", self.flip_budget, 0, 100)
         if self.require_power is not None:
-            _number("require_power", self.require_power, 0, 100, open_ends=True)
+            check_number("policy field require_power", self.require_power, 0, 100, open_ends=True)
         if not isinstance(self.cells, bool):
             raise UsageError(f"policy field cells must be true or false, not {self.cells!r}.")
-        _whole("replicates", self.replicates, 100)
+        check_whole("policy field replicates", self.replicates, 100)
         if self.replicates > MOST_REPLICATES:
             raise UsageError(f"policy field replicates is at most {MOST_REPLICATES:,}, not {self.replicates:,}.")
-        _whole("seed", self.seed, 0)
+        check_whole("policy field seed", self.seed, 0)
 
     def fractions(self) -> dict[str, float]:
         """Margins as fractions, those by default included.
@@ -166,14 +170,24 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
         raise unknown(f"value of policy field {name}:", value, known)
 
 
-def _whole(name: str, value: object, low: int) -> None:
+def check_whole(what: str, value: object, low: int) -> None:
+    """Refuse what is no whole number of at least `low`.
+
+    Raises:
+        UsageError: what it is called, and what was found.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UsageError(f"policy field {name} must be a whole number of at least {low}, not {value!r}.")
+        raise UsageError(f"{what} must be a whole number of at least {low}, not {value!r}.")
 
 
-def _number(name: str, value: object, low: float, high: float, *, open_ends: bool = False) -> None:
+def check_number(what: str, value: object, low: float, high: float, *, open_ends: bool = False) -> None:
+    """Refuse what is no number between two others, which it may be unless `open_ends`.
+
+    Raises:
+        UsageError: what it is called, and what was found.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"policy field {name} must be a number, not {value!r}.")
+        raise UsageError(f"{what} must be a number, not {value!r}.")
     inside = low < value < high if open_ends else low <= value <= high
     if not inside:
-        raise UsageError(f"policy field {name} is {value}: it must lie between {low:g} and {high:g}.")
+        raise UsageError(f"{what} is {value}: it must lie between {low:g} and {high:g}.")

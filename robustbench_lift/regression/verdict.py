@@ -30,6 +30,7 @@ from robustbench_lift.regression.unpaired import compare_scores
 from robustbench_lift.runs import Run
 from robustbench_lift.scores.numbers import NUMBERS, gated
 from robustbench_lift.scores.scoring import normaliser_of
+from robustbench_lift.text import listed
 
 PASS, REGRESSION, NOT_COMPARABLE, INCONCLUSIVE = 0, 1, 3, 4
 WORDS = {PASS: "pass", REGRESSION: "regression", NOT_COMPARABLE: "incomplete", INCONCLUSIVE: "inconclusive"}
@@ -98,6 +99,8 @@ def gate(
         IncompleteError: the candidate lacks cells, or the baseline lacks what the mode needs.
         UsageError: several runs where the mode takes one, or one seed given twice.
     """
+    if policy is not None and not isinstance(policy, Policy):
+        raise UsageError(f"policy must be a Policy(...), or what read_policy makes of a file, not {policy!r}.")
     policy = policy or Policy()
     if isinstance(baseline, str | os.PathLike):
         baseline = Run.open(baseline) if Path(baseline).is_dir() else read_baseline(Path(baseline))
@@ -222,10 +225,11 @@ def _judge(
     reasons = [_sentence(d, "worse") for d in sorted(regressed, key=lambda d: -d.worsening)]
     reasons += [f"{name} is known on one side only: evaluate the other one on its protocol too." for name in missing]
     reasons += [*unsure, *blind]
+    incomplete = bool(missing) or (policy.cells and bool(comparison.lacking))
     code = PASS
     if regressed:
         code = REGRESSION
-    elif not tested or (missing and policy.on_missing == "fail"):
+    elif not tested or (incomplete and policy.on_missing == "fail"):
         code = NOT_COMPARABLE
         reasons = reasons or ["the two sides share no number that the policy tests."]
     elif unsure or blind:
@@ -241,6 +245,9 @@ def _judge(
     ]
     if tested and unknown:
         reasons.append(f"not tested, because neither side has it: {', '.join(unknown)}.")
+    if comparison.lacking:
+        lacking = listed(list(comparison.lacking), most=4)
+        reasons.append(f"not compared, because the candidate lacks them: {lacking}. Evaluate it on them too.")
     if improved and not regressed and not comparison.lacking:
         reasons.append(f"to make the better run the baseline: {commands['accept']}")
     return Outcome(
@@ -322,4 +329,7 @@ def _commands(baseline: AcceptedBaseline | Run | Sequence[Run], after: Sequence[
 def _runs(side: AcceptedBaseline | Run | Sequence[Run]) -> list[Run]:
     if isinstance(side, AcceptedBaseline):
         return [side.run] if side.run is not None else []
-    return [side] if isinstance(side, Run) else list(side)
+    several = [side] if isinstance(side, Run) else side
+    if not isinstance(several, list | tuple) or not all(isinstance(run, Run) for run in several):
+        raise UsageError(f"each side of a gate is a run, a list of runs, or a path, not {side!r}.")
+    return list(several)

@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 from typing import Self, TypeVar
 
-from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError
+from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError, UsageError
 from robustbench_lift.files import folder_lock, write_atomic
 from robustbench_lift.runs.cells import Cell, Predictions, Record
 from robustbench_lift.runs.manifest import Manifest, differences, signature_line
@@ -246,5 +246,14 @@ class Run:
 
 
 def opened(run: Run | str | os.PathLike[str]) -> Run:
-    """A run, or the run in a folder."""
-    return run if isinstance(run, Run) else Run.open(run)
+    """A run, or the run in a folder.
+
+    Raises:
+        UsageError: it is neither.
+        IncompleteError, DataError, StorageError: as `Run.open`.
+    """
+    if isinstance(run, Run):
+        return run
+    if not isinstance(run, str | os.PathLike):
+        raise UsageError(f"expected a run, or the path of its folder, not a {type(run).__name__}.")
+    return Run.open(run)

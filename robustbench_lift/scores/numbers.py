@@ -266,7 +266,7 @@ def _relative_mce(means: Means, normaliser: metrics.Baseline | None) -> Array | 
     found: list[Array | None] = []
     for condition, mean in means.items():
         if condition != "clean":
-            added = sum(normaliser.corruption_errors.get(condition, ())) - SEVERITIES * normaliser.clean_error
+            added = metrics.added_error(normaliser.corruption_errors.get(condition, ()), normaliser.clean_error)
             found.append(SEVERITIES * (mean - means["clean"]) / added if added > 0 else None)
     return _mean_of(found)
 

@@ -98,7 +98,7 @@ def relative_degradation(means: Means, normaliser: metrics.Baseline | None) -> A
         return None
     found = ious(means, conditions[0])
     reference = normaliser.corruption_errors.get(conditions[0], ())
-    lost = sum(reference) - len(reference) * normaliser.clean_error
+    lost = metrics.added_error(reference, normaliser.clean_error)
     if found is None or len(reference) != len(found) or lost <= 0:
         return None
     return np.asarray(sum(metrics.mean_iou(clean) - one for one in found) / lost)

@@ -17,7 +17,7 @@ from robustbench_lift.text import printable
 from robustbench_lift.weights.card import card_of, network_entries, save_checkpoint, state_sha256
 from robustbench_lift.weights.factory import from_factory
 from robustbench_lift.weights.hub import check_timm, from_hugging_face, from_timm_hub, timm_network
-from robustbench_lift.weights.model import Found, LoadedModel
+from robustbench_lift.weights.model import Found, LoadedModel, placed
 from robustbench_lift.weights.ours import from_shipped, from_zoo
 from robustbench_lift.weights.preprocessing import to_card
 from robustbench_lift.weights.read import read_raw
@@ -115,7 +115,7 @@ def load_model(
         arch=found.arch,
         pooling=found.pooling,
         placement=found.placement,
-        module=module.to(device=device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        module=placed(module, device, text).to(memory_format=torch.channels_last),
         preprocessing=found.preprocessing,
         weights_sha256=sha256,
         parameters=sum(p.numel() for p in module.parameters()),

@@ -94,6 +94,14 @@ class LoadedModel:
         if isinstance(network, str) or not callable(network):
             raise UsageError(f"expected a torch.nn.Module or a callable, found a {type(network).__name__}.")
         module = network if isinstance(network, nn.Module) else _Called(network)
+        if name is not None and (not isinstance(name, str) or not name):
+            raise UsageError(f"name must be text for tables and folders, not {name!r}.")
+        if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
+            raise UsageError(f"num_classes must be a whole number, 1 or more, not {num_classes!r}.")
+        if weights_sha256 is not None and (not isinstance(weights_sha256, str) or not weights_sha256):
+            raise UsageError(
+                f"weights_sha256 must be text that tells these weights from others, not {weights_sha256!r}."
+            )
         called = name or str(getattr(network, "__name__", None) or type(network).__name__)
         notes: tuple[str, ...] = ()
         own = preprocessing if preprocessing is not None else getattr(network, "preprocessing", None)
@@ -108,7 +116,7 @@ class LoadedModel:
             weights_sha256 = hashlib.sha256(f"callable {called}".encode()).hexdigest()
         module.eval()
         if device is not None:
-            module.to(device)
+            placed(module, device, called)
         place = next((value.device for value in state.values()), torch.device("cpu")) if device is None else device
         side = own.crop or 224
         model = cls(
@@ -125,11 +133,13 @@ class LoadedModel:
             class_names=class_names,
             notes=notes,
         )
-        if num_classes is not None:
-            return model
-        with torch.no_grad():
-            logits = model.logits(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=place))
-        return replace(model, num_classes=int(logits.shape[1]), task=task_of(logits))
+        if num_classes is None:
+            with torch.no_grad():
+                logits = model.logits(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=place))
+            model = replace(model, num_classes=int(logits.shape[1]), task=task_of(logits))
+        if class_names is not None and len(class_names) != model.num_classes:
+            raise UsageError(f"{called} has {model.num_classes} classes and {len(class_names)} class names.")
+        return model
 
     def logits(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> float32 [N, K], or [N, K, H, W] of a segmentation network; normalisation included.
@@ -150,6 +160,20 @@ class LoadedModel:
         note = f"{count} batch norms folded into convolutions." if count else "no batch norm could be folded."
         module = fold_batch_norms(self.module).to(memory_format=torch.channels_last)
         return replace(self, module=module, notes=(*self.notes, note))
+
+
+def placed(module: nn.Module, device: torch.device | str, name: str) -> nn.Module:
+    """The module on a device.
+
+    Raises:
+        UsageError: there is no such device, or the module has no weights that could be moved.
+    """
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a PyTorch without CUDA; no data (meta)
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
+        raise UsageError(f"{name} cannot be moved to {device}: {explained(error)}.") from None
 
 
 def in_memory(name: str) -> str:

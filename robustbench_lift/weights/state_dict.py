@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from robustbench_lift.errors import CheckpointError
@@ -19,7 +20,7 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_di
 """Where an exponential moving average of them lies."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StateDict:
     """A flat state dict and where in the file it was."""
 
@@ -39,12 +40,14 @@ def find_state_dict(raw: RawWeights, *, ema: bool | None = None) -> StateDict:
         ema: True for the moving average, False for the plain weights, None for the average where there are both.
 
     Raises:
-        CheckpointError: no state dict, or not the one that was asked for.
+        CheckpointError: no state dict, not the one that was asked for, or several of one network.
     """
     content = raw.content
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{raw.where} holds a {type(content).__name__}; a state dict was expected.")
-    plain, averaged = _search(content, PLAIN), _search(content, AVERAGED)
+    everything = list(_search(content))
+    averages = [one for one in everything if set(one.where.split(".")) & set(AVERAGED)]
+    plain, averaged = _only([one for one in everything if one not in averages], raw), _only(averages, raw)
     bare = _flat(content)
     if bare is not None:
         plain = StateDict(tensors=bare, where="", versions=_versions(content))
@@ -80,15 +83,37 @@ def _versions(content: Mapping[Any, Any]) -> Mapping[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def _search(content: Mapping[Any, Any], names: tuple[str, ...], where: str = "", depth: int = 3) -> StateDict | None:
-    for name in names:
+def _only(found: list[StateDict], raw: RawWeights) -> StateDict | None:
+    """The first; refused where another one would fit wherever it does and has other values."""
+    for one in found[1:]:
+        first = found[0].tensors
+        alike = first.keys() == one.tensors.keys() and all(one.tensors[k].shape == first[k].shape for k in first)
+        if alike and not all(torch.equal(one.tensors[k], first[k]) for k in first):
+            raise CheckpointError(
+                f"{raw.where} holds two sets of weights of one network, under {found[0].where} and {one.where}, and "
+                f"nothing says which is meant. Store it alone: torch.save({_path(one.where)}, 'weights.pt')."
+            )
+    return found[0] if found else None
+
+
+def _path(where: str) -> str:
+    """A path of keys as Python.
+
+    >>> _path("model.net")
+    "content['model']['net']"
+    """
+    return "content" + "".join(f"[{key!r}]" for key in where.split("."))
+
+
+def _search(content: Mapping[Any, Any], where: str = "", depth: int = 3) -> Iterator[StateDict]:
+    """Every state dict under the known names, trained weights before averages."""
+    for name in (*PLAIN, *AVERAGED):
         inside = content.get(name)
         if not isinstance(inside, Mapping):
             continue
         path = f"{where}.{name}" if where else name
         flat = _flat(inside)
         if flat is not None:
-            return StateDict(tensors=flat, where=path, versions=_versions(inside))
-        if depth and (found := _search(inside, (*PLAIN, *AVERAGED), path, depth - 1)):
-            return found
-    return None
+            yield StateDict(tensors=flat, where=path, versions=_versions(inside))
+        elif depth:
+            yield from _search(inside, path, depth - 1)

@@ -237,6 +237,9 @@ def test_severity_must_be_an_integer_from_1_to_5(severity):
         ([[1, 2, 3]], "found list"),
         (IMAGE[:50, :50], "no severity table for images of 50 x 50 .* table=224"),
         (IMAGE[:32], "no severity table for images of 32 x 64"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8).to_sparse(), r"must be dense .* images\.to_dense"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device="meta"), "must be dense and have pixels"),
+        (np.ma.array(IMAGE, mask=IMAGE == 0), "some pixels are masked"),
     ],
 )
 def test_bad_images_get_one_clear_error(images, message):
@@ -255,6 +258,10 @@ def test_bad_images_get_one_clear_error(images, message):
         ({"variant": "imagecorruptions", "table": 64}, "table of 224 at every size"),
         ({"ids": ["a", "b"]}, "found 2 ids for 1 images"),
         ({"ids": [1.5]}, "must be a str or an int, found 1.5"),
+        ({"ids": 1.5}, "must be a str or an int, found 1.5"),
+        ({"ids": {"a"}}, "in the order of the images, and a set has none"),
+        ({"table": np.array([64, 32])}, "table must be one of 32, 64, 224, 299"),
+        ({"variant": "imagecorruptions", "table": np.array([64, 32])}, "table of 224 at every size"),
         ({"seed": 1.5}, "seed must be an integer, found 1.5"),
         ({"random_state": 3}, "numpy.random.RandomState, found int"),
     ],
@@ -265,7 +272,7 @@ def test_bad_keywords_get_one_clear_error(keywords, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("gausian_noise", "gaussian_noise"), ("Motion Blur", "motion_blur"), (3, "")]
+    ("name", "near"), [("gausian_noise", "gaussian_noise"), ("Motion Blur", "motion_blur"), (3, ""), (["fog"], "")]
 )
 def test_unknown_names_list_the_near_ones(name, near):
     with pytest.raises(CorruptionError, match=f"unknown corruption .*{near}.*Known: gaussian_noise"):

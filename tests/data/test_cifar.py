@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -253,6 +255,39 @@ def test_missing_and_wrong_arrays_are_named(corrupted: Path) -> None:
     (corrupted / "snow.npy").write_bytes(whole.replace(b"(20, 32", b"(10**9, 32"))
     with pytest.raises(DataError, match=r"snow\.npy"):
         tree.images("snow", 1)
+
+
+def test_arrays_of_other_images_than_the_clean_ones_are_refused(corrupted: Path, tmp_path: Path) -> None:
+    def clean(labels: list[int]) -> Any:
+        np.savez(tmp_path / "clean.npz", x=pixels(len(labels)), y=np.array(labels))
+        return open_images(f"cifar10:{tmp_path / 'clean.npz'}")
+
+    same = open_tree(f"cifar10-c:{corrupted}", clean=clean([3, 1, 4, 1]))
+    assert same.images("fog", 2).labels.tolist() == [3, 1, 4, 1]
+    with pytest.raises(DataError, match=r"labels\.npy: 2 of 4 labels are not those of the clean images .*row 1"):
+        open_tree(f"cifar10-c:{corrupted}", clean=clean([3, 4, 1, 1])).images("fog", 1)
+    with pytest.raises(DataError, match="of 4 images, and the clean images of this run are 3"):
+        open_tree(f"cifar10-c:{corrupted}", clean=clean([3, 1, 4])).images("fog", 1)
+
+
+def test_what_is_no_file_is_not_waited_for(corrupted: Path) -> None:
+    (corrupted / "fog.npy").unlink()
+    os.mkfifo(corrupted / "fog.npy")
+    with pytest.raises(DataError, match=r"fog\.npy cannot be read: it is no file"):
+        open_tree(f"cifar10-c:{corrupted}").images("fog", 1)
+
+
+def test_arrays_and_options_that_are_given_twice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "once.npz", x=pixels(2), y=np.array([0, 1]))
+    with zipfile.ZipFile(tmp_path / "once.npz") as once, zipfile.ZipFile(tmp_path / "twice.npz", "w") as twice:
+        for name in ("x.npy", "y.npy"):
+            twice.writestr(name, once.read(name))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            twice.writestr("y.npy", once.read("y.npy"))
+    with pytest.raises(DataError, match=r"twice\.npz holds y twice"):
+        open_images(f"cifar10:{tmp_path / 'twice.npz'}")
+    with pytest.raises(UsageError, match="option 'rows' is given twice"):
+        open_images(f"cifar10:{tmp_path / 'once.npz'}?rows=0-2&rows=1-2")
 
 
 def test_labels_as_a_column_are_taken_and_one_hot_ones_explained(corrupted: Path) -> None:

@@ -22,7 +22,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from robustbench_lift.data.geometry import CenterCrop
-from robustbench_lift.errors import DataError, IncomparableError, IncompleteError, StorageError, UsageError
+from robustbench_lift.errors import (
+    DataError,
+    IncomparableError,
+    IncompleteError,
+    RobustbenchError,
+    StorageError,
+    UsageError,
+)
 from robustbench_lift.evaluation.engine import evaluate
 from robustbench_lift.evaluation.progress import Progress
 from robustbench_lift.protocols import Request
@@ -124,6 +131,38 @@ def test_data_may_be_a_spec_a_request_or_protocols_and_options_are_keywords(tmp_
         evaluate("photos/resnet-lift", request, run=tmp_path / "c", limit=3)
     with pytest.raises(UsageError, match="2 models need as many run folders, not 1"):
         evaluate(["photos/resnet-lift", "photos/alexnet"], request, run=tmp_path / "c")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"run": None}, "run must be the path of a folder"),
+        ({"run": ""}, "run is empty; name a folder"),
+        ({"run": "a\0b"}, r"a\\x00b cannot be a run folder"),
+        ({"run": "n" * 300}, "cannot be a run folder: File name too long"),
+        ({"settings": {"batch_size": 3}}, r"settings must be Settings\(...\), not a dict"),
+        ({"progress": 3}, "progress must be a function"),
+        ({"normaliser": net()}, "normaliser must be `alexnet` or the path of a run"),
+        ({"provenance": {"who": {1, 2}}}, "provenance holds what run.json cannot"),
+        ({"provenance": [1]}, "provenance must be a mapping"),
+        ({"device": None}, "unknown device 'None'"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_a_call_that_means_nothing_is_refused(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(RobustbenchError, match=words):
+        evaluate(net(), clean(), **({"run": tmp_path / "r"} | wrong))
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_two_models_do_not_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    pair = [LoadedModel.of(net(), name="a", num_classes=7), LoadedModel.of(net(), name="b", num_classes=7)]
+    for folders in (["a", "a"], ["a", "x/../a"], ["a", "link"]):
+        with pytest.raises(UsageError, match="not one folder twice"):
+            evaluate(pair, clean(), run=[tmp_path / name for name in folders])
+    with pytest.raises(UsageError, match="name one model or more"):
+        evaluate([], clean(), run=[])
 
 
 def test_the_public_evaluate_is_a_function_at_every_access(tmp_path: Path) -> None:

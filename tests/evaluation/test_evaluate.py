@@ -266,7 +266,22 @@ def test_probabilities_are_those_of_the_logits() -> None:
     np.testing.assert_allclose(found["confidence"], p.max(1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"batch_size": 0}, {"workers": -1}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"precision": "fp8"},
+        {"batch_size": 0},
+        {"workers": -1},
+        {"batch_size": 1.5},
+        {"batch_size": True},
+        {"workers": "2"},
+        {"shard": "1/2"},
+        {"shard": None},
+        {"compile": 1},
+        {"keep": "no"},
+    ],
+    ids=str,
+)
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Settings(**wrong)  # type: ignore[arg-type]

@@ -62,12 +62,21 @@ def test_single_precision_confidences() -> None:
         ([1.5], [True], 15, "probabilities between 0 and 1"),
         ([math.nan], [True], 15, "probabilities between 0 and 1"),
         ([0.5], [True], 0, "at least 1, not 0"),
+        ([0.5], [True], 2.5, "at least 1, not 2.5"),
+        (["half"], [True], 15, "confidence must be numbers"),
+        ([0.5], ["yes"], 15, "correct must be numbers"),
+        ([[0.5], [0.1, 0.2]], [True], 15, "confidence: expected an array"),
         ([0.5], [7], 15, "correct must say yes or no"),
     ],
 )
 def test_what_is_no_calibration(confidence: list[float], correct: list[bool], bins: int, message: str) -> None:
     with pytest.raises(MetricError, match=message):
         metrics.expected_calibration_error(confidence, correct, bins=bins)
+
+
+def test_bins_without_images() -> None:
+    with pytest.raises(MetricError, match="there are no images"):
+        metrics.binned_calibration_error(np.zeros((3, 15)))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
@@ -91,6 +100,8 @@ def test_consistency_refuses() -> None:
         metrics.consistency([1, 2], [1])
     with pytest.raises(MetricError, match="no first window is classified correctly"):
         metrics.consistency_among_correct([1], [1], [2])
+    with pytest.raises(MetricError, match="labels go from -1"):
+        metrics.consistency_among_correct([-1], [-1], [-1])
     with pytest.raises(MetricError, match=r"labels \[n\]"):
         metrics.consistency_among_correct([[1, 2]], [[1, 2]], [1, 2])
     with pytest.raises(MetricError, match="integers; found float64"):

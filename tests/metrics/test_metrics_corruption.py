@@ -115,7 +115,7 @@ class TestRefusals:
             metric(complete() | {"frost": [0.5] * 4})
 
     def test_not_a_number(self, metric: Callable[[dict[str, list[float]]], float]) -> None:
-        with pytest.raises(MetricError, match="frost: nan is not an error between 0 and 1"):
+        with pytest.raises(MetricError, match="frost: nan is not between 0 and 1"):
             metric(complete() | {"frost": [0.5, math.nan, 0.5, 0.5, 0.5]})
 
     def test_percent_for_fractions(self, metric: Callable[[dict[str, list[float]]], float]) -> None:
@@ -135,7 +135,7 @@ def test_one_number_for_five_is_explained(one: object) -> None:
         metrics.relative_corruption_error([0.5] * 5, [0.2], [0.6] * 5, 0.3)
     with pytest.raises(MetricError, match="for each perturbation"):
         metrics.mean_flip_rate(0.3)
-    with pytest.raises(MetricError, match="expected one number for gaussian_noise"):
+    with pytest.raises(MetricError, match="gaussian_noise: expected one number"):
         metrics.mean_flip_rate({name: [0.1, 0.2] for name in metrics.PERTURBATIONS})
 
 
@@ -165,6 +165,45 @@ def test_arrays_that_are_no_predictions() -> None:
         metrics.top1_error([1, 2], [1, 2, 3])
     with pytest.raises(MetricError, match="predictions must be class indices, integers; found float64"):
         metrics.top1_error([1.0, math.nan], [1, 2])
+
+
+@pytest.mark.parametrize(
+    "errors",
+    ["01010", b"\0\1\0\1\0", {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.5}, [True] * 5, [0.5j] * 5, ["0.5"] * 5, [{}] * 5],
+    ids=str,
+)
+def test_what_only_looks_like_five_errors(errors: object) -> None:
+    with pytest.raises(MetricError, match="errors: expected"):
+        metrics.corruption_error(errors, [0.5] * 5)
+
+
+@pytest.mark.parametrize("baseline", [None, "alexnet", complete()], ids=["none", "name", "errors"])
+def test_what_is_no_normaliser(baseline: object) -> None:
+    with pytest.raises(MetricError, match=r"expected a metrics\.Baseline"):
+        metrics.mean_corruption_error(complete(), baseline)
+    with pytest.raises(MetricError, match=r"expected a metrics\.Baseline"):
+        metrics.relative_mean_corruption_error(complete(), 0.2, baseline)
+    with pytest.raises(MetricError, match=r"expected a metrics\.Baseline"):
+        metrics.mean_flip_rate(dict.fromkeys(metrics.PERTURBATIONS, 0.1), baseline)
+
+
+def test_a_sum_of_rounding_is_nothing_to_divide_by() -> None:
+    errors = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert math.fsum(e - 0.3 for e in errors) > 0  # 5e-17: what is left of zero
+    assert metrics.added_error(errors, 0.3) == 0
+    with pytest.raises(MetricError, match="adds no error to the normaliser"):
+        metrics.relative_corruption_error([0.5] * 5, 0.3, errors, 0.3)
+
+
+def test_entries_that_are_no_classes() -> None:
+    with pytest.raises(MetricError, match="predictions: some entries are masked"):
+        metrics.top1_error(np.ma.array([1, 2], mask=[False, True]), [1, 2])
+    with pytest.raises(MetricError, match="predictions: expected an array"):
+        metrics.topk_error([[1], [1, 2]], [1, 2])
+    with pytest.raises(MetricError, match="integers; found timedelta64"):
+        metrics.top1_error(np.array([1], "m8[s]"), [1])
+    with pytest.raises(MetricError, match="labels go from -1"):  # -1 among the ranks stands for no class
+        metrics.topk_error([[0, -1]], [-1])
 
 
 def test_errors_carry_the_exit_code_of_bad_input() -> None:

@@ -22,6 +22,7 @@ def test_public_names_are_frozen() -> None:
         "MetricError",
         "PERTURBATIONS",
         "VOID",
+        "added_error",
         "bin_index",
         "binned_calibration_error",
         "boundary_distance",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +139,11 @@ def test_a_normaliser_that_never_flips() -> None:
     )
     with pytest.raises(MetricError, match=r"still is 0\.0 on tilt: nothing can be divided by it"):
         metrics.mean_flip_rate(ALEXNET.flip_probabilities, still)
+    percent = replace(still, flip_probabilities={p: 100 * f for p, f in ALEXNET.flip_probabilities.items()})
+    with pytest.raises(MetricError, match=r"still on gaussian_noise: 23.* Fractions are expected, not percent"):
+        metrics.mean_flip_rate(ALEXNET.flip_probabilities, percent)
+    with pytest.raises(MetricError, match="tilt: expected one number"):
+        metrics.mean_flip_rate({**ALEXNET.flip_probabilities, "tilt": {1: 0.1}})
 
 
 def test_alexnet_has_no_published_distances() -> None:
@@ -152,7 +158,9 @@ def test_alexnet_has_no_published_distances() -> None:
         (np.zeros(5, dtype=int), False, 1, "at least one clip"),
         (np.zeros((2, 1), dtype=int), False, 1, "a step of 1 leaves no pair among 1 frames"),
         (np.zeros((2, 4), dtype=int), False, 4, "a step of 4 leaves no pair among 4 frames"),
-        (np.zeros((2, 4), dtype=int), False, 0, "a step of 0"),
+        (np.zeros((2, 4), dtype=int), False, 0, "a step must be a whole number, at least 1, not 0"),
+        (np.zeros((2, 4), dtype=int), False, 1.5, "a step must be a whole number, at least 1, not 1.5"),
+        (np.zeros((2, 4), dtype=int), False, True, "a step must be a whole number"),
         (np.zeros((2, 4), dtype=int), True, 2, "their step is 1"),
         (np.full((2, 4), math.nan), False, 1, "class indices, integers; found float64"),
     ],

@@ -153,5 +153,23 @@ def test_what_cannot_be_counted_is_refused() -> None:
         metrics.pixel_counts(flat.astype(float), flat, 2)
     with pytest.raises(MetricError, match="severities"):
         metrics.corruption_degradation([0.5], [0.5, 0.4])
+    with pytest.raises(MetricError, match="predictions go from 0 to 7, expected 0 to 1"):
+        metrics.boundary_f1([[0, 7]], [[0, 1]], 2)
+    with pytest.raises(MetricError, match="number of classes"):
+        metrics.pixel_counts(flat, flat, 2.0)
+    for formula in (metrics.class_iou, metrics.mean_iou, metrics.pixel_accuracy, metrics.frequency_weighted_iou):
+        for counts in ([1, 2, 1], [[1, 2], [1, 2]], [[np.nan, 2, 1]]):
+            with pytest.raises(MetricError, match="counts"):
+                formula(counts)
+    with pytest.raises(MetricError, match=r"clean: 70\.0 is not between 0 and 1\. Fractions"):
+        metrics.relative_corruption_degradation([0.5], 70.0, [0.4], 0.6)
+    with pytest.raises(MetricError, match="loses nothing"):
+        metrics.relative_corruption_degradation([0.5] * 3, 0.7, [0.1, 0.3, 0.2], 0.2)
     with pytest.raises(MetricError, match="no mistake"):
         metrics.corruption_degradation([0.5], [1.0])
+
+
+@pytest.mark.parametrize(("kind", "void"), [(np.int8, 255), (np.uint8, -1), (np.uint8, 300)])
+def test_a_label_of_void_beyond_the_type_of_the_map(kind: type, void: int) -> None:
+    found = metrics.within_trimap(np.array([[0, 0, 0, 1, 1]], kind), 1, void=void)
+    assert found.tolist() == [[void, void, 0, 1, void]]

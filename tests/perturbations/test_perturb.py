@@ -249,7 +249,9 @@ def test_memory_is_bounded_by_one_frame_of_the_batch(name):
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"table": 65}, "one of 32, 64, 224, 299 or 'nearest', found 65"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"seed": 0.5}, "seed must be an integer, found 0.5"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"crop": 65}, "crop 65 does not fit images of 64x64"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"crop": 40.0}, "crop must be an integer, found 40.0"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"difficulty": 4}, "difficulties are 1, 2 and 3"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"difficulty": 2.0}, "difficulty must be an integer"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), {"ids": ["a", "b"]}, "found 2 ids for 1 images"),
     ],
 )
@@ -261,6 +263,8 @@ def test_errors_teach(images, options, message):
 def test_an_unknown_name_shows_the_near_ones():
     with pytest.raises(CorruptionError, match="Did you mean 'translate'"):
         perturb(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "translation")
+    with pytest.raises(CorruptionError, match="unknown perturbation"):
+        perturb(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), ["tilt"])
 
 
 def test_the_nearest_table_is_an_explicit_choice():

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from robustbench_lift.pooling import LiftDownPool, split
 
@@ -73,6 +74,18 @@ def test_first_and_second_derivatives_are_right():
     given = inputs(None, torch.float64, bundles=1)
     assert torch.autograd.gradcheck(lambda *all_: split.step(*all_), given)
     assert torch.autograd.gradgradcheck(lambda *all_: split.step(*all_), given)
+
+
+@pytest.mark.parametrize("bands", ["sum", "LL"])
+def test_gradients_are_the_same_where_activations_are_computed_anew(bands):
+    layer, gradients = LiftDownPool(3, bands=bands), []
+    for checkpointed in (False, True):
+        x = torch.rand(2, 3, 7, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        layer.zero_grad()
+        y = checkpoint(layer, x, use_reentrant=False) if checkpointed else layer(x)
+        y.square().sum().backward()
+        gradients.append([x.grad, *(p.grad for p in layer.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_without_a_gradient_the_values_are_the_same():

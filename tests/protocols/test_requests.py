@@ -72,11 +72,29 @@ def test_a_suite_holds_each_condition_once() -> None:
         ({"shift_mode": "diag"}, "unknown shift mode 'diag'"),
         ({"storage": "png"}, "unknown storage"),
         ({"corruptions": ("fog", "fog")}, "more than once"),
+        ({"protocols": "clean"}, r"protocols must be a tuple of text, not 'clean'; write \('clean',\)"),
+        ({"severities": 3}, r"severities must be a tuple of whole numbers, not 3; write \(3,\)"),
+        ({"severities": (True,)}, "a tuple of whole numbers"),
+        ({"limit": True}, "limit must be a whole number or None, not True"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"shift_mode": None}, "shift_mode must be 'crop' or 'parity' or"),
     ],
 )
 def test_what_a_request_cannot_mean_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Request(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_request_of_lists_and_numpy_integers_is_one_of_tuples() -> None:
+    asked = Request(protocols=["clean"], severities=[np.int64(1)], limit=np.int64(3))  # type: ignore[arg-type]
+    assert asked == Request(protocols=("clean",), severities=(1,), limit=3)
+    assert type(asked.limit) is int, "it is written into names and signatures"
+
+
+@pytest.mark.parametrize("draws", [0, 10**12])
+def test_draws_that_there_cannot_be_are_refused(draws: int) -> None:
+    with pytest.raises(UsageError, match="at least one draw, and 1,000 at most"):
+        Request(protocols=("shift",), draws=draws).build()
 
 
 def test_what_training_holds_out_is_what_run_evaluates(families: Path) -> None:

@@ -162,6 +162,24 @@ def test_nothing_in_common(make_run: Callable[..., Any], good: Any) -> None:
         compare(clean, shift, **QUICK)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"margins": {"mce": 5}}, r"margins: mce, a fraction \(0\.01 is one point\), is 5"),
+        ({"margins": {"cells": -0.1}}, "margins: cells"),
+        ({"margins": {"mce": float("nan")}}, "margins: mce"),
+        ({"confidence": 95}, "confidence is 95"),
+        ({"alpha": 5}, "alpha is 5"),
+        ({"replicates": 0}, "replicates must be a whole number of at least 1"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+    ],
+    ids=str,
+)
+def test_values_outside_their_range(good: Any, bad: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compare(good, bad, **options)
+
+
 def test_unknown_names(good: Any, bad: Any) -> None:
     with pytest.raises(UsageError, match=r"unknown number 'mcee'\. Did you mean 'mce'"):
         compare(good, bad, margins={"mcee": 0.1}, **QUICK)

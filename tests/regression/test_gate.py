@@ -12,10 +12,10 @@ from scipy import stats
 
 import metrics
 from robustbench_lift.errors import IncompleteError, UsageError
-from robustbench_lift.regression import Policy, gate, read_policy
+from robustbench_lift.regression import Policy, compare, gate, read_policy
 from robustbench_lift.regression.policy import MARGINS
 from robustbench_lift.runs import Cell
-from robustbench_lift.scores import contributions
+from robustbench_lift.scores import contributions, score
 from robustbench_lift.scores.numbers import gated
 
 QUICK = Policy(replicates=100)
@@ -89,6 +89,19 @@ class TestCandidate:
         assert failed.exit_code == 3
         assert "consistency is known on one side only: evaluate the other one on its protocol too." in failed.reasons
         assert gate(good, without, policy(on_missing="warn")).exit_code == 0
+
+    def test_cells_that_the_candidate_lacks_are_told(self, make_run: Callable[..., Any]) -> None:
+        """Of one corruption at one severity no gated number follows, and yet the candidate was not shown it."""
+        clean = Cell("clean", "clean", 0)
+        before = make_run("before", cells=(clean, Cell("corruption", "fog", 3)))
+        after = make_run("after", model=1, quality=2.0, cells=(clean,))
+        outcome = gate(before, after, QUICK)
+        assert outcome.exit_code == 0
+        told = "not compared, because the candidate lacks them: corruption/fog/3. Evaluate it on them too."
+        assert told in outcome.reasons
+        assert gate(before, after, policy(cells=True)).exit_code == 3, "where cells can fail the gate, none may vanish"
+        assert gate(before, after, policy(cells=True, on_missing="warn")).exit_code == 0
+        assert told not in gate(after, before, QUICK).reasons
 
     def test_a_number_on_neither_side_is_told(self, make_run: Callable[..., Any]) -> None:
         cells = [Cell("clean", "clean", 0), Cell("shift", "crop", 0)]
@@ -190,6 +203,21 @@ class TestRecipe:
             gate(good, self.side(make_run, "b", 1.0, 2), policy(mode="candidate"))
 
 
+@pytest.mark.parametrize("side", [None, 3, {"a": 1}, "scores", [1]], ids=str)
+def test_what_is_no_side_is_refused(side: Any, good: Any) -> None:
+    given = score(good, None) if side == "scores" else side
+    with pytest.raises(UsageError, match="each side of a gate is a run"):
+        gate(given, good)
+    with pytest.raises(UsageError, match="expected a run, or the path of its folder"):
+        compare(good, given)
+
+
+@pytest.mark.parametrize("rules", [{"alpha": 0.1}, "policy.toml"], ids=str)
+def test_what_is_no_policy_is_refused(rules: Any, good: Any) -> None:
+    with pytest.raises(UsageError, match="policy must be a Policy"):
+        gate(good, good, rules)
+
+
 class TestDefaultMargins:
     def test_a_small_loss_passes_a_first_gate_and_fails_a_strict_one(
         self, make_run: Callable[..., Any], change_top1: Callable[..., Any]
@@ -247,6 +275,13 @@ class TestPolicy:
         with pytest.raises(UsageError, match=message) as caught:
             read_policy(file)
         assert caught.value.exit_code == 2
+
+    @pytest.mark.parametrize(
+        "field", [{"metrics": "mce"}, {"metrics": None}, {"margins": None}, {"margins": [1]}], ids=str
+    )
+    def test_fields_of_another_kind(self, field: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match=f"policy field {next(iter(field))}"):
+            Policy(**field)
 
     def test_absent_file_and_unknown_field(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"absent\.toml cannot be read: No such file"):

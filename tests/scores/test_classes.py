@@ -66,6 +66,15 @@ def test_what_has_no_classes_to_count_is_refused(tmp_path: Path) -> None:
         confused_frame(run, class_names=["a", "b"])
     with pytest.raises(metrics.MetricError, match="0 to 2"):
         metrics.confusion_counts([0, 3], [0, 1], 3)
+    with pytest.raises(metrics.MetricError, match="labels must be class indices"):
+        metrics.confusion_counts([0.9, 1.2], [0, 1], 3)
+    with pytest.raises(metrics.MetricError, match="number of classes must be a whole number"):
+        metrics.confusion_counts([0, 1], [0, 1], 2.5)
+    for table in ([[1, 2, 3], [3, 4, 5]], [1, 2], [[1, 0.5], [0, 1]], [[1, -1], [0, 1]]):
+        with pytest.raises(metrics.MetricError, match=r"whole numbers \[K, K\]"):
+            metrics.class_errors(table)
+        with pytest.raises(metrics.MetricError, match=r"whole numbers \[K, K\]"):
+            metrics.most_confused(table)
 
 
 def test_effective_robustness_against_a_line_of_references(tmp_path: Path) -> None:
@@ -99,3 +108,11 @@ def test_lines_that_cannot_be_are_refused(tmp_path: Path) -> None:
         metrics.fit_accuracy_line([0.5], [0.4], source="one")
     with pytest.raises(metrics.MetricError, match="no logit"):
         metrics.fit_accuracy_line([0.5, 1.0], [0.4, 0.9], source="two")
+    with pytest.raises(metrics.MetricError, match="two networks"):  # no more apart than rounding
+        metrics.fit_accuracy_line([0.5, 0.5000000000000001], [0.4, 0.9], source="two")
+    line = metrics.AccuracyLine(1.0, 0.0, "identity")
+    with pytest.raises(metrics.MetricError, match=r"under the shift: 60 is not between 0 and 1\. Fractions"):
+        metrics.effective_robustness(0.5, 60, line)
+    with pytest.raises(metrics.MetricError, match="accuracy: expected one number"):
+        metrics.effective_robustness("0.5", 0.6, line)
+    assert metrics.AccuracyLine(-1e6, 0.0, "steep")(0.9) == 0

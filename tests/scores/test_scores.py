@@ -12,6 +12,7 @@ from robustbench_lift.errors import IncompleteError
 from robustbench_lift.runs import Cell, Manifest, Predictions, Run
 from robustbench_lift.scores import measured_normaliser, normaliser_of, score
 from robustbench_lift.scores.measures import window_pairs
+from robustbench_lift.scores.numbers import NUMBERS
 
 N, CLASSES = 40, 8
 CELLS = (
@@ -116,3 +117,13 @@ def test_the_diagonal_compares_all_pairs() -> None:
     first, second = window_pairs(np.array([[0, 1, 2]]), "diagonal")
     assert first.tolist() == [[0, 0, 1]]
     assert second.tolist() == [[1, 2, 2]]
+
+
+def test_a_normaliser_that_a_corruption_does_not_harm_gives_no_relative_mce() -> None:
+    errors = tuple(wrong / 480 for wrong in (294, 336, 478, 231, 96))
+    assert sum(errors) - 5 * (287 / 480) > 0, "what is left of zero would be divided by"
+    normaliser = metrics.Baseline(
+        name="own", source="", clean_error=287 / 480, corruption_errors={"fog": errors}, flip_probabilities={}
+    )
+    means = {"clean": np.array(0.2), "fog": np.array(0.5)}
+    assert NUMBERS["relative_mce"].value(means, normaliser) is None

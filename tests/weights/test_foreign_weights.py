@@ -142,6 +142,24 @@ def test_two_networks_of_one_kind_are_not_guessed(tmp_path: Path) -> None:
         load_model(f"{SPEC}@{path}")
 
 
+@pytest.mark.parametrize("names", [("model", "net"), ("state_dict", "model"), ("model_ema", "ema")])
+def test_two_state_dicts_of_one_network_are_not_guessed(names: tuple[str, str], tmp_path: Path) -> None:
+    one, other = names
+    path = saved(tmp_path / "two.pt", {one: state(), other: state("", 2.0)})
+    with pytest.raises(CheckpointError, match=r"two sets of weights of one network, under \w+ and \w+, .*content\['"):
+        load_model(f"{SPEC}@{path}")
+    load_model(f"{SPEC}@{saved(tmp_path / 'same.pt', {one: state(), other: state()})}")
+    load_model(f"{SPEC}@{saved(tmp_path / 'part.pt', {one: state(), other: {'head.weight': torch.ones(3)}})}")
+
+
+def test_an_average_beside_the_weights_inside_of_a_wrapper_is_a_choice_too(tmp_path: Path) -> None:
+    path = saved(tmp_path / "e.pt", {"model": {"state_dict": state(), "ema": state("", 2.0)}})
+    default, other = load_model(f"{SPEC}@{path}"), load_model(f"{SPEC}&ema=false@{path}")
+    assert torch.equal(default.module.state_dict()["conv1.weight"], state("", 2.0)["conv1.weight"])
+    assert torch.equal(other.module.state_dict()["conv1.weight"], state()["conv1.weight"])
+    assert "ema=false takes the other" in said(default)
+
+
 def test_parts_of_the_network_that_are_unknown_stay_errors(tmp_path: Path) -> None:
     path = saved(tmp_path / "n.pt", state("model.") | {"model.extra.weight": torch.ones(1)})
     with pytest.raises(CheckpointError, match=r"Unexpected 1 keys: extra\.weight"):

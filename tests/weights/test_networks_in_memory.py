@@ -86,6 +86,31 @@ def test_mistakes_are_the_users(network: Any, words: str) -> None:
         LoadedModel.of(network)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": 3}, "name must be text"),
+        ({"name": ""}, "name must be text"),
+        ({"num_classes": -1}, "num_classes must be a whole number, 1 or more, not -1"),
+        ({"num_classes": True}, "num_classes must be a whole number"),
+        ({"weights_sha256": 3}, "weights_sha256 must be text"),
+        ({"class_names": ("a",)}, "classes and 1 class names"),
+        ({"device": "gpu"}, "cannot be moved to gpu"),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_a_network_must_fit(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        LoadedModel.of(tiny(), **options)
+
+
+def test_a_network_without_data_cannot_be_moved() -> None:
+    with pytest.raises(UsageError, match="cannot be moved to cpu: NotImplementedError: Cannot copy out of meta tensor"):
+        LoadedModel.of(tiny().to("meta"), device="cpu")
+    with pytest.raises(UsageError, match="cannot be moved to gpu"):
+        load_model("resnet8/max?num_classes=3@random", device="gpu")
+
+
 def test_load_model_says_what_to_use_for_a_module() -> None:
     with pytest.raises(UsageError, match=r"takes a model spec, not a Sequential.*LoadedModel\.of"):
         load_model(tiny())  # type: ignore[arg-type]
