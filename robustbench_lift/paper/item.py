@@ -22,8 +22,6 @@ from robustbench_lift.tables.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ITEMS", "Item", "Rendering", "Scale", "Study", "item_named", "register_item"]
-
 
 @dataclass(frozen=True, slots=True)
 class Rendering:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustbench_lift.paper.item import Scale, Study
+from robustbench_lift.paper.study import Scale, Study
 
 EMBEDDED_POOLINGS = ("skip", "max", "average", "blur", "lift", "lift-constrained")
 """Poolings of the networks that ship for the photographs, as their names have them."""
