@@ -17,8 +17,6 @@ from robustbench_lift.weights import LoadedModel
 
 TOLERANCE = 1e-3
 """Difference of logits, as a share of the largest, that rounding explains: float32 kernels differ by 1e-6 to 1e-5."""
-
-
 PROBABILITIES = (
     "its answers are no logits: they are probabilities, which sum to 1. Classes are right, but confidence and "
     "calibration are of a softmax over them. Let the network return what comes before its softmax."
@@ -32,17 +30,25 @@ class Answers:
     together: Tensor
     again: Tensor
     """The same once more."""
+    doubled: Tensor
+    """Each beside itself, in a batch of two as before."""
     alone: Tensor
     """Each by itself."""
 
     def dependence(self) -> str | None:
-        """How the answer to an image depends on more than the image, in words; None when it does not."""
+        """How the answer to an image depends on more than the image, in words; None when it does not.
+
+        In batches of another size the same sums are rounded otherwise. A network that picks the largest of a window
+        (max-unpooling) or a phase picks another one at a near tie, and some of its answers jump: most must, to count.
+        In batches of one size the image's own sums are the same.
+        """
         if not bool(torch.isfinite(self.together).all()):
             return None  # said by name when it is its cell's turn
         bound = TOLERANCE * max(float(self.together.abs().max()), 1e-6)
         if float((self.together - self.again).abs().max()) > bound:
             return "its answers to the same images change from call to call (dropout or another random part is active)"
-        if float((self.together - self.alone).abs().max()) > bound:
+        most = float((self.together - self.alone).abs().median())
+        if max(most, float((self.together - self.doubled).abs().max())) > bound:
             return "its answer to an image depends on the other images of the batch (statistics of the batch are used)"
         return None
 
@@ -55,7 +61,7 @@ class Answers:
 
 @torch.inference_mode()
 def show(model: LoadedModel, image: Tensor) -> Answers:
-    """Show an image and its negative together, once more, and each alone, in float32.
+    """Show an image and its negative together, once more, each beside itself, and each alone, in float32.
 
     Args:
         model: the model, on the image's device.
@@ -72,8 +78,10 @@ def show(model: LoadedModel, image: Tensor) -> Answers:
     """
     pair = torch.stack([image, 255 - image])
     together, again = model.logits(pair).double(), model.logits(pair).double()
-    alone = torch.cat([model.logits(pair[:1]), model.logits(pair[1:])]).double()
-    return Answers(together, again, alone)
+    first, second = pair.split(1)
+    doubled = torch.stack([model.logits(one.repeat(2, 1, 1, 1))[at] for at, one in enumerate((first, second))]).double()
+    alone = torch.cat([model.logits(one) for one in (first, second)]).double()
+    return Answers(together, again, doubled, alone)
 
 
 def refusal(model: LoadedModel, found: str) -> UsageError:
