@@ -78,7 +78,7 @@ def show(model: LoadedModel, image: Tensor) -> Answers:
     """
     pair = torch.stack([image, 255 - image])
     together, again = model.logits(pair).double(), model.logits(pair).double()
-    first, second = pair.split(1)
+    first, second = pair[:1], pair[1:]
     doubled = torch.stack([model.logits(one.repeat(2, 1, 1, 1))[at] for at, one in enumerate((first, second))]).double()
     alone = torch.cat([model.logits(one) for one in (first, second)]).double()
     return Answers(together, again, doubled, alone)

@@ -170,7 +170,7 @@ def _map_page(out: Path, sections: Sections) -> str:
     def state(row: MapRow) -> str:
         section = sections.get((row.scale, row.item.name))
         if section is None:
-            return row.state or "-"
+            return "-"
         return "partly" if any(words in section for words in LACKING) else "done"
 
     for row in rows:
