@@ -25,15 +25,16 @@ PROBABILITIES = (
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network answered to an image and its negative, float64 [2, ...]."""
+    """What a network answered, float64."""
 
     together: Tensor
+    """To an image and its negative, [2, ...]."""
     again: Tensor
     """The same once more."""
     doubled: Tensor
-    """Each beside itself, in a batch of two as before."""
+    """To the image beside itself, [2, ...]."""
     alone: Tensor
-    """Each by itself."""
+    """To the image by itself, [1, ...]."""
 
     def dependence(self) -> str | None:
         """How the answer to an image depends on more than the image, in words; None when it does not.
@@ -47,8 +48,8 @@ class Answers:
         bound = TOLERANCE * max(float(self.together.abs().max()), 1e-6)
         if float((self.together - self.again).abs().max()) > bound:
             return "its answers to the same images change from call to call (dropout or another random part is active)"
-        most = float((self.together - self.alone).abs().median())
-        if max(most, float((self.together - self.doubled).abs().max())) > bound:
+        most = float((self.together[:1] - self.alone).abs().median())
+        if max(most, float((self.together[:1] - self.doubled[:1]).abs().max())) > bound:
             return "its answer to an image depends on the other images of the batch (statistics of the batch are used)"
         return None
 
@@ -61,7 +62,7 @@ class Answers:
 
 @torch.inference_mode()
 def show(model: LoadedModel, image: Tensor) -> Answers:
-    """Show an image and its negative together, once more, each beside itself, and each alone, in float32.
+    """Show an image and its negative together, once more, the image beside itself, and alone, in float32.
 
     Args:
         model: the model, on the image's device.
@@ -77,11 +78,8 @@ def show(model: LoadedModel, image: Tensor) -> Answers:
     (True, False)
     """
     pair = torch.stack([image, 255 - image])
-    together, again = model.logits(pair).double(), model.logits(pair).double()
-    first, second = pair[:1], pair[1:]
-    doubled = torch.stack([model.logits(one.repeat(2, 1, 1, 1))[at] for at, one in enumerate((first, second))]).double()
-    alone = torch.cat([model.logits(one) for one in (first, second)]).double()
-    return Answers(together, again, doubled, alone)
+    same = torch.stack([image, image])
+    return Answers(*(model.logits(batch).double() for batch in (pair, pair, same, same[:1])))
 
 
 def refusal(model: LoadedModel, found: str) -> UsageError:

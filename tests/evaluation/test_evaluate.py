@@ -223,7 +223,7 @@ def test_memory_shortage_in_one_default_pass_on_a_cpu_helps_at_once(tmp_path: Pa
 
     hungry = Hungry(network().module).eval()
     evaluate(replace(network(), module=hungry), Clean(source=Noise(), geometry=CenterCrop(32)), run=tmp_path)
-    assert hungry.tried == [2, 2, 1, 1, 23, 12, 11]
+    assert hungry.tried == [2, 2, 2, 1, 23, 12, 11]
 
 
 def test_memory_shortage_while_rendering_halves_the_batch_and_changes_nothing(tmp_path: Path) -> None:

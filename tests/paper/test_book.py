@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from robustbench_lift.errors import DataError
 from robustbench_lift.paper import ITEMS
-from robustbench_lift.paper.book import write_pages
+from robustbench_lift.paper.book import lightened, write_pages
 from robustbench_lift.paper.output import PAGE, RECORD
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -93,3 +96,16 @@ def test_the_pages_of_the_docs_are_what_the_command_writes(tmp_path):
     write_pages(tmp_path / "nothing", tmp_path)
     for name in ("results.md", "paper.md"):
         assert (tmp_path / name).read_text(encoding="utf-8") == (DOCS / name).read_text(encoding="utf-8"), name
+
+
+def test_rare_colours_survive_on_a_page():
+    """A figure: a photograph that has most of the pixels, and marks of a few in every hue."""
+    rng = np.random.default_rng(0)
+    pixels = (rng.random((200, 300, 1)) * (255, 90, 40)).astype(np.uint8)
+    marks = np.array([(0, 0, 255), (0, 255, 0), (0, 255, 255), (255, 0, 255), (120, 120, 255)], np.uint8)
+    pixels[4:8, 4:24] = marks.repeat(4, axis=0)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    with Image.open(io.BytesIO(lightened(stream.getvalue()))) as image:
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(shown - pixels).max() < 24
