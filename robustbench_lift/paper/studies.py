@@ -60,6 +60,7 @@ def cifar_vgg(
     changes: Mapping[str, Any] | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
     protocols: tuple[str, ...] = ("clean",),
+    measured: float | None = None,
 ) -> Study:
     """VGG13 on CIFAR-100: the paper's recipe, or a quarter of the width, 10,000 images and 40 epochs."""
     backbone = "vgg13-cifar-quarter" if small else "vgg13-cifar"
@@ -75,6 +76,7 @@ def cifar_vgg(
         training_images=10_000 if small else None,
         gmacs=0.0145 if small else 0.229,
         images=(10_000 if small else 50_000, 10_000),
+        measured=measured,
     )
 
 
