@@ -116,7 +116,7 @@ def lightened(png: bytes) -> bytes:
         small = image.convert("RGB")
     small.thumbnail((WIDEST, WIDEST))
     stream = io.BytesIO()
-    small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+    small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
         stream, format="PNG", optimize=True
     )
     return stream.getvalue()

@@ -108,4 +108,4 @@ def test_rare_colours_survive_on_a_page():
     Image.fromarray(pixels).save(stream, format="PNG")
     with Image.open(io.BytesIO(lightened(stream.getvalue()))) as image:
         shown = np.asarray(image.convert("RGB")).astype(int)
-    assert np.abs(shown - pixels).max() < 24
+    assert np.abs(shown - pixels).max() < 32
