@@ -25,7 +25,7 @@ from robustbench_lift.paper.places import PLACES
 from robustbench_lift.paper.runner import Experiment, record_of, state_of
 from robustbench_lift.paper.study import SCALES, Scale, Study
 
-WIDEST, COLOURS = 900, 256
+WIDEST, COLOURS = 900, 128
 """Of a picture on a page: a repository should not grow by megabytes each time they are drawn."""
 RESULTS = "results.md"
 COMMAND = re.compile(r"^`robustbench-lift paper (?P<item>\S+) --scale (?P<scale>[^\s`]+).*`$", re.MULTILINE)
@@ -107,7 +107,7 @@ def write_pages(out: Path, pages: Path) -> list[Path]:
 
 
 def lightened(png: bytes) -> bytes:
-    """A picture for a page: at most 900 pixels wide, 256 colours.
+    """A picture for a page: at most 900 pixels wide, 128 colours.
 
     They are spread over all that occur, since the rare ones are the lines and marks: chosen by how many pixels have
     them, they would be the greys of edges and text, and one end of a scale would have the colour of the other.
