@@ -15,7 +15,7 @@ MMAP = 32 * 2**20
 def keep_freed_memory() -> bool:
     """Keep freed blocks instead of giving them back to the system, which costs a page fault a page with every batch.
 
-    A third of the time of small networks on a CPU goes into these faults, of trainings 3 to 16 %. It is a setting of
+    A third of the time of small networks on a CPU goes into these faults, of trainings 2 to 16 %. It is a setting of
     the whole process, so only commands make it.
 
     Returns:

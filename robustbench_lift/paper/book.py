@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,8 @@ WIDEST, COLOURS = 900, 128
 RESULTS = "results.md"
 COMMAND = re.compile(r"^`robustbench-lift paper (?P<item>\S+) --scale (?P<scale>[^\s`]+).*`$", re.MULTILINE)
 """The line of a section that says how to make it."""
-FOLDERS = re.compile(r"(?<=[\s=:'])/(?:[^/\s'`?]+/)+")
-"""Of an absolute path all but its last part: a page says nothing of the machine that it was made on."""
+FOLDERS = re.compile(r"(?:^|(?<=[=:]))/(?:[^/?]+/)+(?=[^/?])")
+"""Of an absolute path in a part of a command all but its last name: a page says nothing of the machine it is from."""
 NARROW = 0.05
 """Hours below which an estimate is given as less than a tenth."""
 
@@ -227,7 +228,12 @@ def _sections(out: Path) -> Iterator[tuple[tuple[str, str], str]]:
             if not item.in_paper:  # its pictures stand on the pages that explain them
                 text = re.sub(r"^!\[.*\n+", "", text, flags=re.MULTILINE)
             text = re.sub(r"^(#+) ", lambda found: f"{found[1]}# ", text, flags=re.MULTILINE)
-            yield (scale, name), COMMAND.sub(lambda found: FOLDERS.sub("", found[0]), text.strip(), count=1)
+            yield (scale, name), COMMAND.sub(_without_folders, text.strip(), count=1)
+
+
+def _without_folders(line: re.Match[str]) -> str:
+    parts = shlex.split(line[0].strip("`"))
+    return f"`{shlex.join(FOLDERS.sub('', part) for part in parts)}`"
 
 
 def _kept_sections(page: Path) -> Sections:

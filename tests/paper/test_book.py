@@ -69,13 +69,14 @@ def test_an_item_that_is_made_again_replaces_its_section(tmp_path):
 
 
 def test_a_page_does_not_name_folders_of_the_machine(tmp_path):
-    options = (
-        " --data cifar100=/home/me/cifar.npz --data 'camvid=camvid:/data/CamVid?split=train' --checkpoints runs/mine"
-    )
+    options = " --data cifar100=/home/me/cifar.npz --data 'camvid=camvid:/data/CamVid?split=train' --checkpoints runs/mine --checkpoints /old/runs/ --data 'voc=voc:/my data/VOC'"
     made(tmp_path / "a", "table-3", words="a path in a table: /etc/hosts", options=options)
     write_pages(tmp_path / "a", tmp_path / "docs")
     text = (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
-    assert "--data cifar100=cifar.npz --data 'camvid=camvid:CamVid?split=train' --checkpoints runs/mine`" in text
+    assert (
+        "--data cifar100=cifar.npz --data 'camvid=camvid:CamVid?split=train' --checkpoints runs/mine --checkpoints runs/ --data voc=voc:VOC`"
+        in text
+    )
     assert "/etc/hosts" in text
 
 
