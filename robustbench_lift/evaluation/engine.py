@@ -13,8 +13,6 @@ skipped; nothing depends on order, workers, shards or restarts.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import queue
 import threading
@@ -30,9 +28,10 @@ from torch import Tensor, nn
 
 from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
 from robustbench_lift.device import autocast, no_memory, out_of_memory, pick_device, slow_precision, tensor_float_32
-from robustbench_lift.errors import DataError, StorageError, UsageError, unknown
+from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.evaluation.ahead import ahead
 from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
+from robustbench_lift.evaluation.arguments import Data, protocols_and_settings, run_facts, run_folders
 from robustbench_lift.evaluation.dependence import PROBABILITIES
 from robustbench_lift.evaluation.identity import changed_since, manifest
 from robustbench_lift.evaluation.models import Model, loaded, ready, require_own_names
@@ -42,16 +41,12 @@ from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.evaluation.unread import HOPELESS, Unread
 from robustbench_lift.evaluation.work import Shown, Task, Work
 from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
-from robustbench_lift.protocols.request import Request
 from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
-from robustbench_lift.text import listed, printable
+from robustbench_lift.text import listed
 from robustbench_lift.weights import LoadedModel
 from robustbench_lift.workers import ReadingPool
-
-Data = str | Request | EvaluationProtocol | Sequence[EvaluationProtocol]
-"""A data spec, a request, or protocols."""
 
 AHEAD = 2
 """Rendered batches that may wait for the networks."""
@@ -137,11 +132,11 @@ def evaluate(
     """
     several = isinstance(model, list | tuple)
     asked: list[Model] = list(model) if isinstance(model, list | tuple) else [model]
-    paths = _folders(run, len(asked))
-    normaliser, provenance = _told(normaliser, provenance)
+    paths = run_folders(run, len(asked))
+    normaliser, provenance = run_facts(normaliser, provenance)
     if progress is not None and not callable(progress):
         raise UsageError(f"progress must be a function that takes a Progress, not a {type(progress).__name__}.")
-    protocols, settings = _requested(data, settings, options)
+    protocols, settings = protocols_and_settings(data, settings, options)
     engine = Engine(settings)
     with tensor_float_32(False), contextlib.ExitStack() as modes:
         classes = protocols[0].data.answers
@@ -151,54 +146,6 @@ def evaluate(
             require_same_task(one.task, one.name, protocols[0])
         runs = _evaluate(models, protocols, paths, engine, normaliser, progress, provenance)
     return runs if several else runs[0]
-
-
-def _folders(run: object, models: int) -> list[Path]:
-    """The run folders, one a model.
-
-    Raises:
-        UsageError: no paths, another number of them, or one folder for two models.
-        StorageError: a path that no folder can have.
-    """
-    several = [run] if isinstance(run, str | os.PathLike) else run
-    if not isinstance(several, list | tuple) or not all(isinstance(one, str | os.PathLike) for one in several):
-        raise UsageError(f"run must be the path of a folder, for several models a list of them, not {run!r}.")
-    if not all(os.fspath(one) for one in several):
-        raise UsageError('run is empty; name a folder, such as run="runs/mine".')
-    paths = [Path(one) for one in several]
-    if models != len(paths) or not paths:
-        raise UsageError(f"{models} models need as many run folders, not {len(paths)}; name one model or more.")
-    places = []
-    for path in paths:
-        try:
-            places.append(path.resolve())
-            path.exists()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StorageError(f"{printable(path)} cannot be a run folder: {reason}.") from None
-    if len(set(places)) < len(places):
-        raise UsageError(f"a run is one model's: {models} models need folders of their own, not one folder twice.")
-    return paths
-
-
-def _told(normaliser: object, provenance: object) -> tuple[str | None, Mapping[str, object] | None]:
-    """What run.json takes from the caller, as it is written.
-
-    Raises:
-        UsageError: something that JSON cannot hold.
-    """
-    if normaliser is not None and not isinstance(normaliser, str | os.PathLike):
-        raise UsageError(
-            f"normaliser must be `alexnet` or the path of a run, not a {type(normaliser).__name__}: evaluate the "
-            "network first, and name its folder relative to the run."
-        )
-    if provenance is not None and not isinstance(provenance, Mapping):
-        raise UsageError(f"provenance must be a mapping of facts, not a {type(provenance).__name__}.")
-    try:
-        json.dumps(dict(provenance or {}), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"provenance holds what run.json cannot: {error}.") from None
-    return None if normaliser is None else os.fspath(normaliser), provenance
 
 
 def _evaluate(
@@ -212,7 +159,6 @@ def _evaluate(
 ) -> list[ScoredRun]:
     settings = engine.settings
     image = _first_image(protocols[0], engine)
-    # of all models, before anything is written
     models, marks = zip(*(ready(model, image, engine.device, settings) for model in models), strict=True)
     if not all((path / "run.json").exists() for path in paths):  # a refusal leaves no folder behind
         for protocol in protocols:
@@ -238,31 +184,15 @@ def _evaluate(
         models = tuple(replace(one, module=cast(nn.Module, torch.compile(one.module))) for one in models)
     cells = [(protocol, cell) for protocol in protocols for cell in protocol.cells()]
     report = Reporter(progress, cells, runs[0])
-    for model in models:
-        if PROBABILITIES in model.notes:
-            report.say(f"note on {model.name}: {PROBABILITIES}")
-    if (slow := slow_precision(engine.device, settings.precision)) is not None:
-        report.say(slow)
+    _say_beforehand(models, engine, runs, report)
     _merge_waiting(cells, runs, settings.shard, report)
     unread = Unread()
+    tasks = _tasks(cells, list(zip(models, runs, strict=True)), settings.shard, unread)
     kept = KeptImages(
         [p for p, cell in cells if not all(r.has_share(cell, settings.shard) for r in runs)] if settings.keep else [],
         settings.shard,
     )
-
-    def work() -> Iterator[Task]:
-        seen: dict[int, tuple[ImageSet, str | None]] = {}
-        for number, (protocol, cell) in enumerate(cells):
-            pending = [(m, r) for m, r in zip(models, runs, strict=True) if not r.has(cell)]
-            if any(not r.has_share(cell, settings.shard) for _, r in pending):
-                task = Task.of(number, protocol, cell, pending, settings.shard, seen)
-                if unread.concerns(task):
-                    unread.cells.append(cell)
-                else:
-                    yield task
-
-    # the work is taken ahead, in the thread that renders: the next cells are listed and read while one is shown
-    with contextlib.closing(kept), contextlib.closing(engine.stream(work(), kept)) as shown:
+    with contextlib.closing(kept), contextlib.closing(engine.stream(tasks, kept)) as shown:
         for batch in shown:
             task = cast(Task, batch.work)
             if batch.failed:
@@ -280,33 +210,7 @@ def _evaluate(
     return runs
 
 
-# ---------------------------------------------------------------- what is asked for
-
-
-def _requested(
-    data: Data,
-    settings: Settings | None,
-    options: dict[str, Any],
-) -> tuple[list[EvaluationProtocol], Settings]:
-    """Protocols and settings of a call; options go to the one whose field they are."""
-    if settings is not None and not isinstance(settings, Settings):
-        raise UsageError(f"settings must be Settings(...), not a {type(settings).__name__}.")
-    of_settings = {f.name for f in dataclasses.fields(Settings)}
-    of_request = {f.name for f in dataclasses.fields(Request)} - {"data"} if isinstance(data, str) else set()
-    for name in options:
-        if name not in of_settings | of_request:
-            raise unknown("option", name, sorted(of_settings | of_request))
-    chosen = {name: value for name, value in options.items() if name in of_settings}
-    settings = replace(settings or Settings(), **chosen)
-    if isinstance(data, str):
-        data = Request(data=data, **{name: value for name, value in options.items() if name in of_request})
-    if isinstance(data, Request):
-        protocols = list(data.build())
-    else:
-        protocols = list(data) if isinstance(data, list | tuple) else [cast(EvaluationProtocol, data)]
-    if not protocols or not all(hasattr(one, "cells") for one in protocols):
-        raise UsageError(f"a data spec, a Request or protocols were expected, not {type(data).__name__}.")
-    return protocols, settings
+# ---------------------------------------------------------------- the cells that are to be done
 
 
 def _first_image(protocol: EvaluationProtocol, engine: Engine) -> Tensor | None:
@@ -324,20 +228,47 @@ def _first_image(protocol: EvaluationProtocol, engine: Engine) -> Tensor | None:
     return None
 
 
-# ---------------------------------------------------------------- the cells that are to be done
+def _say_beforehand(models: Sequence[LoadedModel], engine: Engine, runs: Sequence[Run], report: Reporter) -> None:
+    """What a caller should know before the first batch: of models, of the device, of what lies in the folders."""
+    for model in models:
+        if PROBABILITIES in model.notes:
+            report.say(f"note on {model.name}: {PROBABILITIES}")
+    if (slow := slow_precision(engine.device, engine.settings.precision)) is not None:
+        report.say(slow)
+    for run in runs:
+        if others := run.other_shares(engine.settings.shard.count):
+            names = listed([file.name for file in others], most=2)
+            report.say(
+                f"{run.path} holds {len(others)} shares of jobs of another number ({names}); they are not used, and "
+                "removed when their cells are complete"
+            )
+
+
+def _tasks(
+    cells: list[tuple[EvaluationProtocol, Cell]],
+    models: Sequence[tuple[LoadedModel, Run]],
+    shard: Share,
+    unread: Unread,
+) -> Iterator[Task]:
+    """The cells of which a model has not this job's share, but for those that need an image that cannot be read.
+
+    They are taken ahead, in the thread that renders: the next cells are listed and read while one is shown.
+    """
+    seen: dict[int, tuple[ImageSet, str | None]] = {}
+    for number, (protocol, cell) in enumerate(cells):
+        pending = [(model, run) for model, run in models if not run.has(cell)]
+        if any(not run.has_share(cell, shard) for _, run in pending):
+            task = Task.of(number, protocol, cell, pending, shard, seen)
+            if unread.concerns(task):
+                unread.cells.append(cell)
+            else:
+                yield task
 
 
 def _merge_waiting(
     cells: list[tuple[EvaluationProtocol, Cell]], runs: Sequence[Run], shard: Share, report: Reporter
 ) -> None:
     """Merge cells of which this job has nothing left to show, because it has done so or has no image of them."""
-    for run in runs:
-        if others := run.other_shares(shard.count):
-            names = listed([file.name for file in others], most=2)
-            report.say(
-                f"{run.path} holds {len(others)} shares of jobs of another number ({names}); they are not used, and "
-                "removed when their cells are complete"
-            )
     for number, (protocol, cell) in enumerate(cells):
         pending = [r for r in runs if not r.has(cell)]
         if shard.index >= runs[0].manifest.images(protocol.name):  # more jobs than images
