@@ -152,7 +152,7 @@ def bare(net: LoadedModel, images: Photographs, settings: Settings) -> None:
     engine = Engine(settings)
     whole = torch.stack([torch.from_numpy(images.read(i).transpose(2, 0, 1).copy()) for i in range(len(images.ids))])
     labels = torch.from_numpy(images.labels).to(engine.device)
-    engine.predict(net, whole.to(engine.device).unsqueeze(1), labels)
+    engine.passes.predict([net], whole.to(engine.device).unsqueeze(1), labels)
 
 
 def run(net: LoadedModel, protocol: Clean, out: Path, settings: Settings) -> None:

@@ -14,34 +14,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, overload
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from robustbench_lift.data.base import ImageSet, Outputs, outputs_of
-from robustbench_lift.device import autocast, no_memory, out_of_memory, pick_device, slow_precision, tensor_float_32
+from robustbench_lift.data.base import ImageSet
+from robustbench_lift.device import out_of_memory, pick_device, slow_precision, tensor_float_32
 from robustbench_lift.errors import DataError, UsageError
 from robustbench_lift.evaluation.ahead import ahead
-from robustbench_lift.evaluation.answers import check_logits, require_same_classes, require_same_task, stop_at_chance
+from robustbench_lift.evaluation.answers import require_same_classes, require_same_task, stop_at_chance
 from robustbench_lift.evaluation.arguments import Data, protocols_and_settings, run_facts, run_folders
 from robustbench_lift.evaluation.dependence import PROBABILITIES
 from robustbench_lift.evaluation.identity import changed_since, manifest
 from robustbench_lift.evaluation.models import Model, loaded, ready, require_own_names
+from robustbench_lift.evaluation.passes import Passes
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.progress import Progress, Reporter
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.evaluation.unread import HOPELESS, Unread
 from robustbench_lift.evaluation.work import Shown, Task, Work
 from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
-from robustbench_lift.runs import Cell, PixelCounts, Predictions, Record, Run
+from robustbench_lift.runs import Cell, PixelCounts, Predictions, Run
 from robustbench_lift.scores import ScoredRun
 from robustbench_lift.shares import Share
 from robustbench_lift.text import listed
@@ -50,15 +48,6 @@ from robustbench_lift.workers import ReadingPool
 
 AHEAD = 2
 """Rendered batches that may wait for the networks."""
-CPU_PIXELS = 64 * 64 * 64
-"""Pixels in one forward pass on a CPU: beyond, activations leave the caches and small networks run 3 times slower."""
-GPU_PIXELS = 1 << 22
-"""The same on an accelerator, of images of more than `LARGE` pixels."""
-LARGE = 512 * 512
-"""Pixels beyond which an image makes a pass of its own worth while: passes are not filled up."""
-LEAST_PASS = 8
-"""Frames of the smallest pass; fewer are filled up, since libraries compute one to three images by other kernels, whose
-rounding would make stored probabilities depend on how images were split."""
 
 
 @overload
@@ -192,16 +181,21 @@ def _evaluate(
         [p for p, cell in cells if not all(r.has_share(cell, settings.shard) for r in runs)] if settings.keep else [],
         settings.shard,
     )
-    with contextlib.closing(kept), contextlib.closing(engine.stream(tasks, kept)) as shown:
+    with (
+        contextlib.closing(kept),
+        contextlib.closing(engine.passes),
+        contextlib.closing(engine.stream(tasks, kept)) as shown,
+    ):
         for batch in shown:
             task = cast(Task, batch.work)
             if batch.failed:
                 unread.note(task, batch.failed)
             if batch.frames is not None:
-                for number, (model, _) in enumerate(task.waiting):
-                    task.take(number, batch.rows, engine.answer(model, batch))
+                asked = [model for model, _ in task.waiting]
+                for number, answers in enumerate(engine.passes.answers(asked, batch)):
+                    task.take(number, batch.rows, answers)
             task.done += len(batch.rows) + len(batch.failed)
-            for note in (*engine.notes(), *kept.notes()):
+            for note in (*engine.passes.notes(), *kept.notes()):
                 report.say(note)
             if task.done == len(task.rows) and not task.failed:
                 _store(task, settings)
@@ -300,16 +294,12 @@ def by_size(samples: list[tuple[Tensor, Tensor]]) -> list[tuple[list[int], Tenso
 
 
 class Engine:
-    """Streams frames and predicts; holds the device, the precision and the batch size that fits."""
+    """Streams frames; holds the device, and the passes that answer them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.device = pick_device(settings.device)
-        self.batch_size = settings.batch_size or 256
-        self._notes: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._launching: contextlib.AbstractContextManager[Any] = (
-            threading.Lock() if settings.precision == "tf32" else contextlib.nullcontext()
-        )
+        self.passes = Passes(settings, self.device)
 
     def stream(self, work: Iterable[Work], kept: KeptImages | None = None) -> Generator[Shown]:
         """The batches of cells, read and rendered ahead of the caller; `kept` has what was read before."""
@@ -350,14 +340,14 @@ class Engine:
     def _read_together(self, one: Work) -> int:
         """Frames of a batch: fewer where images are large, so that memory stays flat."""
         if self.settings.batch_size is not None:
-            return self.batch_size
-        return min(self.batch_size, stored_by(one.protocol).READ * one.protocol.frames(one.cell))
+            return self.passes.batch_size
+        return min(self.passes.batch_size, stored_by(one.protocol).READ * one.protocol.frames(one.cell))
 
     def rendered(self, one: Work, rows: list[int], images: Tensor, targets: Tensor) -> Iterator[Shown]:
         """The frames of a batch; in halves when memory runs out, which changes no frame."""
         frames = None
         try:
-            with self._launching:  # TF32 is on during forward passes that ask for it, never while frames are made
+            with self.passes.launching:
                 frames = one.protocol.render(one.cell, images, [one.images.ids[row] for row in rows])
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -366,113 +356,10 @@ class Engine:
             yield Shown(one, rows, frames, targets)
             return
         # outside the except block, whose exception would keep what it could not finish
-        self._back_off(len(rows), images, frames=one.protocol.frames(one.cell))
+        self.passes.back_off(len(rows), images, frames=one.protocol.frames(one.cell))
         half = (len(rows) + 1) // 2
         yield from self.rendered(one, rows[:half], images[:half], targets[:half])
         yield from self.rendered(one, rows[half:], images[half:], targets[half:])
-
-    def _back_off(self, tried: int, images: Tensor, *, frames: int = 1) -> None:
-        """Halve the batch after running out of memory over `tried` images of so many frames."""
-        if tried == 1:
-            raise no_memory(images)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.batch_size = min(self.batch_size, (tried + 1) // 2 * frames)
-        self._notes.put(f"out of memory: the batch size is now {self.batch_size}")
-
-    def notes(self) -> Iterator[str]:
-        """What is to be said since the last call: smaller batches."""
-        while not self._notes.empty():
-            yield self._notes.get()
-
-    def answer(self, model: LoadedModel, shown: Shown) -> dict[str, npt.NDArray[Any]]:
-        """What is stored of a model's answers to a batch that has frames."""
-        assert shown.frames is not None
-        record = stored_by(shown.work.protocol)
-        return self.predict(
-            model,
-            shown.frames,
-            shown.targets,
-            record=record,
-            outputs=outputs_of(shown.work.images),
-            combine=shown.combining(),
-        )
-
-    @torch.inference_mode()
-    def predict(
-        self,
-        model: LoadedModel,
-        frames: Tensor,
-        targets: Tensor,
-        *,
-        record: type[Record] = Predictions,
-        outputs: Outputs | None = None,
-        combine: Callable[[dict[str, Tensor]], dict[str, npt.NDArray[Any]]] | None = None,
-    ) -> dict[str, npt.NDArray[Any]]:
-        """What is stored of a model's answers, arrays [n, T, ...] (without T where the record has none).
-
-        Args:
-            model: on the engine's device.
-            frames: uint8 [n, T, 3, h, w].
-            targets: [n, ...], a target an image.
-            record: what is stored of logits.
-            outputs: which outputs stand for the classes of the data; None: output k is class k.
-            combine: makes what is stored out of what was measured of all frames of each image, [n, T, ...]; what was
-                measured is stored as it is when there is none.
-        """
-        n, count = frames.shape[:2]
-        flat, wanted = frames.flatten(0, 1), targets.repeat_interleave(count, dim=0)
-        found: list[dict[str, Tensor]] = []
-        start = 0
-        while start < len(flat):
-            size = self.pass_size(flat.shape[-2], flat.shape[-1])
-            piece = flat[start : start + size]
-            logits = None
-            try:
-                least = LEAST_PASS if piece.shape[-1] * piece.shape[-2] <= LARGE else 1
-                logits = self._logits(model, _filled(piece, min(size, least)))[: len(piece)]
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-            if logits is None:  # outside the except block, whose exception would keep the activations
-                self._back_off(len(piece), piece)
-                continue
-            check_logits(logits, model, record)
-            logits = logits if outputs is None else outputs(logits)
-            found.append({k: v.cpu() for k, v in record.measure(logits, wanted[start : start + len(piece)]).items()})
-            start += len(piece)
-        whole = {name: torch.cat([piece[name] for piece in found]) for name in found[0]}
-        if combine is not None:
-            return combine({name: values.view(n, count, *values.shape[1:]) for name, values in whole.items()})
-        return {name: _by_image(values, n, count, record.ARRAYS[name][1]) for name, values in whole.items()}
-
-    def pass_size(self, height: int, width: int) -> int:
-        """Frames of a size in one forward pass."""
-        pixels = height * width
-        if self.settings.batch_size is not None or (self.device.type != "cpu" and pixels <= LARGE):
-            return self.batch_size
-        return max(1, min(self.batch_size, (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS) // pixels))
-
-    def _logits(self, model: LoadedModel, images: Tensor) -> Tensor:
-        precision = self.settings.precision
-        with self._launching, autocast(self.device, precision), tensor_float_32(precision == "tf32"):
-            return model.logits(images).float()
-
-
-def _filled(images: Tensor, least: int) -> Tensor:
-    """At least so many images, filled up with copies of the last."""
-    if len(images) >= least:
-        return images
-    return torch.cat([images, images[-1:].expand(least - len(images), *images.shape[1:])])
-
-
-def _by_image(values: Tensor, n: int, count: int, shape: Sequence[int | str]) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = values.numpy()
-    if "T" in shape:
-        return array.reshape(n, count, *array.shape[1:])
-    if count != 1:
-        raise DataError(f"a record without an axis for frames takes one frame an image, not {count}.")
-    return array
 
 
 # ---------------------------------------------------------------- what becomes of a cell

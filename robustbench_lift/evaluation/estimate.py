@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from robustbench_lift.evaluation.engine import LEAST_PASS, Engine, by_size
+from robustbench_lift.evaluation.engine import Engine, by_size
+from robustbench_lift.evaluation.passes import LEAST_PASS
 from robustbench_lift.evaluation.prepared import KeptImages, PreparedImages
 from robustbench_lift.evaluation.work import Shown, Work
 from robustbench_lift.protocols.base import EvaluationProtocol, stored_by
@@ -150,7 +151,7 @@ def _measured(
     prepared = PreparedImages(protocol, images)
     pixels, _ = prepared[0]
     # as many frames as a forward pass of the run has: a few cost more each
-    frames = max(LEAST_PASS, engine.pass_size(pixels.shape[-2], pixels.shape[-1]))
+    frames = max(LEAST_PASS, engine.passes.size(pixels.shape[-2], pixels.shape[-1]))
     count = min(max(1, frames // protocol.frames(cell)), len(images.ids))
     reading, groups = _timed(lambda: by_size([prepared[row] for row in range(count)]), engine.device)
     places, batch, targets = max(groups, key=lambda group: len(group[0]))  # of the size that most of them have
@@ -158,14 +159,13 @@ def _measured(
     batch, targets = batch.to(engine.device), targets.to(engine.device)
     ids = [images.ids[row] for row in places]
     rendering, shown = _timed(lambda: protocol.render(cell, batch, ids), engine.device)
-    seen = Shown(work, places, shown, targets)
     shape = tuple(shown.shape[1:])
     if shape not in known:  # what networks cost does not depend on what the images show
-        times = [_timed(lambda one=model: engine.answer(one, seen), engine.device)[0] for model in models]  # type: ignore[misc]
-        known[shape] = Cost(
-            networks=sum(time for time, _ in times) / len(places),
-            processors=sum(processors for _, processors in times) / len(places),
-        )
+        # as many passes as go side by side
+        many = max(1, min(engine.passes.threads(*shape[-2:]), engine.passes.batch_size // frames))
+        seen = Shown(work, places * many, shown.repeat(many, *[1] * len(shape)), torch.cat([targets] * many))
+        (seconds, processors), _ = _timed(lambda: engine.passes.answers(models, seen), engine.device)
+        known[shape] = Cost(networks=seconds / len(seen.rows), processors=processors / len(seen.rows))
     return known[shape] + Cost(
         frames=shown.shape[1],
         reading=reading[0] / count,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from typer.testing import CliRunner
 
 from robustbench_lift.cli import app
-from robustbench_lift.evaluation.engine import Engine
+from robustbench_lift.evaluation.passes import Answers, Passes
 from robustbench_lift.evaluation.work import Shown
 from robustbench_lift.weights import LoadedModel
 
@@ -25,14 +25,14 @@ def test_jobs_are_told_their_share() -> None:
 
 def test_a_plan_measures_networks_once_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[int] = []
-    answer = Engine.answer
+    answers = Passes.answers
 
-    def counted(engine: Engine, model: LoadedModel, seen: Shown) -> dict[str, Any]:
+    def counted(passes: Passes, models: Sequence[LoadedModel], seen: Shown) -> list[Answers]:
         assert seen.frames is not None
-        shown.append(seen.frames.shape[0] * seen.frames.shape[1])
-        return answer(engine, model, seen)
+        shown.append(seen.frames.shape[0] * seen.frames.shape[1] // passes.threads(*seen.frames.shape[-2:]))
+        return answers(passes, models, seen)
 
-    monkeypatch.setattr(Engine, "answer", counted)
+    monkeypatch.setattr(Passes, "answers", counted)
     ran = CliRunner().invoke(app, ["plan", "photos/resnet-max", "--protocols", "perturbation", "--limit", "15"])
     assert ran.exit_code == 0, ran.output
     assert "measuring perturbation" in ran.output
