@@ -9,7 +9,7 @@ import typer
 
 from robustbench_lift.commands.console import console, doing, duration, for_tables
 from robustbench_lift.commands.fields import expanded
-from robustbench_lift.commands.run import Models, models_of
+from robustbench_lift.commands.run import Models, Normaliser, models_of
 from robustbench_lift.evaluation.settings import Settings
 from robustbench_lift.protocols.request import Request
 
@@ -24,6 +24,7 @@ def plan(
     request: Request,
     settings: Settings,
     models: Models = None,
+    normaliser: Normaliser = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Jobs of one device each that share the run, as --shard 1/N to N/N would.")
     ] = 1,
@@ -40,7 +41,7 @@ def plan(
     from robustbench_lift.evaluation.estimate import Sizes, estimates
     from robustbench_lift.weights import load_model
 
-    specs = models_of(request, models)
+    specs, _ = models_of(request, models, normaliser)
     engine = Engine(settings)
     with doing("opening the data and the networks"):
         plans = request.build()

@@ -34,6 +34,14 @@ Models = Annotated[
         "by default where there are some for the data."
     ),
 ]
+Normaliser = Annotated[
+    str | None,
+    typer.Option(
+        "--normaliser",
+        "--normalizer",
+        help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,14 +60,7 @@ def run(
     settings: Settings,
     models: Models = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run folders; `runs/<data>` by default.")] = None,
-    normaliser: Annotated[
-        str | None,
-        typer.Option(
-            "--normaliser",
-            "--normalizer",
-            help="What CE and FR are divided by: `alexnet` (published, ImageNet only), a model spec, or `none`.",
-        ),
-    ] = None,
+    normaliser: Normaliser = None,
     report: Annotated[bool, typer.Option(help="Write tables, figures and the page when all cells are there.")] = True,
     json_file: Annotated[
         Path | None,
@@ -106,10 +107,7 @@ def evaluate_and_report(
     with doing("opening the data and the networks", quiet=quiet):
         protocols = request.build()
         folder = out or Path("runs") / protocols[0].data.name
-        specs = models_of(request, models)
-        divisor = request.normaliser(normaliser)
-        if divisor not in (None, "alexnet"):
-            specs = [divisor, *(spec for spec in specs if spec != divisor)]
+        specs, divisor = models_of(request, models, normaliser)
         folders = dict(zip(specs, _folder_names(specs), strict=True))
         keep_freed_memory()
         device = str(pick_device(settings.device))
@@ -136,8 +134,8 @@ def evaluate_and_report(
     _results(runs, folder, report=report, json_file=json_file, quiet=quiet)
 
 
-def models_of(request: Request, models: list[str] | None) -> list[str]:
-    """The models that are named, or those that ship for the data.
+def models_of(request: Request, models: list[str] | None, normaliser: str | None) -> tuple[list[str], str | None]:
+    """The models that are named, or those that ship for the data, after the normaliser where that is one; which it is.
 
     Raises:
         UsageError: none is named and none ships, or one is named twice.
@@ -151,7 +149,10 @@ def models_of(request: Request, models: list[str] | None) -> list[str]:
     for spec in specs:
         if specs.count(spec) > 1:
             raise UsageError(f"{spec} is given twice.")
-    return specs
+    divisor = request.normaliser(normaliser)
+    if divisor not in (None, "alexnet"):
+        specs = [divisor, *(spec for spec in specs if spec != divisor)]
+    return specs, divisor
 
 
 def _results(runs: Sequence[Run], folder: Path, *, report: bool, json_file: Path | None, quiet: bool) -> None:

@@ -3,12 +3,12 @@
     worker processes         a thread                 the caller
     read, resize, crop  ->   to device, render   ->   forward passes of every model   ->   a file a cell
 
-`evaluate` is the whole of it; what follows are its stages, in the order in which an image meets them, but for the passes,
-which have a file of their own (passes.py). Each arrow is a
-queue of a few batches, so memory is bounded by the batch and what is stored of a cell. The queues run on from one cell
-to the next: while the last images of a cell are shown, those of the next are read. Several models look at the same
-frames, so that reading and corrupting is paid once. A cell is stored when it is complete; a cell that is stored is
-skipped; nothing depends on order, workers, shards or restarts.
+`evaluate` is the whole of it; what follows are its stages, in the order in which an image meets them, but for the
+passes, which have a file of their own (passes.py). Each arrow is a queue of a few batches, so memory is bounded by the
+batch and what is stored of a cell. The queues run on from one cell to the next: while the last images of a cell are
+shown, those of the next are read. Several models look at the same frames, so that reading and corrupting is paid once.
+A cell is stored when it is complete; a cell that is stored is skipped; nothing depends on order, workers, shards or
+restarts.
 """
 
 from __future__ import annotations

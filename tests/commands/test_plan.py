@@ -15,12 +15,21 @@ from robustbench_lift.weights import LoadedModel
 
 def test_jobs_are_told_their_share() -> None:
     shown = CliRunner().invoke(
-        app, ["plan", "photos/resnet-max", "--protocols", "clean", "--limit", "15", "--jobs", "4"]
+        app,
+        ["plan", "photos/resnet-max", "--protocols", "clean", "--limit", "15", "--jobs", "4", "--normaliser", "none"],
     )
     assert shown.exit_code == 0
     assert "15 images are read, 1 cells" in shown.output
     assert "in 4 jobs" in shown.output
     assert "4 files of shares" in shown.output
+
+
+def test_the_normaliser_is_planned_as_it_is_run() -> None:
+    options = ["photos/resnet-max", "--protocols", "corruption", "--corruptions", "fog", "--severities", "1"]
+    shown = CliRunner().invoke(app, ["plan", *options, "--limit", "15"])
+    assert shown.exit_code == 0, shown.output
+    assert "2 models" in shown.output
+    assert "15 images are read, 2 cells" in shown.output
 
 
 def test_a_plan_measures_networks_once_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
