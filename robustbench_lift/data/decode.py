@@ -122,7 +122,7 @@ def decode_clip(content: bytes, name: str) -> Pixels:
     """The frames of a video file: RGB uint8 [T, H, W, 3].
 
     Raises:
-        DataError: not a video, no frames, more frames or pixels than any sequence has, or PyAV is missing.
+        DataError: not a video, damaged, without frames, of more frames or pixels than any sequence has; or no PyAV.
     """
     require_video()
     import av
@@ -137,6 +137,8 @@ def decode_clip(content: bytes, name: str) -> Pixels:
             for frame in container.decode(stream):
                 if len(frames) == FRAME_LIMIT:
                     raise DataError(f"{name} has more than {FRAME_LIMIT} frames; no perturbation sequence has.")
+                if frame.is_corrupt:  # FFmpeg fills what it cannot decode from other frames, and goes on
+                    raise DataError(f"{name}: frame {len(frames)} is damaged. Replace the file from the original.")
                 frames.append(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise DataError(f"{name} is not a video that can be read ({error}). Replace it from the original.") from None

@@ -409,7 +409,13 @@ def _difference(where: str, ids: Sequence[str], title: str, expected: Sequence[s
             f"{where} lacks {len(lacking):,} of the {len(expected):,} images of {title}{also}: {listed(lacking)}. "
             "Extract that archive again."
         )
+    if beyond and not lacking:  # the cell that was read first may be the one with a hole
+        return IncompleteError(
+            f"{where} has {len(beyond):,} of its {len(ids):,} images beyond those of {title}: {listed(beyond)}. All "
+            f"cells of a run are the same images: if {title} should have them, extract that archive again; if not, "
+            "remove these files."
+        )
     return DataError(
-        f"{where} shows other images than {title}: {listed(beyond)}. All cells of a run are the same images; remove "
-        "these files, or name another folder."
+        f"{where} shows other images than {title}: {listed(beyond)}. All cells of a run are the same images; name "
+        "another folder, or extract both archives again."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import unicodedata
 import warnings
@@ -361,6 +362,18 @@ def test_truncated_images_and_videos_are_named(make: SimpleNamespace) -> None:
     for content in (clip[: len(clip) // 2], b"", b"<html>"):
         with pytest.raises(DataError, match="b is not a video"):
             decode_clip(content, "b")
+
+
+def test_a_clip_with_a_flipped_bit_is_not_read_as_if_it_were_whole(make: SimpleNamespace) -> None:
+    """FFmpeg fills what it cannot decode from other frames, and hands them out like any."""
+    clip = next(iter(make.clips(frames=4, side=64).values()))
+    said = []
+    for place in range(len(clip) // 4, len(clip) // 2, 97):
+        try:
+            decode_clip(clip[:place] + bytes([clip[place] ^ 16]) + clip[place + 1 :], "b")
+        except DataError as error:
+            said.append(str(error))
+    assert any(re.match(r"b: frame \d is damaged", text) for text in said)
 
 
 def test_names_are_shown_without_their_power() -> None:

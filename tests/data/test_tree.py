@@ -102,8 +102,12 @@ def test_holes_are_named(make: SimpleNamespace, tmp_path: Path, files: dict[str,
     ):
         tree.images("fog", 2)
     (root / "fog/3" / gone.parent.name / "new.JPEG").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"fog/3 shows other images than .*new"):
+    with pytest.raises(IncompleteError, match=r"fog/3 has 1 of its 7 images beyond those of .*fog/1: .*new\. .*if "):
         tree.images("fog", 3)
+    tree = small(SPEC.format(root))
+    tree.images("fog", 2)  # the first that is read is the one with the hole
+    with pytest.raises(IncompleteError, match=r"fog/1 has 1 .*if .*fog/2 should have them, extract that archive"):
+        tree.images("fog", 1)
 
 
 def test_archives_that_are_missing_are_named(make: SimpleNamespace, tmp_path: Path) -> None:
