@@ -12,6 +12,8 @@ from robustbench_lift.text import printable
 from robustbench_lift.typed import take_types
 
 T = TypeVar("T")
+MOST_SHARES = 100_000
+"""More shares than any cluster runs; each has a file of every cell until all are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Share:
         take_types(self)
         if not 0 <= self.index < self.count:
             raise UsageError(f"share {self.index + 1} of {self.count} does not exist: shares i/n count from 1 to n.")
+        if self.count > MOST_SHARES:
+            raise UsageError(f"{self.count:,} shares are too many; up to {MOST_SHARES:,} can be merged.")
 
     def __str__(self) -> str:
         return f"{self.index + 1}/{self.count}"

@@ -25,6 +25,11 @@ def test_what_names_no_share_is_refused(text: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_more_shares_than_can_be_merged_are_refused() -> None:
+    with pytest.raises(UsageError, match="99,999,999 shares are too many"):
+        Share.parse("1/99999999")
+
+
 def test_counting_from_zero_says_what_the_first_share_is() -> None:
     with pytest.raises(UsageError, match="the first share is 1/4"):
         Share.parse("0/4")

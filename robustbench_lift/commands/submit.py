@@ -14,7 +14,7 @@ import typer
 
 from robustbench_lift.commands.console import console, doing
 from robustbench_lift.errors import UsageError
-from robustbench_lift.shares import Share
+from robustbench_lift.shares import MOST_SHARES, Share
 from robustbench_lift.text import printable
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ShareJob:
 def submit(
     context: typer.Context,
     command: Annotated[str, typer.Argument(help="A command that takes --shard, and after it its own arguments.")],
-    shares: Annotated[int, typer.Option(min=1, max=100_000, help="Jobs of the array, one share of the work each.")],
+    shares: Annotated[int, typer.Option(min=1, max=MOST_SHARES, help="Jobs of the array, one share of the work each.")],
     cluster: Annotated[Cluster, typer.Option(help="Where: Slurm, or processes of this machine, waited for.")] = "slurm",
     hours: Annotated[
         float, typer.Option(min=0.01, help="Time limit of a job; what is unfinished is queued again.")

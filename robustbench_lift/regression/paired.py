@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 import metrics
-from robustbench_lift.errors import IncomparableError, unknown
+from robustbench_lift.errors import IncomparableError, IncompleteError, unknown
 from robustbench_lift.regression.comparison import Comparison, Difference, comparable, judged, judged_by_family
 from robustbench_lift.regression.policy import CORRECTIONS, check_number, check_whole
 from robustbench_lift.regression.statistics import (
@@ -67,6 +67,7 @@ def compare(
 
     Raises:
         IncomparableError: signatures or image sets differ; the message names the field.
+        IncompleteError: no cell is complete in both.
         UsageError: an unknown correction, a margin of an unknown number, or a value outside its range.
     """
     if correction not in CORRECTIONS:
@@ -84,6 +85,12 @@ def compare(
     notes = comparable(run_a, run_b, allow_protocol_diff=allow_protocol_diff)
     divisor = normaliser if normaliser is not None else normaliser_of(run_a)
     read = _read(run_a, run_b, wanted, margins.get("cells", 0.0), confidence)
+    if not any(run_a.has(cell) and run_b.has(cell) for cell in run_a.expected):
+        raise IncompleteError(
+            f"{run_a.path} and {run_b.path} have no cell that is complete in both: nothing can be compared. They lack "
+            f"{len(run_a.missing())} of {len(run_a.expected)} and {len(run_b.missing())} of {len(run_b.expected)} "
+            "cells; the same `robustbench-lift run` goes on where it stopped."
+        )
     a, b = read.before.vectors(divisor), read.after.vectors(divisor)
     before, after = replicated([read.before, read.after], divisor, replicates=replicates, seed=seed)
     if divisor is not None and "mfr" in wanted:

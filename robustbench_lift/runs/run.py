@@ -30,7 +30,7 @@ MOST_CLASSES = 1 << 15
 """Classes are stored as int16."""
 logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
-SHARE = re.compile(r"(\d{1,3})\.(share|part)-(\d+)-of-(\d+)\.npz")
+SHARE = re.compile(r"(\d{1,3})\.(share|part)-(\d{1,6})-of-(\d{1,6})\.npz")
 """A share of a cell; those named `part` are of an earlier version and of no use any more."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import metrics
-from robustbench_lift.errors import IncomparableError, UsageError
+from robustbench_lift.errors import IncomparableError, IncompleteError, UsageError
 from robustbench_lift.regression import compare
 from robustbench_lift.runs import Cell, Predictions
 from robustbench_lift.scores.scoring import score
@@ -122,6 +122,13 @@ def test_numbers_and_cells_on_one_side(make_run: Callable[..., Any], good: Any) 
     found = compare(good, shorter, **QUICK)
     assert set(found.one_sided) == {"consistency", "fp/tilt", "fr/tilt", "mfr", "mean_flip_probability"}
     assert found.missing_cells == ("perturbation/tilt/1", "shift/crop/0")
+
+
+def test_runs_without_a_common_cell_are_refused(make_run: Callable[..., Any], good: Any) -> None:
+    corruption = [cell for cell in good.expected if cell.protocol == "corruption"]
+    one, others = make_run("one", cells=corruption[:1]), make_run("others", cells=corruption[1:])
+    with pytest.raises(IncompleteError, match="no cell that is complete in both: nothing can be compared"):
+        compare(one, others, **QUICK)
 
 
 def test_another_protocol_is_refused_by_field(make_run: Callable[..., Any], good: Any) -> None:

@@ -72,6 +72,7 @@ def test_missing_cells_and_silent_shares_are_named(run: Run, tmp_path: Path) -> 
         os.utime(file, (1000 + 60 * number, 1000 + 60 * number))
     files[3].rename(files[3].with_name("4.share-1-of-3.npz"))
     files[4].unlink()
+    files[4].with_name("5.share-1-of-99999999999.npz").write_bytes(b"of nobody")  # no memory for so many
     corruption = status(copy)[1]
     assert (corruption.done, corruption.begun, corruption.left) == (3, 1, 120)
     assert corruption.silent == ["2/3", "3/3"]
