@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -199,6 +200,8 @@ def check_ids(ids: Sequence[str | int] | str | int | None, count: int) -> Sequen
     for name in names:
         if isinstance(name, bool) or not isinstance(name, (str, int, np.integer)):
             raise CorruptionError(f"an id must be a str or an int, found {name!r} ({type(name).__name__})")
+        if isinstance(name, str) and re.search(r"[\ud800-\udc7f\udd00-\udfff]", name):
+            raise CorruptionError(f"the id {name!r} holds half a character; give text, or the name that a file has")
     return names
 
 

@@ -11,13 +11,13 @@ BINS = 15
 """Bins of equal width in calibration errors and reliability diagrams (Guo et al., ICML 2017, use 15)."""
 
 
-def bin_index(confidence: npt.NDArray[np.floating], *, bins: int = BINS) -> npt.NDArray[np.int64]:
+def bin_index(confidence: npt.ArrayLike, *, bins: int = BINS) -> npt.NDArray[np.int64]:
     """The bin of each confidence: [k/B, (k+1)/B), the last closed on the right.
 
     >>> bin_index(np.array([0.0, 0.5, 1.0]), bins=10)
     array([0, 5, 9])
     """
-    return np.minimum((confidence.astype(np.float64, copy=False) * bins).astype(np.int64), bins - 1)
+    return np.minimum((reals(confidence, "confidence") * bins).astype(np.int64), bins - 1)
 
 
 def calibration_bins(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = BINS) -> npt.NDArray[np.float64]:
@@ -49,16 +49,23 @@ def calibration_bins(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins:
     return np.stack([np.bincount(which, weights=weights, minlength=bins) for weights in (None, p, right)])
 
 
-def binned_calibration_error(sums: npt.NDArray[np.float64]) -> float:
+def binned_calibration_error(sums: npt.ArrayLike) -> float:
     """ECE out of the sums of `calibration_bins`: sum_b |right_b - confidence_b| / n.
+
+    Raises:
+        MetricError: other sums than [3, B], or of no images.
 
     Example:
         >>> binned_calibration_error(calibration_bins([0.9, 0.9], [True, False]))
         0.4
     """
-    if not sums[0].sum() > 0:
+    found = reals(sums, "sums")
+    if found.ndim != 2 or len(found) != 3:
+        raise MetricError(f"expected the sums of calibration_bins, [3, B], found {list(found.shape)}.")
+    count, confidence, right = found
+    if not count.sum() > 0:
         raise MetricError("there are no images: a calibration error needs at least one.")
-    return float(np.abs(sums[2] - sums[1]).sum() / sums[0].sum())
+    return float(np.abs(right - confidence).sum() / count.sum())
 
 
 def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = BINS) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.baseline import ALEXNET, CORRUPTIONS, Baseline, normaliser
-from metrics.errors import ROUNDING, MetricError, array, classes, fraction, shown, true_classes
+from metrics.errors import ROUNDING, MetricError, array, classes, fraction, number, shown, true_classes
 
 Errors = Mapping[str, Sequence[float]]
 """Top-1 errors by corruption, severities 1..5, fractions."""
@@ -127,11 +127,15 @@ def added_error(errors: Sequence[float], clean_error: float) -> float:
         errors: top-1 errors at each severity, fractions.
         clean_error: top-1 error on clean images, fraction.
 
+    Raises:
+        MetricError: an error that is not one number.
+
     Example:
         >>> added_error([0.1, 0.2, 0.3, 0.4, 0.5], 0.3), round(added_error([0.3, 0.5], 0.2), 12)
         (0.0, 0.4)
     """
-    added = math.fsum(e - clean_error for e in errors)
+    clean = number(clean_error, "clean error")
+    added = math.fsum(number(e, "error") - clean for e in errors)
     return 0.0 if abs(added) < ROUNDING else added
 
 

@@ -67,13 +67,14 @@ def array(values: object, what: str) -> npt.NDArray[np.generic]:
     """Whatever numpy takes as an array, with every entry known and rows of one length.
 
     Raises:
-        MetricError: rows of different lengths, or masked entries, which numpy would take for numbers.
+        MetricError: rows of different lengths, a tensor that numpy does not take (on a GPU, with a gradient), or masked
+            entries, which numpy would take for numbers.
     """
     if _masked(values):
         raise MetricError(f"{what}: some entries are masked; leave them out, or give void pixels their label.")
     try:
         return np.asarray(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise MetricError(f"{what}: expected an array, found {shown(values)} ({error}).") from None
 
 

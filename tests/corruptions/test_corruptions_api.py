@@ -259,6 +259,7 @@ def test_bad_images_get_one_clear_error(images, message):
         ({"ids": ["a", "b"]}, "found 2 ids for 1 images"),
         ({"ids": [1.5]}, "must be a str or an int, found 1.5"),
         ({"ids": 1.5}, "must be a str or an int, found 1.5"),
+        ({"ids": ["\ud800"]}, "holds half a character"),
         ({"ids": {"a"}}, "in the order of the images, and a set has none"),
         ({"table": np.array([64, 32])}, "table must be one of 32, 64, 224, 299"),
         ({"variant": "imagecorruptions", "table": np.array([64, 32])}, "table of 224 at every size"),

@@ -74,6 +74,19 @@ def test_what_is_no_calibration(confidence: list[float], correct: list[bool], bi
         metrics.expected_calibration_error(confidence, correct, bins=bins)
 
 
+def test_a_tensor_with_a_gradient_and_other_sums_are_refused() -> None:
+    import torch
+
+    with pytest.raises(MetricError, match=r"confidence: expected an array.*detach\(\)"):
+        metrics.expected_calibration_error(torch.tensor([0.5], requires_grad=True), [True])
+    with pytest.raises(MetricError, match=r"expected the sums of calibration_bins, \[3, B\], found \[0\]"):
+        metrics.binned_calibration_error([])
+    with pytest.raises(MetricError, match="confidence must be numbers"):
+        metrics.bin_index(["x"])
+    with pytest.raises(MetricError, match="error: expected one number, found 'x'"):
+        metrics.added_error("x", 0.5)
+
+
 def test_bins_without_images() -> None:
     with pytest.raises(MetricError, match="there are no images"):
         metrics.binned_calibration_error(np.zeros((3, 15)))
