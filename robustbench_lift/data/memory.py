@@ -44,6 +44,9 @@ ARRAY_ERRORS = (
 BOMB_BYTES, BOMB_RATIO = 256 * 2**20, 100
 """An array of an .npz that is larger than this, and so much larger than its compressed bytes, is refused."""
 
+MOST_CLASSES = 1_000_000
+"""No set of labels has more; each has a name."""
+
 
 def position_ids(count: int) -> tuple[str, ...]:
     """Ids of images that have no names: positions, in five digits or as many as the last one needs.
@@ -209,5 +212,10 @@ def open_npz(path: Path) -> MemoryImages:
     if "class_names" in found:
         names = [printable(str(name)) for name in found["class_names"].reshape(-1)]
     else:
-        names = [str(k) for k in range(int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0)]
+        count = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0
+        if count > MOST_CLASSES:
+            raise DataError(
+                f"{printable(path)}: labels go up to {count - 1:,}; at most {MOST_CLASSES:,} classes are read."
+            )
+        names = [str(k) for k in range(count)]
     return array_images(images, labels, class_names=names, name=path.stem)

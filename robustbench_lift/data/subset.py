@@ -141,8 +141,25 @@ def held_out(
     return aside
 
 
+def held_out_rows(images: ImageSet, fraction: float, part: str) -> list[int]:
+    """The rows of one side of `held_out`: `test` is what was set aside, `train` the rest.
+
+    Raises:
+        UsageError: a fraction that is none, or that leaves this part without images.
+    """
+    aside = held_out(images.ids, images.labels, fraction)
+    rows: list[int] = np.flatnonzero(aside if part == "test" else ~aside).tolist()
+    if not rows:
+        largest = int(np.unique(images.labels, return_counts=True)[1].max())
+        raise UsageError(
+            f"holding out {fraction:g} of each class of {images.name} leaves no {part} images: its largest class has "
+            f"{largest}. Give another fraction."
+        )
+    return rows
+
+
 def held_out_part(images: ImageSet, fraction: float | str, part: str = "test") -> Subset:
-    """One side of `held_out`: `test` is what was set aside, `train` the rest.
+    """The images of `held_out_rows`.
 
     Raises:
         UsageError: a fraction that is none, or that leaves this part without images.
@@ -156,11 +173,5 @@ def held_out_part(images: ImageSet, fraction: float | str, part: str = "test") -
         share = float(fraction)
     except ValueError:
         raise UsageError(f"?hold_out={printable(str(fraction))}: expected a fraction such as 0.25.") from None
-    aside = held_out(images.ids, images.labels, share)
-    rows = np.flatnonzero(aside if part == "test" else ~aside).tolist()
-    if not rows:
-        raise UsageError(
-            f"holding out {share:g} of each class of {images.name} leaves no {part} images: its largest class has "
-            f"{int(np.bincount(images.labels).max())}. Give another fraction."
-        )
+    rows = held_out_rows(images, share, part)
     return part_of(images, rows, name=f"{images.name}-{'held-out' if part == 'test' else 'not-held-out'}")

@@ -11,6 +11,7 @@ from robustbench_lift.data.base import ImageSet, has_maps
 from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.networks import BACKBONES
 from robustbench_lift.pooling import POOLINGS
+from robustbench_lift.text import listed
 from robustbench_lift.training.network import Network
 from robustbench_lift.training.objective import has_temperature
 from robustbench_lift.training.recipe import Recipe
@@ -27,6 +28,11 @@ def check_fit(recipe: Recipe, source: TrainingSource) -> None:
         raise UsageError(
             f"recipe {recipe.name} is for {recipe.classes} classes, {source.name} has {len(source.class_names)}. "
             f"Choose another recipe, or --set classes={len(source.class_names)} if that is meant."
+        )
+    if len(source.class_names) < 2:
+        raise UsageError(
+            f"{source.name} has one class ({listed(list(source.class_names))}), and a network learns to tell classes "
+            "apart. Is it the folder above, or below, the one that was meant?"
         )
     if source.size != recipe.size:
         raise UsageError(f"recipe {recipe.name} trains at {recipe.size} pixels, {source.name} gives {source.size}.")

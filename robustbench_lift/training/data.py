@@ -17,7 +17,7 @@ from robustbench_lift.data.folders import TEST_FOLDERS, open_folder
 from robustbench_lift.data.kinds import KINDS, kind_of, open_images, parse_spec
 from robustbench_lift.data.memory import MemoryImages, open_npz
 from robustbench_lift.data.spec import DataSpec
-from robustbench_lift.data.subset import held_out, held_out_part, part_of, subset_rows
+from robustbench_lift.data.subset import held_out_part, held_out_rows, part_of, subset_rows
 from robustbench_lift.errors import RobustbenchError, UsageError
 from robustbench_lift.training.maps import MapSource, SceneSource
 from robustbench_lift.training.recipe import Recipe
@@ -116,9 +116,8 @@ def open_data(
         assert test is not None
         rows = _limited(everything, list(range(len(everything.ids))), limit)
         return TrainingData(_source(everything, rows, recipe, workers), test())
-    aside = held_out(everything.ids, everything.labels, hold_out)
     images = held_out_part(everything, hold_out)
-    rows = _limited(everything, np.flatnonzero(~aside).tolist(), limit)
+    rows = _limited(everything, held_out_rows(everything, hold_out, "train"), limit)
     source = _source(everything, rows, recipe, workers)
     return TrainingData(source, images, _held_out_spec(data, hold_out, images))
 

@@ -122,6 +122,8 @@ def read_state(
         position, history = Position(**words["position"]), words["history"]
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to run what the file holds
+            reason = "it is no file of tensors and plain values"
         raise CheckpointError(
             f"{path} is damaged ({reason[:200]}). Restore it from a copy, or delete {folder} to start again."
         ) from None

@@ -204,7 +204,12 @@ def test_unusable_data_is_told(tmp_path: Path, recipe: Recipe) -> None:
     file = tmp_path / "a.npz"
     with pytest.raises(DataError, match="does not exist"):
         open_data(recipe, data=tmp_path / "none", hold_out=0.5)
+    np.savez(file, x=x, y=y + 10**9)
+    with pytest.raises(DataError, match=r"labels go up to 1,000,000,0\d\d; at most 1,000,000 classes are read"):
+        open_data(recipe, data=file, hold_out=0.5)
     np.savez(file, x=x, y=y)
+    with pytest.raises(UsageError, match=r"holding out 0\.999 of each class of \w+ leaves no train images"):
+        open_data(recipe, data=file, hold_out=0.999)
     with pytest.raises(UsageError, match="no test images: give --test-data PATH, or --hold-out"):
         open_data(recipe, data=file)
     with pytest.raises(UsageError, match=r"needs --data: an \.npz with x and y"):
@@ -216,6 +221,9 @@ def test_unusable_data_is_told(tmp_path: Path, recipe: Recipe) -> None:
 def test_recipes_refuse_data_that_does_not_fit(recipe: Recipe, source: ArraySource) -> None:
     with pytest.raises(UsageError, match="is for 15 classes, tiny has 3"):
         check_fit(dataclasses.replace(recipe, classes=15), source)
+    one = ArraySource(np.zeros((50, 8, 8, 3), np.uint8), np.zeros(50, int), class_names="a", recipe=recipe, name="one")
+    with pytest.raises(UsageError, match=r"one has one class \(a\), and a network learns to tell classes apart"):
+        check_fit(recipe, one)
     with pytest.raises(UsageError, match="has 50 training images, fewer than one batch of 64"):
         check_fit(dataclasses.replace(recipe, batch_size=64), source)
     with pytest.raises(DataError, match="has images of 8x8 pixels, recipe tiny trains at 16"):
