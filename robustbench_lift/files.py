@@ -32,7 +32,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary name of its own beside it, then renamed.
 
     Any number of processes, on any number of machines, may write one file at a time: one of them wins. What a killed
-    writer of the same file left behind is removed. A device, a pipe, or a link of /dev such as /dev/stdout is written
+    writer of the same file left behind is removed. A file that holds this content already stays as it is, so that a
+    folder where nothing changes may be read-only. A device, a pipe, or a link of /dev such as /dev/stdout is written
     into and stays what it is.
 
     Raises:
@@ -44,6 +45,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
+        if _holds(path, content):
+            return
         for attempt in range(ATTEMPTS):
             try:
                 _write(path, content)
@@ -57,6 +60,13 @@ def write_atomic(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written and has room; "
             "what is already stored is kept, and the same command goes on from there."
         ) from None
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and read_bytes(path, limit=len(content)) == content
+    except OSError:
+        return False
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from robustbench_lift.data.decode import decode_image
 from robustbench_lift.data.photos import PHOTOGRAPHS, pixels
-from robustbench_lift.errors import DataError, UsageError, unknown
+from robustbench_lift.data.store import FolderBlobs
+from robustbench_lift.errors import UsageError, unknown
 from robustbench_lift.pooling import LiftDownPool
 from robustbench_lift.pooling.base import PoolingLayer
 from robustbench_lift.text import printable
@@ -59,11 +61,7 @@ def photograph(name: str | None) -> Pixels:
     path = Path(name).expanduser()
     if not path.is_file():
         raise unknown("picture (a file, or an embedded photograph)", printable(name), known)
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture: {printable(str(error))}.") from None
+    return decode_image(FolderBlobs(path.parent, (path.name,)).read(0), printable(path))
 
 
 def picture_for(model: LoadedModel, image: Pixels) -> Pixels:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from robustbench_lift import load_model
 from robustbench_lift.cli import app
+from robustbench_lift.errors import DataError
 from robustbench_lift.paper.figure_8 import areas, lift_line
 from robustbench_lift.paper.maps import maps_of, photograph, picture_for, strongest
 from robustbench_lift.paper.panels import Panel, limit_of, sheet
@@ -40,6 +42,15 @@ def test_it_is_drawn_from_what_ships(name: str, tmp_path: Path) -> None:
         assert (folder / "figures" / f"{figure}.svg").stat().st_size > 1000
         assert f"figures/{figure}.png" in page
     assert "--image chelsea" in page
+
+
+def test_pictures_are_read_as_images_are_evaluated(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")  # Pillow alone would clip nearly all of it to white
+    assert len(np.unique(photograph(str(tmp_path / "deep.png")))) == 256
+    (tmp_path / "page.png").write_text("<html>")
+    with pytest.raises(DataError, match=r"page\.png is a web page"):
+        photograph(str(tmp_path / "page.png"))
 
 
 def test_maps_are_those_of_the_layer() -> None:

@@ -207,6 +207,19 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["cell.npz"]
 
 
+def test_what_is_there_already_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "run.toml"
+    write_atomic(file, b"seed = 0")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("robustbench_lift.files._write", refuse)
+    write_atomic(file, b"seed = 0")
+    with pytest.raises(StorageError, match="Read-only file system"):
+        write_atomic(file, b"seed = 1")
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "kept.npz"
     kept.write_bytes(b"before")
