@@ -37,7 +37,7 @@ HEADER_LIMIT = 1_000_000
 """Largest extended header (long name or pax) that is read, in bytes."""
 NAME_LIMIT = 4096
 """Longest name of a member, in bytes."""
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Of the cached file."""
 
 _REFUSED = {
@@ -235,10 +235,11 @@ def _members(stream: BinaryIO, path: Path, start: int, end: int) -> Iterator[Tar
             if clean and not folder:
                 yield TarMember(clean, position, size)
         position += (size + BLOCK - 1) // BLOCK * BLOCK
-    if position != end and not empty:  # an archive ends with two empty blocks, or at least with a whole one
+    if not empty:  # two empty blocks end an archive; without one it may have been cut between two files
+        where = "within a block" if position != end else "without the empty blocks that end an archive"
         raise DataError(
-            f"{printable(path)} is cut short: it ends at byte {end:,}, within a block. Download the rest (most tools "
-            "resume) or get it again."
+            f"{printable(path)} is cut short: it ends at byte {end:,}, {where}. Download the rest (most tools resume) "
+            "or get it again."
         )
 
 

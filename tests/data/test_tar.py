@@ -157,6 +157,18 @@ def test_a_declared_size_beyond_the_file_is_named(tmp_path: Path) -> None:
         TarStore(path)
 
 
+def test_an_archive_that_was_cut_between_two_files_is_named(tmp_path: Path) -> None:
+    path = hostile(tmp_path / "x.tar", member("a.JPEG"), member("b.JPEG"))
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"b.JPEG")])
+    with pytest.raises(
+        DataError, match=r"cut short: it ends at byte \d+, without the empty blocks that end an archive"
+    ):
+        TarStore(path)
+    path.write_bytes(content[: content.index(b"b.JPEG")] + bytes(512))  # one is enough for other readers too
+    assert TarStore(path).files("") == ["a.JPEG"]
+
+
 @pytest.mark.parametrize(
     "records",
     [b"5 a=b\n\n\n", b"999999 path=x\n", b"99999999999999999999 path=x\n", b"-1 a=b\n", b"0 a\n", b"x"],
