@@ -107,11 +107,11 @@ def open_data(
         named = _spec_of(test_data)
         chosen = named is not None and "split" in named.options  # that part, and not the one that is tested by default
         test = others.train if chosen else others.test or others.train
+    everything = parts.train()  # first: it says so where nothing is there
     if test is None and hold_out is None:
         raise UsageError(
             f"no test images: give --test-data PATH, or --hold-out 0.2 to set a fifth of each class of {data} aside."
         )
-    everything = parts.train()
     if hold_out is None:
         assert test is not None
         rows = _limited(everything, list(range(len(everything.ids))), limit)

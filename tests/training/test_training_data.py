@@ -202,8 +202,9 @@ def test_readers_open_npz_and_folders(tmp_path: Path, recipe: Recipe) -> None:
 def test_unusable_data_is_told(tmp_path: Path, recipe: Recipe) -> None:
     x, y = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 2, 0])
     file = tmp_path / "a.npz"
-    with pytest.raises(DataError, match="does not exist"):
-        open_data(recipe, data=tmp_path / "none", hold_out=0.5)
+    for hold_out in (0.5, None):
+        with pytest.raises(DataError, match="does not exist"):
+            open_data(recipe, data=tmp_path / "none", hold_out=hold_out)
     np.savez(file, x=x, y=y + 10**9)
     with pytest.raises(DataError, match=r"labels go up to 1,000,000,0\d\d; at most 1,000,000 classes are read"):
         open_data(recipe, data=file, hold_out=0.5)
