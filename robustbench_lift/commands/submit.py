@@ -67,7 +67,7 @@ def submit(
     shares: Annotated[int, typer.Option(min=1, max=MOST_SHARES, help="Jobs of the array, one share of the work each.")],
     cluster: Annotated[Cluster, typer.Option(help="Where: Slurm, or processes of this machine, waited for.")] = "slurm",
     hours: Annotated[
-        float, typer.Option(min=0.01, help="Time limit of a job; what is unfinished is queued again.")
+        float, typer.Option(min=0.01, max=8760, help="Time limit of a job; what is unfinished is queued again.")
     ] = 4,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs a job.")] = 0,
     cpus: Annotated[int, typer.Option(min=1, help="CPU cores a job.")] = 8,

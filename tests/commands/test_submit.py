@@ -112,6 +112,7 @@ def test_a_share_that_fails_says_why(tmp_path: Path) -> None:
         (("--shares", "2", "--cluster", "local", "--set", "partition", "run"), "NAME=VALUE"),
         (("--shares", "2", "--cluster", "local", "--set", "nothing=1", "run"), "--set: submitit says"),
         (("--shares", "2", "run"), "no Slurm here"),
+        (("--shares", "2", "--hours", "inf", "run"), "--hours"),
         (("run",), "--shares"),
     ],
 )
