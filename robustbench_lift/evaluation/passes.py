@@ -158,7 +158,7 @@ class Passes:
         pieces: list[dict[str, Tensor]] = []
         start = 0
         while start < len(flat):
-            size = min(self.size(flat.shape[-2], flat.shape[-1]), len(flat) - start)
+            size = self.size(flat.shape[-2], flat.shape[-1])
             measured = None
             try:
                 measured = one_pass(model, start, size)
@@ -166,7 +166,7 @@ class Passes:
                 if not out_of_memory(error):
                     raise
             if measured is None:  # outside the except block, whose exception would keep the activations
-                self.back_off(size, flat[start : start + size])
+                self.back_off(min(size, len(flat) - start), flat)
             else:
                 pieces.append(measured)
                 start += size
@@ -188,7 +188,7 @@ class Passes:
 
         def on_its_cores(model: LoadedModel, start: int) -> dict[str, Tensor]:
             torch.set_num_threads(threads // together)  # of this thread
-            return one_pass(model, start, min(size, len(flat) - start))
+            return one_pass(model, start, size)
 
         futures = [self._pool.submit(on_its_cores, models[k], start) for k in chosen for start in starts]
         try:
@@ -213,7 +213,7 @@ class Passes:
 
 
 OnePass = Callable[[LoadedModel, int, int], dict[str, Tensor]]
-"""What is measured of a model's answers to the frames from `start`, so many."""
+"""What is measured of a model's answers to the frames from `start`, a pass of so many; the last has fewer."""
 
 
 def is_stateless(network: nn.Module) -> bool:

@@ -85,6 +85,21 @@ def test_threads_change_no_byte(count: int) -> None:
     assert_equal([answers([model])[0] for model in models], wanted)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("batch_size", "least"), [(7, 7), (8, 8), (40, 8), (64, 44)])
+def test_the_last_pass_is_filled_up(count: int, batch_size: int, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, logits = [], Passes._logits
+
+    def seen(passes: Passes, model: LoadedModel, images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return logits(passes, model, images)
+
+    monkeypatch.setattr(Passes, "_logits", seen)
+    torch.set_num_threads(count)
+    answers([of(small())], batch_size=batch_size)  # 44 frames
+    assert min(sizes) == least
+
+
 def test_passes_of_one_network_go_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = Meeting(monkeypatch)
     answers([of(small())], batch_size=11)  # four passes, two and two
