@@ -222,7 +222,8 @@ def is_stateless(network: nn.Module) -> bool:
     >>> is_stateless(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
     True
     """
-    return all(
+    hooked = nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return not hooked and all(
         f"{type(part).__module__}.".startswith(STATELESS)
         and "forward" not in vars(part)
         and not part._forward_hooks

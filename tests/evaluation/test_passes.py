@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from robustbench_lift import load_model
 from robustbench_lift.errors import UsageError
@@ -151,6 +152,9 @@ def test_which_networks_may_keep_something() -> None:
     hooked = small()
     hooked[0].register_forward_hook(lambda *_: None)
     assert not is_stateless(hooked)
+    everywhere = register_module_forward_hook(lambda *_: None)
+    assert not is_stateless(small())
+    everywhere.remove()
     patched = small()
     patched[1].forward = torch.relu_
     assert not is_stateless(patched)
