@@ -13,7 +13,7 @@ Lines here are [..., L, R, C], with any axes before L: the two parts of a map's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,10 @@ from .kernels import TO_MAP, TO_PIXELS
 from .tensors import memory_format
 
 OPAQUE = "robustbench_lift::lift_sum"
-"""`summed` without gradient as one operation of torch. It takes maps in any memory format and gives them channels last,
-as compiled convolutions have them: a fixed format would cost a copy before and one after."""
+"""`summed` as one operation of torch. It takes maps in any memory format and gives them channels last, as compiled
+convolutions have them: a fixed format would cost a copy before and one after."""
+GRADIENTS = "robustbench_lift::lift_sum_gradients"
+"""The gradients of the map and the four filters as another; it computes the layer again, and nothing else is kept."""
 EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 """Whether a program is exported; torch 2.6 cannot tell that from compiling."""
 HALVES = torch.bfloat16, torch.float16
@@ -51,13 +53,11 @@ def compiles(x: Tensor, padding: str) -> bool:
     """Whether a compiler that meets the sum of the bands should call `summed` as one operation, and not look inside.
 
     With this a compiled ResNet-50 takes 1.03 of the time of torchvision's, with the code that torch 2.14 makes of the
-    equations 1.26 to 1.49 (measured on a CPU). Where a gradient is asked for, or a program is exported, the equations
-    are what it needs.
+    equations 1.26 to 1.49 (measured on a CPU). Where a program is exported, the equations are what it needs.
     """
     return (
         torch.compiler.is_compiling()
         and not EXPORTING()
-        and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -144,19 +144,7 @@ class Sum(torch.autograd.Function):
         filters = others[:4]
         if torch.is_grad_enabled():
             return torch.autograd.grad(plain_sum(x, *filters), (x, *filters), grads, create_graph=True)
-        gradient, back = torch.empty_like(x), Back(*filters)
-        kept = iter(others[4:])
-        for block in _blocks(x):
-            grad, pixels = (one[block].permute(TO_PIXELS).contiguous() for one in (grads[0], x))
-            t_p, t_u, parts, *of_columns = (next(kept) for _ in range(6))
-            of_parts, out = torch.empty_like(parts), gradient[block].permute(TO_PIXELS)
-            back(grad, grad, parts, *of_columns, out=of_parts)
-            of_pixels = out if out.is_contiguous() else torch.empty_like(pixels)
-            of_s, of_d = of_parts.unsqueeze(-2)
-            back(of_s, of_d, pixels.unsqueeze(-2), parts[1].unsqueeze(-2), t_p, t_u, out=of_pixels.unsqueeze(-2))
-            if of_pixels is not out:
-                out.copy_(of_pixels)
-        return gradient, *back.of_filters()
+        return _gradients(grads[0], x, filters, others[4:])
 
 
 class Back:
@@ -238,6 +226,22 @@ def _summed(x: Tensor, filters: tuple[Tensor, ...], kept: list[Tensor] | None) -
     return y
 
 
+def _gradients(grad: Tensor, x: Tensor, filters: Sequence[Tensor], kept: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients of the map and the filters, of that of the sum and what `_summed` kept."""
+    gradient, back, values = torch.empty_like(x), Back(*filters), iter(kept)
+    for block in _blocks(x):
+        of_sum, pixels = (one[block].permute(TO_PIXELS).contiguous() for one in (grad, x))
+        t_p, t_u, parts, *of_columns = (next(values) for _ in range(6))
+        of_parts, out = torch.empty_like(parts), gradient[block].permute(TO_PIXELS)
+        back(of_sum, of_sum, parts, *of_columns, out=of_parts)
+        of_pixels = out if out.is_contiguous() else torch.empty_like(pixels)
+        of_s, of_d = of_parts.unsqueeze(-2)
+        back(of_s, of_d, pixels.unsqueeze(-2), parts[1].unsqueeze(-2), t_p, t_u, out=of_pixels.unsqueeze(-2))
+        if of_pixels is not out:
+            out.copy_(of_pixels)
+    return gradient, *back.of_filters()
+
+
 def _opaque(x: Tensor, *filters: Tensor) -> Tensor:
     return _summed(x, filters, None).contiguous(memory_format=torch.channels_last)
 
@@ -246,6 +250,25 @@ def _opaque_shape(x: Tensor, *filters: Tensor) -> Tensor:
     images, channels, height, width = x.shape
     y = x.new_empty(images, channels, height // 2, width // 2)
     return y.contiguous(memory_format=torch.channels_last)
+
+
+def _opaque_gradients(grad: Tensor, x: Tensor, *filters: Tensor) -> tuple[Tensor, ...]:
+    kept: list[Tensor] = []
+    _summed(x, filters, kept)
+    gradient, *of_filters = _gradients(grad, x, filters, kept)
+    return gradient.contiguous(memory_format=torch.channels_last), *of_filters
+
+
+def _gradients_shape(grad: Tensor, x: Tensor, *filters: Tensor) -> tuple[Tensor, ...]:
+    return torch.empty_like(x, memory_format=torch.channels_last), *(torch.empty_like(one) for one in filters)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _opaque_backward(ctx: Any, grad: Tensor) -> Any:
+    return torch.ops.robustbench_lift.lift_sum_gradients(grad, *ctx.saved_tensors)
 
 
 def _blocks(x: Tensor) -> Iterator[slice]:
@@ -330,10 +353,14 @@ def _through_tanh(grad: Tensor, t: Tensor) -> Tensor:
     return result
 
 
+_FILTERS = "Tensor taps_p, Tensor gain_p, Tensor taps_u, Tensor gain_u"
+_TAGS = torch.Tag.flexible_layout, torch.Tag.pt2_compliant_tag
+torch.library.define(OPAQUE, f"(Tensor x, {_FILTERS}) -> Tensor", tags=_TAGS)
 torch.library.define(
-    OPAQUE,
-    "(Tensor x, Tensor taps_p, Tensor gain_p, Tensor taps_u, Tensor gain_u) -> Tensor",
-    tags=(torch.Tag.flexible_layout, torch.Tag.pt2_compliant_tag),
+    GRADIENTS, f"(Tensor grad, Tensor x, {_FILTERS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)", tags=_TAGS
 )
 torch.library.impl(OPAQUE, "CPU", _opaque)
+torch.library.impl(GRADIENTS, "CPU", _opaque_gradients)
 torch.library.register_fake(OPAQUE, _opaque_shape)
+torch.library.register_fake(GRADIENTS, _gradients_shape)
+torch.library.register_autograd(OPAQUE, _opaque_backward, setup_context=_keep)

@@ -167,6 +167,25 @@ def test_without_gradient_a_compiler_calls_the_sum_of_the_bands_as_one_operation
     assert y.stride() == expected.stride()
 
 
+@pytest.mark.skipif(split.EXPORTING is torch.compiler.is_compiling, reason="this torch cannot tell export from compile")
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (1, 3, 7, 5), (3, 3, 1, 1), (0, 3, 4, 4)])
+def test_a_compiled_training_has_the_gradients_of_an_eager_one(memory, shape, monkeypatch):
+    pool = LiftDownPool(3)
+    x = torch.randn(shape).to(memory_format=memory).requires_grad_()
+    inputs = (x, *pool.parameters())
+    calls, given = [], split._gradients
+    torch._dynamo.reset()
+    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
+    weights = torch.randn(pool(x).shape)
+    expected = torch.autograd.grad((pool(x) * weights).sum(), inputs)
+    monkeypatch.setattr(split, "_gradients", lambda *args: calls.append(1) or given(*args))
+    found = torch.autograd.grad((compiled(x) * weights).sum(), inputs)
+    assert calls, "the gradient is not that of the operation"
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("pool", "dtype"),
     [
@@ -195,7 +214,11 @@ def test_an_exported_program_is_of_torchs_operations_alone(strict):
     assert not any("lift_sum" in str(node.target) for node in program.graph.nodes)
 
 
-def test_the_operation_keeps_what_torch_asks_of_operations():
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check's own
+def test_the_operations_keep_what_torch_asks_of_operations():
     pool = LiftDownPool(3)
-    given = (torch.randn(2, 3, 8, 6), *(one.detach() for one in pool.filters()))
-    torch.library.opcheck(torch.ops.robustbench_lift.lift_sum.default, given)
+    filters = tuple(one.detach() for one in pool.filters())
+    x, grad = torch.randn(2, 3, 8, 6), torch.randn(2, 3, 4, 3)
+    torch.library.opcheck(torch.ops.robustbench_lift.lift_sum.default, (x, *filters))
+    torch.library.opcheck(torch.ops.robustbench_lift.lift_sum.default, (x.requires_grad_(), *pool.filters()))
+    torch.library.opcheck(torch.ops.robustbench_lift.lift_sum_gradients.default, (grad, x.detach(), *filters))
