@@ -33,6 +33,9 @@ EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.co
 HALVES = torch.bfloat16, torch.float16
 BLOCK = 1 << 20
 """Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
+LONGEST_DILATED = 7
+"""Taps of the longest filters that oneDNN runs over every other sample as fast as over a copy of these; and lines have
+to be longer than the filter, or the convolution becomes products of matrices, which take a hundred times as long."""
 TINY = 2.0**-40
 """Least size of a gain inside the tanh, which is linear there: a gain of zero still learns, as [t > 0] is known."""
 
@@ -166,22 +169,13 @@ class Back:
     def _filtered(self, which: int, h: Tensor, x: Tensor) -> Tensor:
         """The gradient of the lines x that P (0) or U (1) filters; that of the filters is added."""
         filters = self.filters[which]
-        channels, size = filters.shape
-        of_x, of_filters, _ = torch.ops.aten.convolution_backward(
-            _as_map(h),
-            _as_map(x),
-            filters[:, None, :, None],
-            None,
-            [1, 1],
-            [size // 2, 0],
-            [1, 1],
-            False,
-            [0, 0],
-            channels,
-            [True, True, False],
-        )
-        self.weights[which] += of_filters[:, 0, :, 0]
-        return _as_lines(of_x, x)
+        if x.shape[-3] <= filters.shape[1]:
+            self.weights[which] += _correlation(h, x, filters.shape[1])
+        else:
+            columns = filters[:, None, :, None]
+            self.weights[which] += _of_convolution(_as_map(h), _as_map(x), columns, weights=True)[:, 0, :, 0]
+        (map_h, taps), (map_x, _) = (_with_filters(lines, filters) for lines in (h, x))
+        return _as_lines(_of_convolution(map_h, map_x, taps, weights=False), x)
 
     def of_filters(self) -> Iterator[Tensor]:
         """The gradients of taps and gain of P, then of U."""
@@ -316,11 +310,13 @@ def _filtered(x: Tensor, taps: Tensor) -> Tensor:
 
 
 def _tanh_of_filtered(x: Tensor, taps: Tensor, *, step: int) -> Tensor:
-    """ReLU of tanh of the filtered lines; with step 2 of their even samples, which are not copied for it."""
+    """ReLU of tanh of the filtered lines; with step 2 of their even samples, copied for it only where that pays."""
     channels, size = taps.shape
-    map_, filters, padding, stride = _as_map(x), taps[:, None, :, None], [step * (size // 2), 0], [step, 1]
-    if x.dim() > 4 and x.shape[-2] == 1:  # rows of a map: the kernel for few channels runs along a width, not a height
-        map_, filters = _as_map(x.squeeze(-2)), filters.mT
+    if step == 2 and (x.shape[-3] // 2 <= size or size > LONGEST_DILATED):
+        x, step = _parity(x)[0].contiguous(), 1
+    map_, filters = _with_filters(x, taps)
+    padding, stride = [step * (size // 2), 0], [step, 1]
+    if _are_rows(x):
         padding, stride = padding[::-1], stride[::-1]
     if FUSED and x.dtype == torch.float32:
         y = torch.ops.mkldnn._convolution_pointwise(
@@ -330,6 +326,43 @@ def _tanh_of_filtered(x: Tensor, taps: Tensor, *, step: int) -> Tensor:
         y = F.conv2d(map_, filters, padding=padding, stride=stride, dilation=stride, groups=channels)
         y = y.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, a fifth of torch.tanh's time
     return _as_lines(y.relu_(), x)
+
+
+def _with_filters(x: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
+    """Lines as a map and the filters along them; rows of a map along its width, where kernels for few channels run."""
+    filters = taps[:, None, :, None]
+    return (_as_map(x.squeeze(-2)), filters.mT) if _are_rows(x) else (_as_map(x), filters)
+
+
+def _are_rows(lines: Tensor) -> bool:
+    return lines.dim() > 4 and lines.shape[-2] == 1
+
+
+def _of_convolution(grad: Tensor, x: Tensor, filters: Tensor, *, weights: bool) -> Tensor:
+    """The gradient of the filters of a convolution, or that of its map."""
+    padding = [side // 2 for side in filters.shape[2:]]
+    wanted = [not weights, weights, False]
+    of_x, of_filters, _ = torch.ops.aten.convolution_backward(
+        grad, x, filters, None, [1, 1], padding, [1, 1], False, [0, 0], len(filters), wanted
+    )
+    found: Tensor = of_filters if weights else of_x
+    return found
+
+
+def _correlation(h: Tensor, x: Tensor, size: int) -> Tensor:
+    """Sums of h times x shifted by each tap, [C, K]: the gradient of filters over lines that are not longer than they.
+
+    For those oneDNN has a kernel of whole groups of channels alone, which takes up to fifty times as long.
+    """
+    length, channels = x.shape[-3], x.shape[-1]
+    found = x.new_zeros(size, channels)
+    for tap in range(size):
+        shift = tap - size // 2
+        common = length - abs(shift)
+        if common > 0:
+            product = h.narrow(-3, max(0, -shift), common) * x.narrow(-3, max(0, shift), common)
+            found[tap] = product.flatten(0, -2).sum(0)
+    return found.mT
 
 
 def _has_fused() -> bool:

@@ -64,6 +64,24 @@ def test_the_sum_of_the_bands_and_its_gradient_are_those_of_the_equations(monkey
             assert one.is_contiguous(memory_format=memory_format)
 
 
+@pytest.mark.parametrize("height", [2, 6, 12, 20, 40])
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 9, 11])
+def test_lines_shorter_and_longer_than_the_filter_are_those_of_the_equations(size, height):
+    """Which operations run along a line depends on its length and the number of taps."""
+    generator = torch.Generator().manual_seed(size)
+    shapes = ((2, 3, height, 14), (3, size), (3,), (3, size), (3,))
+    given = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes]
+    found, expected = split.summed(*given), split.plain_sum(*given)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    weights = torch.linspace(-1, 2, found.numel(), dtype=torch.float64).view_as(found)
+    gradients = [torch.autograd.grad(output, given, weights) for output in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+    with torch.no_grad():
+        single = split.summed(*(one.float() for one in given))
+    torch.testing.assert_close(single, expected.float(), rtol=1e-4, atol=1e-5)
+
+
 def test_first_and_second_derivatives_of_the_sum_are_right():
     given = map_and_filters(torch.float64, torch.contiguous_format, images=1)
     assert torch.autograd.gradcheck(split.summed, given)
