@@ -33,9 +33,9 @@ EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.co
 HALVES = torch.bfloat16, torch.float16
 BLOCK = 1 << 20
 """Values that are transformed at once, 4 MB in float32: of fewer, calls take longer than the memory that they save."""
-LONGEST_DILATED = 7
-"""Taps of the longest filters that oneDNN runs over every other sample as fast as over a copy of these; and lines have
-to be longer than the filter, or the convolution becomes products of matrices, which take a hundred times as long."""
+LONGEST_DILATED = 5
+"""Taps of the longest filter that oneDNN runs over every other sample as fast as over a copy of these, as long as they
+are not fewer than its padding; otherwise the convolution becomes products of matrices, a hundred times as slow."""
 TINY = 2.0**-40
 """Least size of a gain inside the tanh, which is linear there: a gain of zero still learns, as [t > 0] is known."""
 
@@ -169,7 +169,7 @@ class Back:
     def _filtered(self, which: int, h: Tensor, x: Tensor) -> Tensor:
         """The gradient of the lines x that P (0) or U (1) filters; that of the filters is added."""
         filters = self.filters[which]
-        if x.shape[-3] <= filters.shape[1]:
+        if x.shape[-3] < filters.shape[1]:
             self.weights[which] += _correlation(h, x, filters.shape[1])
         else:
             columns = filters[:, None, :, None]
@@ -312,7 +312,7 @@ def _filtered(x: Tensor, taps: Tensor) -> Tensor:
 def _tanh_of_filtered(x: Tensor, taps: Tensor, *, step: int) -> Tensor:
     """ReLU of tanh of the filtered lines; with step 2 of their even samples, copied for it only where that pays."""
     channels, size = taps.shape
-    if step == 2 and (x.shape[-3] // 2 <= size or size > LONGEST_DILATED):
+    if step == 2 and (x.shape[-3] // 2 < size - 1 or size > LONGEST_DILATED):
         x, step = _parity(x)[0].contiguous(), 1
     map_, filters = _with_filters(x, taps)
     padding, stride = [step * (size // 2), 0], [step, 1]
@@ -350,7 +350,7 @@ def _of_convolution(grad: Tensor, x: Tensor, filters: Tensor, *, weights: bool) 
 
 
 def _correlation(h: Tensor, x: Tensor, size: int) -> Tensor:
-    """Sums of h times x shifted by each tap, [C, K]: the gradient of filters over lines that are not longer than they.
+    """Sums of h times x shifted by each tap, [C, K]: the gradient of filters over lines that are shorter than they.
 
     For those oneDNN has a kernel of whole groups of channels alone, which takes up to fifty times as long.
     """
