@@ -173,7 +173,8 @@ class ReadingPool:
                 raise
             raise DataError(
                 f"a process that reads images has ended ({str(error).splitlines()[0]}); too little memory is the "
-                "usual reason. Use fewer --workers; the same command goes on from there."
+                "usual reason: use fewer --workers; the same command goes on from there. In a script of yours the call "
+                'must stand below `if __name__ == "__main__":`, since each process imports the script again.'
             ) from None
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ def test_a_broken_sample_is_one_error_or_left_out_by_name(workers: int) -> None:
 def test_a_process_that_is_killed_is_one_error(folder: Path) -> None:
     with (
         ReadingPool(2) as pool,
-        pytest.raises(DataError, match=r"a process that reads images has ended .*Use fewer --workers"),
+        pytest.raises(DataError, match=r"a process that reads images has ended .*use fewer --workers.*__main__"),
     ):
         list(pool.read([(Marked("killed"), [2, 3])]))
     assert left(folder) == []

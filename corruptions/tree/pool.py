@@ -54,8 +54,9 @@ def in_parallel(work: Callable[[T], R], jobs: Iterable[T], workers: int) -> Iter
             yield from (future.result() for future in ready)
     except BrokenProcessPool:
         raise CorruptionError(
-            "a worker process was killed, most often because memory ran out. Use fewer --workers; "
-            "the same command goes on from there."
+            "a worker process was killed, most often because memory ran out: use fewer --workers; the same command "
+            'goes on from there. In a script of yours the call must stand below `if __name__ == "__main__":`, since '
+            "each process imports the script again."
         ) from None
     finally:
         processes = list((pool._processes or {}).values())

@@ -32,7 +32,7 @@ def list_(
     kind: Annotated[str | None, typer.Argument(help="What to list; without it, everything there is to list.")] = None,
     backbone: Annotated[str, typer.Option(help="Backbone whose parameters `list poolings` prints.")] = "resnet50",
 ) -> None:
-    """List poolings, models, checkpoints, corruptions, perturbations, suites, data, protocols, numbers or recipes.
+    """List poolings, pairs, models, checkpoints, corruptions, suites, data, protocols, numbers, recipes and more.
 
     Example: `robustbench-lift list poolings --backbone resnet18`
     """
@@ -184,7 +184,9 @@ def _models(backbone: str) -> TerminalList:
 def _checkpoints(backbone: str) -> TerminalList:
     from robustbench_lift.weights.ours import shipped
 
-    table = TerminalList("Shipped checkpoints, with clean error", ("name", "network", "parameters", "error %"))
+    table = TerminalList(
+        "Shipped checkpoints, with clean error (segmentation: 1 - mIoU)", ("name", "network", "parameters", "error %")
+    )
     for name, entry in shipped().items():
         network = f"{entry['architecture']}/{entry['pooling']}"
         table.add(name, network, f"{entry['parameters']:,}", f"{100 * entry['clean_error']:.1f}")
@@ -216,7 +218,12 @@ def _suites(backbone: str) -> TerminalList:
         made = "clean images (generated)" if any(kind.serves == "images" for _, kind in trees) else ""
         data = " or ".join(part for part in (read, made) if part)
         images = {kind.expected.cell for _, kind in trees if kind.expected.cell is not None}
-        size = f"{len(suite.conditions)} {suite.protocol}s x {len(suite.severities)}"
+        size = f"{len(suite.conditions)} {suite.protocol}s"
+        if suite.limits:
+            levels = (suite.limits.get(condition, suite.severities) for condition in suite.conditions)
+            size += f", {sum(map(len, levels))} cells"
+        else:
+            size += f" x {len(suite.severities)}"
         size += f" x {max(images):,} images" if images else ""
         table.add(name, size, data, suite.normaliser or "none", suite.source + _origin("suite", name))
     return table

@@ -64,7 +64,7 @@ def train(
 
     Example: `robustbench-lift train photos --model resnet8/lift --out training-runs/resnet8-lift`
 
-    Many processes: `torchrun --nproc-per-node 8 run_benchmark.py train imagenet --model resnet50/lift --data DATA`
+    Many processes: `torchrun --nproc-per-node 8 --no-python robustbench-lift train RECIPE --model M --data D`
     """
     from robustbench_lift.training import Network
 

@@ -109,6 +109,8 @@ def missing_words(results: Results) -> list[str]:
 
 def study_words(study: Study) -> str:
     """A study in one line: networks, recipe, data, protocols."""
+    if not study.networks:
+        return "a picture and equations, without a network."
     networks = ", ".join(code_span(network) for network in study.networks)
     if study.recipe is None:
         how = "weights that ship"
