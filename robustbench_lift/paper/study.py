@@ -13,8 +13,8 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 GPU_RATE, CORE_RATE = 4e13, 4e10
 """Operations a second that estimates assume, a multiply-add being two: an H100 in bf16, a CPU core.
 
-An epoch of VGG13 at a quarter of its width on 10,000 images was measured at about 14 core-seconds with max and 26 with
-lift, which is 6e10 and 3.5e10 a second.
+An epoch of VGG13 at a quarter of its width on 10,000 images was measured at 12 to 26 core-seconds, which is 7e10 to
+3.5e10 a second.
 """
 FORWARDS = {"clean": 1, "corruption": 75, "perturbation": 310, "shift": 10}
 """Forward passes an image of a protocol with its standard conditions; perturbation sequences count 31 frames each."""
