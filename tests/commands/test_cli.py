@@ -238,6 +238,15 @@ def test_a_list_breaks_no_word_of_an_option(width: int, monkeypatch: pytest.Monk
         assert word in shown
 
 
+def test_a_suite_with_fewer_severities_of_some_conditions_is_listed_by_its_cells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kamann and Rother: four noises at 3 severities, twelve others at 5."""
+    shown = on_a_screen(400, monkeypatch, "list", "suites")
+    assert "16 corruptions, 72 cells" in shown
+    assert "15 corruptions x 5" in shown
+
+
 def test_a_signal_ends_once_and_is_heard_again_when_that_came_to_nothing() -> None:
     end = Ending()
     with pytest.raises(KeyboardInterrupt):
